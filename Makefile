@@ -1,0 +1,46 @@
+# Two commands: `make run` sets everything up and runs the main job, `make test` sets everything up
+# and passes the tests.
+CONFIG ?= config/yeast.yaml
+PROBLEM = $(shell sed -n 's/^problem: *//p' $(CONFIG))
+RESULTS = results/$(PROBLEM)
+SNAKEMAKE = .venv/bin/snakemake --configfile $(CONFIG)
+
+.PHONY: run test lint types dry-runs setup docs
+
+run: .venv/.installed-cpu
+	$(SNAKEMAKE)
+	@test $(RESULTS)/report.html -nt $(RESULTS)/leaderboard.parquet || \
+		$(SNAKEMAKE) --quiet all --report $(RESULTS)/report.html
+	@$(SNAKEMAKE) --quiet all show_leaderboard
+
+setup: .venv/.installed-cpu
+
+test: .venv/.installed-test
+	.venv/bin/python -m pytest
+
+lint: .venv/.installed-test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/snakefmt --check Snakefile rules
+
+types: .venv/.installed-test
+	.venv/bin/mypy
+
+# Every shipped config must give a plan.
+dry-runs: .venv/.installed-cpu
+	@for config in config/*.yaml; do \
+		echo "$$config"; \
+		.venv/bin/snakemake --configfile $$config --dry-run --quiet all || exit 1; \
+	done
+
+# config/README.md and config/schema.json are generated from the config models.
+docs: .venv/.installed-cpu
+	cd scripts && ../.venv/bin/python -m blendmake.config_docs ../config
+
+.venv/.installed-cpu: envs/cpu.txt envs/constraints.txt
+	@envs/install.sh envs/cpu.txt
+	@touch $@
+
+.venv/.installed-test: envs/test.txt envs/cpu.txt envs/constraints.txt
+	@envs/install.sh envs/test.txt
+	@touch $@ .venv/.installed-cpu

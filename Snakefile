@@ -1,0 +1,52 @@
+# blendmake: make for model blends. This file is the table of contents; each stage is in rules/.
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+sys.path[:0] = [str(Path(workflow.basedir) / folder) for folder in ("scripts", "rules")]
+
+from plan import Plan, one_of
+
+plan = Plan(config, workflow.basedir)
+
+
+pathvars:
+    results=plan.results,
+    logs=f"logs/{plan.name}",
+    benchmarks=f"benchmarks/{plan.name}",
+    scratch=f"scratch/{plan.name}",
+
+
+wildcard_constraints:
+    source=one_of(plan.sources),
+    blend=one_of(plan.blends),
+    artifact=one_of([*plan.sources, *plan.blends]),
+    set=one_of(plan.problem.feature_sets()),
+    fold=r"\d+",
+    pair=one_of(plan.comparisons),
+
+
+report: "rules/report/workflow.rst"
+
+
+include: "rules/tables.smk"
+include: "rules/folds.smk"
+include: "rules/features.smk"
+include: "rules/sources.smk"
+include: "rules/blends.smk"
+include: "rules/scores.smk"
+include: "rules/submissions.smk"
+include: "rules/report.smk"
+include: "rules/status.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/leaderboard.parquet",
+        expand("<results>/submissions/{blend}.parquet", blend=plan.problem.submissions.blends),
+        expand("<results>/comparisons/{pair}.parquet", pair=plan.comparisons),
+        plan.report_files,

@@ -1,0 +1,28 @@
+# Blends: weights per target over the sources that cover it, cross-fitted.
+#   in:  sources/<source>/{oof,test}.parquet, blends/<blend>/{oof,test}.parquet, folds.parquet
+#   out: blends/<blend>/{oof,in_sample,test,weights,duplicates}.parquet
+
+
+rule blend_sources:
+    """Blend sources and blends."""
+    input:
+        oof=lookup(within=plan.members, dpath="{blend}/oof"),
+        test=lookup(within=plan.members, dpath="{blend}/test"),
+        targets="<results>/tables/targets.parquet",
+        folds="<results>/folds.parquet",
+    output:
+        oof="<results>/blends/{blend}/oof.parquet",
+        in_sample="<results>/blends/{blend}/in_sample.parquet",
+        test="<results>/blends/{blend}/test.parquet",
+        weights="<results>/blends/{blend}/weights.parquet",
+        duplicates="<results>/blends/{blend}/duplicates.parquet",
+    params:
+        blend=lookup(within=plan.slices, dpath="blend/{blend}"),
+        code=plan.code["blend_sources"],
+    threads: 1
+    log:
+        "<logs>/blend_sources/{blend}.log",
+    benchmark:
+        "<benchmarks>/blend_sources/{blend}.tsv"
+    script:
+        "../scripts/blend_sources.py"

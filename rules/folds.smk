@@ -1,0 +1,41 @@
+# Folds: the one assignment that everything reads, and the inner splits for early stopping.
+#   in:  tables/targets.parquet, tables/groups.parquet
+#   out: folds.parquet, inner.parquet
+
+
+rule make_folds:
+    """Assign every row to a fold."""
+    input:
+        targets="<results>/tables/targets.parquet",
+        groups=plan.groups_artifact(plan.balanced_by_groups),
+        given=plan.fold_file,
+    output:
+        "<results>/folds.parquet",
+    params:
+        folds=plan.slices["folds"],
+        code=plan.code["make_folds"],
+    log:
+        "<logs>/make_folds.log",
+    benchmark:
+        "<benchmarks>/make_folds.tsv"
+    script:
+        "../scripts/make_folds.py"
+
+
+rule split_inner:
+    """Set aside training rows of each fold for early stopping."""
+    input:
+        targets="<results>/tables/targets.parquet",
+        groups=plan.groups_artifact(plan.balanced_by_groups),
+        folds="<results>/folds.parquet",
+    output:
+        "<results>/inner.parquet",
+    params:
+        inner=plan.slices["inner"],
+        code=plan.code["split_inner"],
+    log:
+        "<logs>/split_inner.log",
+    benchmark:
+        "<benchmarks>/split_inner.tsv"
+    script:
+        "../scripts/split_inner.py"

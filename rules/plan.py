@@ -1,0 +1,311 @@
+"""From a problem's config to what rules need: paths, members, and the slices that jobs depend on.
+
+A slice is the narrowest part of the resolved config that decides a job's result. Rules fetch theirs
+with `lookup(within=plan.slices, dpath=…)`, so that editing one source touches that source only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from snakemake.exceptions import WorkflowError
+
+from blendmake.adapters import ADAPTERS
+from blendmake.code_digest import code_digest
+from blendmake.config import Data, Problem, Source, load_problem
+from blendmake.errors import BlendmakeError
+from blendmake.families import FAMILIES
+
+NOTHING = "$^"  # a wildcard constraint that nothing matches
+
+
+class Plan:
+    """The resolved problem, as the rules see it.
+
+    Args:
+        config: Snakemake's config.
+        basedir: folder of the Snakefile.
+
+    Raises:
+        WorkflowError: the config is wrong; with one line per mistake.
+    """
+
+    def __init__(self, config: Mapping[str, Any], basedir: str) -> None:
+        try:
+            self.problem: Problem = load_problem(config)
+        except BlendmakeError as error:
+            raise WorkflowError(str(error)) from None
+        self.name = self.problem.problem
+        self.scripts = Path(basedir) / "scripts"
+        self.results = f"results/{self.name}"
+        self.data = self._data()
+        self.slices = self._slices()
+        self.code = self._code()
+        self.members = {
+            name: self._member_files(name, self.problem.members(name))
+            for name in self.problem.blends
+        }
+
+    # What there is
+
+    @property
+    def sources(self) -> list[str]:
+        return list(self.problem.sources)
+
+    @property
+    def blends(self) -> list[str]:
+        return list(self.problem.blends)
+
+    @property
+    def folds(self) -> range:
+        return range(self.problem.folds.n)
+
+    @property
+    def comparisons(self) -> list[str]:
+        return [f"{a}__vs__{b}" for a, b in self.problem.comparisons]
+
+    @property
+    def has_groups(self) -> bool:
+        return self.data.groups is not None
+
+    @property
+    def has_test_targets(self) -> bool:
+        return self.data.test_targets is not None
+
+    # Files
+
+    @property
+    def adapter_files(self) -> list[str]:
+        """What the adapter writes."""
+        if not self.problem.data.adapter:
+            return []
+        data = self.data
+        assert data.train and data.targets
+        files = [*data.train.values(), *(data.test or {}).values(), data.targets.file]
+        return [f for f in [*files, data.test_targets, data.sample_submission] if f]
+
+    @property
+    def table_files(self) -> list[str]:
+        """Feature files of the user, train then test."""
+        return [*(self.data.train or {}).values(), *(self.data.test or {}).values()]
+
+    @property
+    def targets_file(self) -> str:
+        assert self.data.targets is not None
+        return self.data.targets.file or self._first_train_file()
+
+    @property
+    def groups_file(self) -> str:
+        assert self.data.groups is not None
+        return self.data.groups.file or self._first_train_file()
+
+    @property
+    def fold_file(self) -> list[str]:
+        """The user's file that holds the fold column, if there is one."""
+        folds = self.problem.folds
+        return [folds.file or self._first_train_file()] if folds.column else []
+
+    def _first_train_file(self) -> str:
+        assert self.data.train
+        return next(iter(self.data.train.values()))
+
+    def groups_artifact(self, wanted: bool = True) -> list[str]:
+        """groups.parquet, where rows come in groups."""
+        return [f"{self.results}/tables/groups.parquet"] if self.has_groups and wanted else []
+
+    @property
+    def test_targets_artifact(self) -> list[str]:
+        """Labels of the test rows, where they are known."""
+        return [f"{self.results}/tables/test_targets.parquet"] if self.has_test_targets else []
+
+    @property
+    def balanced_by_groups(self) -> bool:
+        """Whether folds keep groups whole."""
+        scheme = self.problem.folds.scheme
+        return scheme == "group" or (scheme == "auto" and self.has_groups)
+
+    def folder(self, name: str) -> str:
+        """Where a source or blend stands."""
+        kind = "sources" if name in self.problem.sources else "blends"
+        return f"{self.results}/{kind}/{name}"
+
+    def _member_files(self, name: str, members: list[str]) -> dict[str, Any]:
+        return {
+            part: [f"{self.folder(m)}/{part}.parquet" for m in members] for part in ("oof", "test")
+        }
+
+    @property
+    def set_files(self) -> dict[str, dict[str, str]]:
+        """The files of each source's feature set."""
+        parts = {"columns": "columns.parquet", "train": "train.arrow", "test": "test.arrow"}
+        return {
+            name: {
+                part: f"{self.results}/features/{source.features}/{file}"
+                for part, file in parts.items()
+            }
+            for name, source in self.problem.sources.items()
+        }
+
+    @property
+    def inner_files(self) -> dict[str, list[str]]:
+        """inner.parquet, for sources that stop early on it."""
+        return {name: self._inner_file(source) for name, source in self.problem.sources.items()}
+
+    def _inner_file(self, source: Source) -> list[str]:
+        layers = [source, *source.overrides.groups.values(), *source.overrides.targets.values()]
+        stops = any(x.early_stopping is not None and x.early_stopping.on == "inner" for x in layers)
+        return [f"{self.results}/inner.parquet"] if stops else []
+
+    @property
+    def comparison_files(self) -> dict[str, list[str]]:
+        """The two oof files of each comparison."""
+        return {
+            f"{a}__vs__{b}": [f"{self.folder(name)}/oof.parquet" for name in (a, b)]
+            for a, b in self.problem.comparisons
+        }
+
+    @property
+    def test_files(self) -> dict[str, str]:
+        """test.parquet of each source and blend."""
+        return {name: f"{self.folder(name)}/test.parquet" for name in [*self.sources, *self.blends]}
+
+    @property
+    def submission_files(self) -> dict[str, str]:
+        """Outputs of a submission, a wildcard `artifact` in them."""
+        stem = f"{self.results}/submissions/{{artifact}}"
+        files = {"parquet": f"{stem}.parquet", "csv": f"{stem}.csv"}
+        return files if self.problem.submissions.csv else {"parquet": files["parquet"]}
+
+    @property
+    def report_files(self) -> list[str]:
+        return []
+
+    @property
+    def leaderboard_entries(self) -> list[dict[str, Any]]:
+        """What the leaderboard lists, with its files."""
+        sources = [
+            {"name": name, "kind": "source", "folder": self.folder(name)} for name in self.sources
+        ]
+        return [
+            *sources,
+            *({"name": name, "kind": "blend", "folder": self.folder(name)} for name in self.blends),
+        ]
+
+    @property
+    def status_entries(self) -> list[dict[str, Any]]:
+        """What `status` lists, with what it needs to know of each."""
+        details = {
+            name: {
+                "scratch": f"scratch/{self.name}/sources/{name}",
+                "family": source.family,
+                "targets": source.targets,
+                "groups": {g: list(self.problem.groups[g]) for g in self.problem.groups},
+            }
+            for name, source in self.problem.sources.items()
+        }
+        return [{**entry, **details.get(entry["name"], {})} for entry in self.leaderboard_entries]
+
+    # Slices of the config
+
+    def _data(self) -> Data:
+        data = self.problem.data
+        if data.adapter:
+            own = _filled(ADAPTERS[data.adapter].DATA, folder=f"{self.results}/data")
+            kept = {"categories": data.categories, "ignore": data.ignore}
+            return Data.model_validate({**own, **{k: v for k, v in kept.items() if v}})
+        return data
+
+    def _slices(self) -> dict[str, Any]:
+        p, data = self.problem, self.data
+        assert data.train and data.targets
+        groups = {name: list(members) for name, members in p.groups.items()}
+        held = [
+            *(data.targets.columns or [] if data.targets.file is None else []),
+            *([data.groups.column] if data.groups and data.groups.file is None else []),
+            *([p.folds.column] if p.folds.column and p.folds.file is None else []),
+        ]
+        return {
+            "tables": {
+                "train": data.train,
+                "test": data.test,
+                "id": data.id,
+                "categories": data.categories.model_dump(),
+                "ignore": data.ignore,
+                "not_features": held,
+            },
+            "targets": {"id": data.id, "columns": data.targets.columns},
+            "groups": {"id": data.id, "column": data.groups.column if data.groups else None},
+            "folds": {
+                "id": data.id,
+                "n": p.folds.n,
+                "scheme": self._scheme(),
+                "column": p.folds.column,
+                "seed": p.seed if p.folds.seed is None else p.folds.seed,
+            },
+            "inner": {
+                "share": p.folds.inner_share,
+                "seed": p.seed if p.folds.seed is None else p.folds.seed,
+            },
+            "features": {name: item.model_dump() for name, item in p.feature_sets().items()},
+            "fit": {
+                name: {
+                    "source": source.model_dump(exclude={"family", "features"}),
+                    "family": FAMILIES[source.family],
+                    "groups": {group: groups[group] for group in source.group_names(groups)},
+                    "seed": p.seed,
+                }
+                for name, source in p.sources.items()
+            },
+            "source": {name: source.model_dump() for name, source in p.sources.items()},
+            "blend": {
+                name: {**blend.model_dump(), "members": p.members(name)}
+                for name, blend in p.blends.items()
+            },
+            "submission": {
+                "csv": p.submissions.csv,
+                "rename": p.submissions.rename.model_dump() if p.submissions.rename else None,
+            },
+        }
+
+    def _scheme(self) -> str:
+        scheme = self.problem.folds.scheme
+        if scheme == "auto":
+            return "group" if self.has_groups else "stratified"
+        return scheme
+
+    def _code(self) -> dict[str, Any]:
+        """Digest of the code behind each rule, by script name; `fit` by family."""
+        digests: dict[str, Any] = {
+            script.stem: code_digest([script], self.scripts) for script in self.scripts.glob("*.py")
+        }
+        fit = self.scripts / "fit_fold.py"
+        digests["fit"] = {
+            name: code_digest([fit, self._module(FAMILIES[source.family])], self.scripts)
+            for name, source in self.problem.sources.items()
+        }
+        if self.problem.data.adapter:
+            module = ADAPTERS[self.problem.data.adapter].__name__
+            write = self.scripts / "write_data.py"
+            digests["write_data"] = code_digest([write, self._module(module)], self.scripts)
+        return digests
+
+    def _module(self, name: str) -> Path:
+        return self.scripts.joinpath(*name.split(".")).with_suffix(".py")
+
+
+def _filled(value: Any, **words: str) -> Any:
+    """A nested value with {placeholders} in its texts filled in."""
+    if isinstance(value, str):
+        return value.format(**words)
+    if isinstance(value, Mapping):
+        return {key: _filled(item, **words) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, **words) for item in value]
+    return value
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A wildcard constraint: exactly these names."""
+    return "|".join(sorted(names)) or NOTHING

@@ -1,0 +1,61 @@
+# Scores: light jobs on finished predictions, apart from what makes them.
+#   in:  {sources,blends}/<name>/{oof,test}.parquet, tables/targets.parquet, folds.parquet
+#   out: {sources,blends}/<name>/scores.parquet, comparisons/<a>__vs__<b>.parquet
+
+
+rule score_source:
+    """Score a source's out-of-fold predictions, and its test predictions where labels are known."""
+    input:
+        oof="<results>/sources/{source}/oof.parquet",
+        test="<results>/sources/{source}/test.parquet",
+        targets="<results>/tables/targets.parquet",
+        folds="<results>/folds.parquet",
+        groups=plan.groups_artifact(),
+        test_targets=plan.test_targets_artifact,
+    output:
+        "<results>/sources/{source}/scores.parquet",
+    params:
+        estimate="oof",
+        code=plan.code["score_predictions"],
+    log:
+        "<logs>/score_source/{source}.log",
+    script:
+        "../scripts/score_predictions.py"
+
+
+rule score_blend:
+    """Score a blend: cross-fitted, in-sample, and on the test rows where labels are known."""
+    input:
+        oof="<results>/blends/{blend}/oof.parquet",
+        in_sample="<results>/blends/{blend}/in_sample.parquet",
+        test="<results>/blends/{blend}/test.parquet",
+        targets="<results>/tables/targets.parquet",
+        folds="<results>/folds.parquet",
+        groups=plan.groups_artifact(),
+        test_targets=plan.test_targets_artifact,
+    output:
+        "<results>/blends/{blend}/scores.parquet",
+    params:
+        estimate="cross_fitted",
+        code=plan.code["score_predictions"],
+    log:
+        "<logs>/score_blend/{blend}.log",
+    script:
+        "../scripts/score_predictions.py"
+
+
+rule compare_artifacts:
+    """Compare two sources or blends with paired intervals."""
+    input:
+        oof=lookup(within=plan.comparison_files, dpath="{pair}"),
+        targets="<results>/tables/targets.parquet",
+        folds="<results>/folds.parquet",
+        groups=plan.groups_artifact(),
+    output:
+        "<results>/comparisons/{pair}.parquet",
+    params:
+        code=plan.code["compare_artifacts"],
+    log:
+        "<logs>/compare_artifacts/{pair}.log",
+    script:
+        "../scripts/compare_artifacts.py"

@@ -1,0 +1,94 @@
+# Tables: the user's files, read, checked and typed.
+#   in:  the files named in the config's data section
+#   out: tables/{train,test}.arrow, columns.parquet, targets.parquet, groups.parquet, test_targets.parquet
+
+
+if plan.adapter_files:
+
+    rule write_data:
+        """Write the files of a built-in data set."""
+        output:
+            plan.adapter_files,
+        params:
+            adapter=f"blendmake.adapters.{plan.problem.data.adapter}",
+            code=plan.code["write_data"],
+        log:
+            "<logs>/write_data.log",
+        script:
+            "../scripts/write_data.py"
+
+
+rule read_tables:
+    """Read the feature files of train and test: checked, joined by id, float32."""
+    input:
+        plan.table_files,
+    output:
+        train="<results>/tables/train.arrow",
+        test="<results>/tables/test.arrow",
+        columns="<results>/tables/columns.parquet",
+    params:
+        data=plan.slices["tables"],
+        code=plan.code["read_tables"],
+    log:
+        "<logs>/read_tables.log",
+    benchmark:
+        "<benchmarks>/read_tables.tsv"
+    script:
+        "../scripts/read_tables.py"
+
+
+rule read_targets:
+    """Read the labels of the train rows."""
+    input:
+        table="<results>/tables/train.arrow",
+        columns="<results>/tables/columns.parquet",
+        targets=plan.targets_file,
+    output:
+        "<results>/tables/targets.parquet",
+    params:
+        data=plan.slices["targets"],
+        one_class_allowed=False,
+        code=plan.code["read_targets"],
+    log:
+        "<logs>/read_targets.log",
+    script:
+        "../scripts/read_targets.py"
+
+
+if plan.has_test_targets:
+
+    rule read_test_targets:
+        """Read the labels of the test rows, where they are known."""
+        input:
+            table="<results>/tables/test.arrow",
+            columns="<results>/tables/columns.parquet",
+            targets=plan.data.test_targets,
+        output:
+            "<results>/tables/test_targets.parquet",
+        params:
+            data=plan.slices["targets"],
+            one_class_allowed=True,
+            code=plan.code["read_targets"],
+        log:
+            "<logs>/read_test_targets.log",
+        script:
+            "../scripts/read_targets.py"
+
+
+if plan.has_groups:
+
+    rule read_groups:
+        """Read the group of each train row."""
+        input:
+            table="<results>/tables/train.arrow",
+            columns="<results>/tables/columns.parquet",
+            groups=plan.groups_file,
+        output:
+            "<results>/tables/groups.parquet",
+        params:
+            data=plan.slices["groups"],
+            code=plan.code["read_groups"],
+        log:
+            "<logs>/read_groups.log",
+        script:
+            "../scripts/read_groups.py"

@@ -1,0 +1,1 @@
+"""blendmake: make for model blends."""

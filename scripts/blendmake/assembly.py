@@ -1,0 +1,72 @@
+"""A source from its folds: OOF rows put together, test predictions averaged."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from blendmake.errors import BlendmakeError
+from blendmake.files import damaged, read_parquet, write_parquet
+from blendmake.folds import read_folds
+from blendmake.predictions import Predictions, read_predictions, write_predictions
+
+
+def assemble_source(
+    fold_files: Sequence[Mapping[str, Path]],
+    folds_path: Path,
+    out: Mapping[str, Path],
+    note: Mapping[str, Any],
+) -> None:
+    """Write a source's oof, test and fits from those of its folds.
+
+    A row's OOF prediction comes from the fold that holds it out; a test prediction is the mean over
+    the folds' models.
+
+    Args:
+        fold_files: per fold, in order: `oof`, `test`, `fits`.
+        out: `oof`, `test`, `fits`.
+
+    Raises:
+        BlendmakeError: folds of different targets or rows, naming the file.
+    """
+    table = read_parquet(folds_path)
+    id_columns = [name for name in table.column_names if name != "fold"]
+    ids = table.select(id_columns)
+    folds = read_folds(folds_path)
+    values: np.ndarray[Any, np.dtype[np.float32]] | None = None
+    total: np.ndarray[Any, np.dtype[np.float64]] | None = None
+    first: Predictions | None = None
+    test_ids: pa.Table | None = None
+    optimistic = False
+    for k, files in enumerate(fold_files):
+        rows = folds.rows(k).valid
+        oof = read_predictions(files["oof"], ids.take(pa.array(rows)))
+        test = read_predictions(files["test"], test_ids)
+        if first is None or values is None or total is None:
+            first, test_ids = oof, test.ids
+            values = np.full((ids.num_rows, len(oof.targets)), np.nan, np.float32)
+            total = np.zeros(test.values.shape)
+        if oof.targets != first.targets or test.targets != first.targets:
+            raise damaged(files["oof"], "its targets are not those of the other folds")
+        values[rows] = oof.values
+        total += test.values
+        optimistic |= bool(oof.note.get("optimistic"))
+    assert first is not None and values is not None and total is not None and test_ids is not None
+    if np.isnan(values).any():
+        raise BlendmakeError(f"{out['oof']}: some rows are in no fold and have no prediction.")
+    made = {**note, "optimistic": optimistic, "folds": folds.digest}
+    mean = (total / len(fold_files)).astype(np.float32)
+    fits = pa.concat_tables([read_parquet(files["fits"]) for files in fold_files])
+    write_predictions(out["test"], test_ids, first.targets, mean, made)
+    write_parquet(fits, out["fits"])
+    write_predictions(out["oof"], ids, first.targets, values, made)
+
+
+def clear_scratch(folder: Path) -> None:
+    """Remove a source's scratch: called once its own files stand."""
+    shutil.rmtree(folder, ignore_errors=True)

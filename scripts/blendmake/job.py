@@ -1,0 +1,60 @@
+"""What every script does around its work: threads, log, and errors a person can read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from blendmake.errors import BlendmakeError
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+@contextmanager
+def job(log_file: str, threads: int = 1) -> Iterator[None]:
+    """Run a script's work.
+
+    Libraries that count threads when imported must be imported inside. An error of the user's is
+    printed as one message, in the log and on the terminal, and ends the script with status 1; any
+    other error keeps its traceback, in the log too.
+
+    Args:
+        log_file: where the log goes.
+        threads: what the libraries may use; more than the cores given would crawl.
+    """
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(threads)
+    Path(log_file).parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(log_file, mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    root = logging.getLogger("blendmake")
+    root.setLevel(logging.INFO)
+    root.addHandler(handler)
+    try:
+        yield
+    except BlendmakeError as error:
+        root.error("ERROR: %s", error)
+        print(f"\nERROR: {error}\n", file=sys.stderr, flush=True)
+        sys.exit(1)
+    except Exception:
+        root.exception("This is a defect of blendmake, or a failure of the machine:")
+        raise
+    finally:
+        handler.close()
+
+
+def optional_path(files: Any) -> Path | None:
+    """The path of an input that may be absent: a path, a list of one, or an empty list."""
+    if not files:
+        return None
+    return Path(files if isinstance(files, str) else files[0])

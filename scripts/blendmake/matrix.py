@@ -1,0 +1,215 @@
+"""The training-time cache: Arrow files of float32 columns, memory-mapped and read in blocks.
+
+File format: Arrow IPC, uncompressed, record batches of `BATCH_ROWS` rows. First the id columns, in
+their own types, then every feature column once as float32 without nulls: a missing number is NaN, a
+category is its code (0, 1, … in the order of its levels), a missing category NaN. Each batch
+carries the CRC-32 of each of its columns as custom metadata; they are verified as columns are read.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from blendmake.errors import BlendmakeError
+from blendmake.files import damaged, digest_of, replacing
+
+BATCH_ROWS = 65_536
+BLOCK_BYTES = 64 << 20
+
+Floats = NDArray[np.float32]
+Positions = NDArray[np.intp]
+
+
+class TableWriter:
+    """Writes batches of a table file; `digest` afterwards is the digest of all its content."""
+
+    def __init__(self, sink: pa.NativeFile, schema: pa.Schema) -> None:
+        self.schema = schema
+        self._writer = pa.ipc.new_file(sink, schema)
+        self._checks: list[list[int]] = []
+
+    def write(self, columns: Sequence[pa.Array]) -> None:
+        """Append one batch."""
+        batch = pa.record_batch(list(columns), schema=self.schema)
+        checks = [_checksum(column) for column in batch.columns]
+        self._checks.append(checks)
+        self._writer.write_batch(batch, custom_metadata={"crc32": json.dumps(checks)})
+
+    def close(self) -> None:
+        self._writer.close()
+
+    @property
+    def digest(self) -> str:
+        return digest_of([[field.name for field in self.schema], self._checks])
+
+
+@contextmanager
+def writing_table(path: Path, schema: pa.Schema) -> Iterator[TableWriter]:
+    """Write a table file batch by batch, whole or not at all."""
+    with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
+        writer = TableWriter(sink, schema)
+        yield writer
+        writer.close()
+
+
+def _checksum(column: pa.Array) -> int:
+    value = 0
+    for buffer in column.buffers():
+        if buffer is not None:
+            value = zlib.crc32(buffer, value)
+    return value
+
+
+class TableFile:
+    """A memory-mapped table file, read column by column.
+
+    Raises:
+        BlendmakeError: on opening or reading, if the file is missing or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise BlendmakeError(f"{path} does not exist. Build it: snakemake {path}")
+        try:
+            self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            pairs = [
+                self._reader.get_batch_with_custom_metadata(i)
+                for i in range(self._reader.num_record_batches)
+            ]
+            self._checks = [json.loads(meta["crc32"]) for _, meta in pairs]
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+            raise damaged(self.path, str(error)) from error
+        self._batches: list[pa.RecordBatch] = [batch for batch, _ in pairs]
+        self._verified: set[tuple[int, int]] = set()
+        self.names: list[str] = self._reader.schema.names
+        self._index = {name: i for i, name in enumerate(self.names)}
+        sizes = [batch.num_rows for batch in self._batches]
+        self.offsets: NDArray[np.int64] = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        self.rows = int(self.offsets[-1])
+
+    def column(self, name: str, batch: int) -> pa.Array:
+        """One column of one batch, without a copy; verified on its first reading."""
+        index = self._index[name]
+        column = self._batches[batch].column(index)
+        if (batch, index) not in self._verified:
+            if _checksum(column) != self._checks[batch][index]:
+                raise damaged(self.path, f"column '{name}' does not match its checksum")
+            self._verified.add((batch, index))
+        return column
+
+    def values(self, name: str) -> Floats:
+        """A feature column as float32 (rows,); a copy."""
+        parts = [self.column(name, i).to_numpy() for i in range(len(self._batches))]
+        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+    def table(self, names: Sequence[str]) -> pa.Table:
+        """Some columns (ids, say) as an Arrow table."""
+        schema = pa.schema([self._reader.schema.field(name) for name in names])
+        batches = [
+            pa.record_batch([self.column(name, i) for name in names], schema=schema)
+            for i in range(len(self._batches))
+        ]
+        return pa.Table.from_batches(batches, schema=schema)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a feature set: where its values are and what they mean.
+
+    `levels` is the number of category codes, 0 for a number. `origin` is `table` (the problem's
+    table file) or `set` (made by the feature set).
+    """
+
+    name: str
+    origin: str
+    levels: int
+
+    @property
+    def is_category(self) -> bool:
+        return self.levels > 0
+
+
+@dataclass
+class Rows:
+    """Some rows of a feature set, read from its files in blocks.
+
+    `positions` are ascending row positions. `known` maps a column's index to the codes (bool,
+    (levels,)) that may be told apart: any other code reads as missing, so that a category unseen in
+    training is treated alike by every family.
+    """
+
+    files: dict[str, TableFile]
+    columns: Sequence[Column]
+    positions: Positions
+    known: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.positions), len(self.columns)
+
+    def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Floats]:
+        """The rows in order, as float32 blocks (b, columns), C order."""
+        step = max(1, block_bytes // (4 * max(1, len(self.columns))))
+        for start in range(0, len(self.positions), step):
+            part = self.positions[start : start + step]
+            block = np.empty((len(part), len(self.columns)), np.float32)
+            self._fill(part, block)
+            yield block
+
+    def dense(self) -> Floats:
+        """All rows at once, float32 (rows, columns), Fortran order."""
+        values = np.empty(self.shape, np.float32, order="F")
+        self._fill(self.positions, values)
+        return values
+
+    def codes(self, index: int) -> Floats:
+        """Column `index`, float32 (rows,)."""
+        values = np.empty((len(self.positions), 1), np.float32)
+        self._fill(self.positions, values, [index])
+        return values[:, 0]
+
+    def _fill(
+        self, positions: Positions, out: Floats, indices: Sequence[int] | None = None
+    ) -> None:
+        indices = range(len(self.columns)) if indices is None else indices
+        for target, index in enumerate(indices):
+            column = self.columns[index]
+            file = self.files[column.origin]
+            edges = np.searchsorted(positions, file.offsets)
+            for batch in range(len(edges) - 1):
+                a, b = edges[batch], edges[batch + 1]
+                if a < b:
+                    values = file.column(column.name, batch).to_numpy()
+                    out[a:b, target] = values[positions[a:b] - file.offsets[batch]]
+            if index in self.known:
+                _forget_unknown(out[:, target], self.known[index])
+
+
+def _forget_unknown(values: Floats, known: NDArray[np.bool_]) -> None:
+    codes = np.where(np.isnan(values), 0, values).astype(np.intp)
+    values[~known[codes]] = np.nan
+
+
+def known_codes(rows: Rows) -> dict[int, NDArray[np.bool_]]:
+    """Which category codes occur in `rows`, per category column."""
+    found = {}
+    for index, column in enumerate(rows.columns):
+        if column.is_category:
+            codes = rows.codes(index)
+            seen = np.zeros(column.levels, bool)
+            seen[codes[~np.isnan(codes)].astype(np.intp)] = True
+            found[index] = seen
+    return found

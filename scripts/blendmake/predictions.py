@@ -1,0 +1,87 @@
+"""Prediction files (oof.parquet, test.parquet): written checked, read checked.
+
+Format: the id columns, then one float32 column per covered target, in the order of the targets table.
+Within what it covers a file holds no null, no NaN, no infinity, no missing or repeated id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from blendmake.errors import BlendmakeError
+from blendmake.files import damaged, note_of, read_parquet, write_parquet
+from blendmake.matrix import Floats
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of some targets: `values` (rows, targets) float32 for `ids`."""
+
+    ids: pa.Table
+    targets: tuple[str, ...]
+    values: Floats
+    note: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_predictions(
+    path: Path,
+    ids: pa.Table,
+    targets: Sequence[str],
+    values: Floats,
+    note: Mapping[str, Any],
+) -> None:
+    """Write a prediction file.
+
+    Raises:
+        BlendmakeError: values that are not finite, naming the target.
+    """
+    assert values.shape == (ids.num_rows, len(targets))
+    for j, target in enumerate(targets):
+        wrong = ~np.isfinite(values[:, j])
+        if wrong.any():
+            raise BlendmakeError(
+                f"{path}: {int(wrong.sum())} of {len(wrong)} predictions of target '{target}' are not "
+                "finite numbers. Check the params of the source (a learning rate too high?)."
+            )
+    columns = [
+        pa.array(np.ascontiguousarray(values[:, j], np.float32)) for j in range(len(targets))
+    ]
+    table = pa.table([*ids.columns, *columns], names=[*ids.column_names, *targets])
+    write_parquet(table, path, {**note, "id_columns": ids.column_names})
+
+
+def read_predictions(path: Path, ids: pa.Table | None = None) -> Predictions:
+    """Read a prediction file, checking what was checked when it was written.
+
+    Args:
+        ids: what the ids must be, in this order.
+
+    Raises:
+        BlendmakeError: the file is missing, damaged, or of other rows.
+    """
+    table = read_parquet(path)
+    note = note_of(table)
+    if "id_columns" not in note:
+        raise damaged(path, "it does not say which of its columns are ids")
+    found = table.select(note["id_columns"])
+    if ids is not None and not found.equals(ids):
+        raise BlendmakeError(
+            f"{path} holds predictions of other rows than the tables. Delete it and run the same "
+            "command again to rebuild it."
+        )
+    targets = [name for name in table.column_names if name not in note["id_columns"]]
+    values = np.empty((table.num_rows, len(targets)), np.float32, order="F")
+    for j, name in enumerate(targets):
+        if table[name].null_count or (
+            not pc.all(pc.is_finite(table[name])).as_py() and table.num_rows
+        ):
+            raise damaged(path, f"predictions of target '{name}' are not all finite")
+        values[:, j] = table[name].to_numpy()
+    return Predictions(found, tuple(targets), values, note)

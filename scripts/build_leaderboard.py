@@ -1,0 +1,26 @@
+"""Build the leaderboard and the experiment log from the scored artifacts."""
+
+from blendmake.job import job
+
+with job(snakemake.log[0]):
+    from pathlib import Path
+
+    from blendmake.leaderboard import Entry, write_leaderboard
+    from blendmake.provenance import provenance
+
+    entries = []
+    for entry in snakemake.params.entries:
+        folder = Path(entry["folder"])
+        fits = folder / "fits.parquet" if entry["kind"] == "source" else None
+        entries.append(
+            Entry(
+                entry["name"],
+                entry["kind"],
+                folder / "oof.parquet",
+                folder / "scores.parquet",
+                fits,
+            )
+        )
+    out = snakemake.output
+    note = provenance({}, snakemake.params.code)
+    write_leaderboard(entries, Path(out.parquet), Path(out.csv), Path(out.experiments), note)

@@ -1,0 +1,19 @@
+"""Compare two sources or blends with paired intervals."""
+
+from blendmake.job import job, optional_path
+
+with job(snakemake.log[0]):
+    from pathlib import Path
+
+    from blendmake.provenance import provenance
+    from blendmake.scoring import compare_artifacts
+
+    compare_artifacts(
+        Path(snakemake.input.oof[0]),
+        Path(snakemake.input.oof[1]),
+        Path(snakemake.input.targets),
+        Path(snakemake.input.folds),
+        Path(snakemake.output[0]),
+        groups=optional_path(snakemake.input.groups),
+        note=provenance({"pair": snakemake.wildcards.pair}, snakemake.params.code),
+    )

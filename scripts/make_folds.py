@@ -1,0 +1,31 @@
+"""Assign every row to a fold, once."""
+
+from blendmake.job import job, optional_path
+
+with job(snakemake.log[0]):
+    from pathlib import Path
+
+    from blendmake.folds import make_folds, write_folds
+    from blendmake.provenance import provenance
+    from blendmake.scoring import read_groups, read_labels
+    from blendmake.tables import read_column
+
+    folds = snakemake.params.folds
+    ids, names, labels = read_labels(Path(snakemake.input.targets))
+    given = None
+    if folds["column"]:
+        column = read_column(
+            snakemake.input.given[0], folds["column"], ids, folds["id"], "The fold"
+        )
+        given = column.to_numpy()
+    fold = make_folds(
+        ids,
+        labels,
+        names,
+        n=folds["n"],
+        scheme=folds["scheme"],
+        seed=folds["seed"],
+        groups=read_groups(optional_path(snakemake.input.groups)),
+        given=given,
+    )
+    write_folds(Path(snakemake.output[0]), ids, fold, provenance(folds, snakemake.params.code))

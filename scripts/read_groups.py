@@ -1,0 +1,19 @@
+"""Read the group of each row, in the order of the table."""
+
+from blendmake.job import job
+
+with job(snakemake.log[0]):
+    from pathlib import Path
+
+    from blendmake.files import read_note, write_parquet
+    from blendmake.matrix import TableFile
+    from blendmake.provenance import provenance
+    from blendmake.tables import group_codes, read_column
+
+    data = snakemake.params.data
+    id_columns = read_note(snakemake.input.columns)["id_columns"]
+    ids = TableFile(Path(snakemake.input.table)).table(id_columns)
+    groups = read_column(snakemake.input.groups, data["column"], ids, data["id"], "The group")
+    table = ids.append_column("group", group_codes(groups))
+    note = provenance(data, snakemake.params.code, id_columns=id_columns)
+    write_parquet(table, Path(snakemake.output[0]), note)

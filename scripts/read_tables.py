@@ -1,0 +1,24 @@
+"""Read the feature files: checked, joined by id, typed."""
+
+from blendmake.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from pathlib import Path
+
+    from blendmake.provenance import provenance
+    from blendmake.tables import read_tables
+
+    data = snakemake.params.data
+    read_tables(
+        data["train"],
+        data["test"],
+        data["id"],
+        out_train=Path(snakemake.output.train),
+        out_test=Path(snakemake.output.test),
+        out_columns=Path(snakemake.output.columns),
+        category_columns=data["categories"]["columns"],
+        category_patterns=data["categories"]["patterns"],
+        ignore=data["ignore"],
+        not_features=data["not_features"],
+        note=provenance(data, snakemake.params.code),
+    )

@@ -1,0 +1,24 @@
+"""Read the labels, of the train rows or of the test rows, in the order of the table."""
+
+from blendmake.job import job
+
+with job(snakemake.log[0]):
+    from pathlib import Path
+
+    from blendmake.files import read_note, write_parquet
+    from blendmake.matrix import TableFile
+    from blendmake.provenance import provenance
+    from blendmake.tables import read_targets
+
+    data = snakemake.params.data
+    id_columns = read_note(snakemake.input.columns)["id_columns"]
+    ids = TableFile(Path(snakemake.input.table)).table(id_columns)
+    targets = read_targets(
+        snakemake.input.targets,
+        data["columns"],
+        ids,
+        data["id"],
+        one_class_allowed=snakemake.params.one_class_allowed,
+    )
+    note = provenance(data, snakemake.params.code, id_columns=id_columns)
+    write_parquet(targets, Path(snakemake.output[0]), note)

@@ -1,0 +1,22 @@
+"""Set aside training rows of each fold for early stopping; one split for all targets."""
+
+from blendmake.job import job, optional_path
+
+with job(snakemake.log[0]):
+    from pathlib import Path
+
+    from blendmake.fitting import derive_seed
+    from blendmake.folds import inner_split, read_folds, write_inner
+    from blendmake.provenance import provenance
+    from blendmake.scoring import read_groups, read_labels
+
+    inner = snakemake.params.inner
+    ids, _, labels = read_labels(Path(snakemake.input.targets))
+    groups = read_groups(optional_path(snakemake.input.groups))
+    folds = read_folds(Path(snakemake.input.folds))
+    splits = []
+    for k in range(folds.n):
+        train = folds.rows(k).train
+        seed = derive_seed(inner["seed"], "inner", k)
+        splits.append((train, inner_split(labels, train, inner["share"], seed, groups)))
+    write_inner(Path(snakemake.output[0]), ids, splits, provenance(inner, snakemake.params.code))

@@ -1,0 +1,23 @@
+"""Write what is handed in, shaped as the sample asks."""
+
+from blendmake.job import job, optional_path
+
+with job(snakemake.log[0]):
+    from pathlib import Path
+
+    from blendmake.provenance import provenance
+    from blendmake.scoring import read_labels
+    from blendmake.submission import write_submission
+
+    settings = snakemake.params.submission
+    _, targets, _ = read_labels(Path(snakemake.input.targets))
+    sample = optional_path(snakemake.input.sample)
+    write_submission(
+        Path(snakemake.input.test),
+        None if sample is None else str(sample),
+        Path(snakemake.output.parquet),
+        targets=targets,
+        rename=settings["rename"],
+        note=provenance(settings, snakemake.params.code),
+        out_csv=optional_path(snakemake.output.get("csv")),
+    )
