@@ -17,7 +17,6 @@ pathvars:
     results=plan.results,
     logs=f"logs/{plan.name}",
     benchmarks=f"benchmarks/{plan.name}",
-    scratch=f"scratch/{plan.name}",
 
 
 wildcard_constraints:
@@ -46,7 +45,11 @@ include: "rules/status.smk"
 rule all:
     default_target: True
     input:
+        plan.everything,
         "<results>/leaderboard.parquet",
-        expand("<results>/submissions/{blend}.parquet", blend=plan.problem.submissions.blends),
+        expand(
+            "<results>/submissions/{blend}.parquet",
+            blend=plan.problem.submissions.blends,
+        ),
         expand("<results>/comparisons/{pair}.parquet", pair=plan.comparisons),
         plan.report_files,

@@ -16,13 +16,13 @@ rule blend_sources:
         test="<results>/blends/{blend}/test.parquet",
         weights="<results>/blends/{blend}/weights.parquet",
         duplicates="<results>/blends/{blend}/duplicates.parquet",
-    params:
-        blend=lookup(within=plan.slices, dpath="blend/{blend}"),
-        code=plan.code["blend_sources"],
-    threads: 1
     log:
         "<logs>/blend_sources/{blend}.log",
     benchmark:
         "<benchmarks>/blend_sources/{blend}.tsv"
+    threads: 1
+    params:
+        blend=lookup(within=plan.slices, dpath="blend/{blend}"),
+        code=plan.code["blend_sources"],
     script:
         "../scripts/blend_sources.py"

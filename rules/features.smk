@@ -13,12 +13,12 @@ rule make_features:
         columns="<results>/features/{set}/columns.parquet",
         train="<results>/features/{set}/train.arrow",
         test="<results>/features/{set}/test.arrow",
-    params:
-        features=lookup(within=plan.slices, dpath="features/{set}"),
-        code=plan.code["make_features"],
     log:
         "<logs>/make_features/{set}.log",
     benchmark:
         "<benchmarks>/make_features/{set}.tsv"
+    params:
+        features=lookup(within=plan.slices, dpath="features/{set}"),
+        code=plan.code["make_features"],
     script:
         "../scripts/make_features.py"

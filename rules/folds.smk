@@ -11,13 +11,13 @@ rule make_folds:
         given=plan.fold_file,
     output:
         "<results>/folds.parquet",
-    params:
-        folds=plan.slices["folds"],
-        code=plan.code["make_folds"],
     log:
         "<logs>/make_folds.log",
     benchmark:
         "<benchmarks>/make_folds.tsv"
+    params:
+        folds=plan.slices["folds"],
+        code=plan.code["make_folds"],
     script:
         "../scripts/make_folds.py"
 
@@ -30,12 +30,12 @@ rule split_inner:
         folds="<results>/folds.parquet",
     output:
         "<results>/inner.parquet",
-    params:
-        inner=plan.slices["inner"],
-        code=plan.code["split_inner"],
     log:
         "<logs>/split_inner.log",
     benchmark:
         "<benchmarks>/split_inner.tsv"
+    params:
+        inner=plan.slices["inner"],
+        code=plan.code["split_inner"],
     script:
         "../scripts/split_inner.py"

@@ -40,6 +40,7 @@ class Plan:
         self.name = self.problem.problem
         self.scripts = Path(basedir) / "scripts"
         self.results = f"results/{self.name}"
+        self.scratch = f"scratch/{self.name}"
         self.data = self._data()
         self.slices = self._slices()
         self.code = self._code()
@@ -155,7 +156,9 @@ class Plan:
 
     def _inner_file(self, source: Source) -> list[str]:
         layers = [source, *source.overrides.groups.values(), *source.overrides.targets.values()]
-        stops = any(x.early_stopping is not None and x.early_stopping.on == "inner" for x in layers)
+        stops = any(
+            x.early_stopping is not None and x.early_stopping.watch == "inner" for x in layers
+        )
         return [f"{self.results}/inner.parquet"] if stops else []
 
     @property
@@ -179,8 +182,36 @@ class Plan:
         return files if self.problem.submissions.csv else {"parquet": files["parquet"]}
 
     @property
+    def scored_files(self) -> dict[str, list[str]]:
+        """Files of everything that is scored: oof and scores of sources and blends, fits of sources."""
+        names = [*self.sources, *self.blends]
+        return {
+            "oof": [f"{self.folder(name)}/oof.parquet" for name in names],
+            "scores": [f"{self.folder(name)}/scores.parquet" for name in names],
+            "fits": [f"{self.folder(name)}/fits.parquet" for name in self.sources],
+        }
+
+    @property
+    def everything(self) -> list[str]:
+        """Every artifact but the report's: `all` asks for each, so that a deleted one comes back."""
+        parts = ("oof", "test", "fits")
+        names = [f"{self.results}/folds.parquet", f"{self.results}/tables/targets.parquet"]
+        for name in self.sources:
+            folder = self.folder(name)
+            names += [f"{folder}/fold{k}/{part}.parquet" for k in self.folds for part in parts]
+            names += [f"{folder}/{part}.parquet" for part in (*parts, "scores")]
+        for name in self.blends:
+            files = ("oof", "in_sample", "test", "weights", "duplicates", "scores")
+            names += [f"{self.folder(name)}/{part}.parquet" for part in files]
+        return names
+
+    @property
     def report_files(self) -> list[str]:
-        return []
+        """Figures of the report; one file for each rule that draws."""
+        folder = f"{self.results}/report"
+        files = [f"{folder}/leaderboard.svg"]
+        files += [f"{folder}/weights/{name}.svg" for name in self.blends]
+        return [*files, *([f"{folder}/comparisons.svg"] if self.comparisons else [])]
 
     @property
     def leaderboard_entries(self) -> list[dict[str, Any]]:
@@ -198,7 +229,7 @@ class Plan:
         """What `status` lists, with what it needs to know of each."""
         details = {
             name: {
-                "scratch": f"scratch/{self.name}/sources/{name}",
+                "scratch": f"{self.scratch}/sources/{name}",
                 "family": source.family,
                 "targets": source.targets,
                 "groups": {g: list(self.problem.groups[g]) for g in self.problem.groups},

@@ -1,0 +1,130 @@
+# The report: leaderboard, experiment log, and the figures of Snakemake's own --report.
+#   in:  scores, weights and fits of every source and blend
+#   out: leaderboard.{parquet,csv}, experiments.jsonl, report/*.svg, report/leaderboard.html
+
+
+rule build_leaderboard:
+    """List every source and blend with its scores; log every experiment."""
+    input:
+        **plan.scored_files,
+    output:
+        parquet="<results>/leaderboard.parquet",
+        csv="<results>/leaderboard.csv",
+        experiments="<results>/experiments.jsonl",
+    log:
+        "<logs>/build_leaderboard.log",
+    params:
+        entries=plan.leaderboard_entries,
+        code=plan.code["build_leaderboard"],
+    script:
+        "../scripts/build_leaderboard.py"
+
+
+rule correlate_sources:
+    """Rank correlation of every pair of sources and blends, per target."""
+    input:
+        oof=plan.scored_files["oof"],
+        folds="<results>/folds.parquet",
+    output:
+        "<results>/report/correlations.parquet",
+    log:
+        "<logs>/correlate_sources.log",
+    benchmark:
+        "<benchmarks>/correlate_sources.tsv"
+    params:
+        names=[*plan.sources, *plan.blends],
+        code=plan.code["correlate_sources"],
+    script:
+        "../scripts/correlate_sources.py"
+
+
+rule draw_figures:
+    """Draw the figures that speak of the whole problem."""
+    input:
+        leaderboard="<results>/leaderboard.parquet",
+        correlations="<results>/report/correlations.parquet",
+        scores=plan.scored_files["scores"],
+        fits=plan.scored_files["fits"],
+    output:
+        table=report(
+            "<results>/report/leaderboard.html",
+            caption="report/leaderboard_table.rst",
+            category="Leaderboard",
+            labels={"figure": "table"},
+        ),
+        leaderboard=report(
+            "<results>/report/leaderboard.svg",
+            caption="report/leaderboard.rst",
+            category="Leaderboard",
+            labels={"figure": "macro AUC with intervals"},
+        ),
+        honesty=report(
+            "<results>/report/honesty.svg",
+            caption="report/honesty.rst",
+            category="Leaderboard",
+            labels={"figure": "cross-fitted against in-sample"},
+        ),
+        auc_heatmap=report(
+            "<results>/report/auc_heatmap.svg",
+            caption="report/auc_heatmap.rst",
+            category="Sources",
+            labels={"figure": "AUC by source and target"},
+        ),
+        correlations=report(
+            "<results>/report/correlations.svg",
+            caption="report/correlations.rst",
+            category="Sources",
+            labels={"figure": "rank correlation"},
+        ),
+        fit_seconds=report(
+            "<results>/report/fit_seconds.svg",
+            caption="report/fit_seconds.rst",
+            category="Sources",
+            labels={"figure": "fit seconds"},
+        ),
+    log:
+        "<logs>/draw_figures.log",
+    params:
+        names=[*plan.sources, *plan.blends],
+        sources=plan.sources,
+        code=plan.code["draw_figures"],
+    script:
+        "../scripts/draw_figures.py"
+
+
+rule draw_weights:
+    """Draw the weights of one blend."""
+    input:
+        "<results>/blends/{blend}/weights.parquet",
+    output:
+        report(
+            "<results>/report/weights/{blend}.svg",
+            caption="report/weights.rst",
+            category="Blends",
+            labels={"figure": "weights", "blend": "{blend}"},
+        ),
+    log:
+        "<logs>/draw_weights/{blend}.log",
+    params:
+        code=plan.code["draw_weights"],
+    script:
+        "../scripts/draw_weights.py"
+
+
+rule draw_comparisons:
+    """Draw the paired differences."""
+    input:
+        expand("<results>/comparisons/{pair}.parquet", pair=plan.comparison_files),
+    output:
+        report(
+            "<results>/report/comparisons.svg",
+            caption="report/comparisons.rst",
+            category="Blends",
+            labels={"figure": "comparisons", "blend": "pairs"},
+        ),
+    log:
+        "<logs>/draw_comparisons.log",
+    params:
+        code=plan.code["draw_comparisons"],
+    script:
+        "../scripts/draw_comparisons.py"

@@ -14,11 +14,11 @@ rule score_source:
         test_targets=plan.test_targets_artifact,
     output:
         "<results>/sources/{source}/scores.parquet",
+    log:
+        "<logs>/score_source/{source}.log",
     params:
         estimate="oof",
         code=plan.code["score_predictions"],
-    log:
-        "<logs>/score_source/{source}.log",
     script:
         "../scripts/score_predictions.py"
 
@@ -35,11 +35,11 @@ rule score_blend:
         test_targets=plan.test_targets_artifact,
     output:
         "<results>/blends/{blend}/scores.parquet",
+    log:
+        "<logs>/score_blend/{blend}.log",
     params:
         estimate="cross_fitted",
         code=plan.code["score_predictions"],
-    log:
-        "<logs>/score_blend/{blend}.log",
     script:
         "../scripts/score_predictions.py"
 
@@ -53,9 +53,9 @@ rule compare_artifacts:
         groups=plan.groups_artifact(),
     output:
         "<results>/comparisons/{pair}.parquet",
-    params:
-        code=plan.code["compare_artifacts"],
     log:
         "<logs>/compare_artifacts/{pair}.log",
+    params:
+        code=plan.code["compare_artifacts"],
     script:
         "../scripts/compare_artifacts.py"

@@ -18,15 +18,16 @@ rule fit_fold:
         oof="<results>/sources/{source}/fold{fold}/oof.parquet",
         test="<results>/sources/{source}/fold{fold}/test.parquet",
         fits="<results>/sources/{source}/fold{fold}/fits.parquet",
-    params:
-        fit=lookup(within=plan.slices, dpath="fit/{source}"),
-        code=lookup(within=plan.code, dpath="fit/{source}"),
-        scratch="<scratch>/sources/{source}/fold{fold}",
-    threads: 1
     log:
         "<logs>/fit_fold/{source}/fold{fold}.log",
     benchmark:
         "<benchmarks>/fit_fold/{source}/fold{fold}.tsv"
+    # Small tables: fits side by side, a thread each. Large ones: fewer at a time, for memory's sake.
+    threads: lambda wildcards, input: max(1, min(8, int(input.size_mb // 256)))
+    params:
+        fit=lookup(within=plan.slices, dpath="fit/{source}"),
+        code=lookup(within=plan.code, dpath="fit/{source}"),
+        scratch=f"{plan.scratch}/sources/{{source}}/fold{{fold}}",
     script:
         "../scripts/fit_fold.py"
 
@@ -34,19 +35,25 @@ rule fit_fold:
 rule assemble_source:
     """Put a source together from its folds."""
     input:
-        oof=expand("<results>/sources/{{source}}/fold{fold}/oof.parquet", fold=plan.folds),
-        test=expand("<results>/sources/{{source}}/fold{fold}/test.parquet", fold=plan.folds),
-        fits=expand("<results>/sources/{{source}}/fold{fold}/fits.parquet", fold=plan.folds),
+        oof=expand(
+            "<results>/sources/{{source}}/fold{fold}/oof.parquet", fold=plan.folds
+        ),
+        test=expand(
+            "<results>/sources/{{source}}/fold{fold}/test.parquet", fold=plan.folds
+        ),
+        fits=expand(
+            "<results>/sources/{{source}}/fold{fold}/fits.parquet", fold=plan.folds
+        ),
         folds="<results>/folds.parquet",
     output:
         oof="<results>/sources/{source}/oof.parquet",
         test="<results>/sources/{source}/test.parquet",
         fits="<results>/sources/{source}/fits.parquet",
+    log:
+        "<logs>/assemble_source/{source}.log",
     params:
         source=lookup(within=plan.slices, dpath="source/{source}"),
         code=plan.code["assemble_source"],
-        scratch="<scratch>/sources/{source}",
-    log:
-        "<logs>/assemble_source/{source}.log",
+        scratch=f"{plan.scratch}/sources/{{source}}",
     script:
         "../scripts/assemble_source.py"

@@ -5,12 +5,12 @@
 
 rule status:
     """Show what is built, partly built and missing; also while jobs run."""
-    params:
-        entries=plan.status_entries,
-        targets="<results>/tables/targets.parquet",
-        folds=len(plan.folds),
     log:
         "<logs>/status.log",
+    params:
+        entries=plan.status_entries,
+        targets=f"{plan.results}/tables/targets.parquet",
+        folds=len(plan.folds),
     script:
         "../scripts/show_status.py"
 
@@ -20,11 +20,12 @@ rule show_leaderboard:
     input:
         leaderboard="<results>/leaderboard.parquet",
         submissions=expand(
-            "<results>/submissions/{blend}.parquet", blend=plan.problem.submissions.blends
+            "<results>/submissions/{blend}.parquet",
+            blend=plan.problem.submissions.blends,
         ),
-    params:
-        report="<results>/report.html",
     log:
         "<logs>/show_leaderboard.log",
+    params:
+        report=f"{plan.results}/report.html",
     script:
         "../scripts/show_leaderboard.py"

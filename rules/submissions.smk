@@ -11,10 +11,10 @@ rule write_submission:
         sample=plan.data.sample_submission or [],
     output:
         **plan.submission_files,
+    log:
+        "<logs>/write_submission/{artifact}.log",
     params:
         submission=plan.slices["submission"],
         code=plan.code["write_submission"],
-    log:
-        "<logs>/write_submission/{artifact}.log",
     script:
         "../scripts/write_submission.py"

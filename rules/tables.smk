@@ -9,11 +9,11 @@ if plan.adapter_files:
         """Write the files of a built-in data set."""
         output:
             plan.adapter_files,
+        log:
+            "<logs>/write_data.log",
         params:
             adapter=f"blendmake.adapters.{plan.problem.data.adapter}",
             code=plan.code["write_data"],
-        log:
-            "<logs>/write_data.log",
         script:
             "../scripts/write_data.py"
 
@@ -26,13 +26,13 @@ rule read_tables:
         train="<results>/tables/train.arrow",
         test="<results>/tables/test.arrow",
         columns="<results>/tables/columns.parquet",
-    params:
-        data=plan.slices["tables"],
-        code=plan.code["read_tables"],
     log:
         "<logs>/read_tables.log",
     benchmark:
         "<benchmarks>/read_tables.tsv"
+    params:
+        data=plan.slices["tables"],
+        code=plan.code["read_tables"],
     script:
         "../scripts/read_tables.py"
 
@@ -45,12 +45,12 @@ rule read_targets:
         targets=plan.targets_file,
     output:
         "<results>/tables/targets.parquet",
+    log:
+        "<logs>/read_targets.log",
     params:
         data=plan.slices["targets"],
         one_class_allowed=False,
         code=plan.code["read_targets"],
-    log:
-        "<logs>/read_targets.log",
     script:
         "../scripts/read_targets.py"
 
@@ -65,12 +65,12 @@ if plan.has_test_targets:
             targets=plan.data.test_targets,
         output:
             "<results>/tables/test_targets.parquet",
+        log:
+            "<logs>/read_test_targets.log",
         params:
             data=plan.slices["targets"],
             one_class_allowed=True,
             code=plan.code["read_targets"],
-        log:
-            "<logs>/read_test_targets.log",
         script:
             "../scripts/read_targets.py"
 
@@ -85,10 +85,10 @@ if plan.has_groups:
             groups=plan.groups_file,
         output:
             "<results>/tables/groups.parquet",
+        log:
+            "<logs>/read_groups.log",
         params:
             data=plan.slices["groups"],
             code=plan.code["read_groups"],
-        log:
-            "<logs>/read_groups.log",
         script:
             "../scripts/read_groups.py"

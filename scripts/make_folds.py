@@ -6,8 +6,8 @@ with job(snakemake.log[0]):
     from pathlib import Path
 
     from blendmake.folds import make_folds, write_folds
+    from blendmake.labels import read_groups, read_labels
     from blendmake.provenance import provenance
-    from blendmake.scoring import read_groups, read_labels
     from blendmake.tables import read_column
 
     folds = snakemake.params.folds

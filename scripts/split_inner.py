@@ -5,10 +5,10 @@ from blendmake.job import job, optional_path
 with job(snakemake.log[0]):
     from pathlib import Path
 
-    from blendmake.fitting import derive_seed
     from blendmake.folds import inner_split, read_folds, write_inner
+    from blendmake.labels import read_groups, read_labels
     from blendmake.provenance import provenance
-    from blendmake.scoring import read_groups, read_labels
+    from blendmake.seeds import derive_seed
 
     inner = snakemake.params.inner
     ids, _, labels = read_labels(Path(snakemake.input.targets))

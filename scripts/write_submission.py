@@ -5,8 +5,8 @@ from blendmake.job import job, optional_path
 with job(snakemake.log[0]):
     from pathlib import Path
 
+    from blendmake.labels import read_labels
     from blendmake.provenance import provenance
-    from blendmake.scoring import read_labels
     from blendmake.submission import write_submission
 
     settings = snakemake.params.submission

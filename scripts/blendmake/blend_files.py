@@ -13,8 +13,8 @@ from blendmake.blending import Blended, BlendOptions, Member, Split, blend
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.folds import Folds, read_folds
+from blendmake.labels import read_labels
 from blendmake.predictions import read_predictions, write_predictions
-from blendmake.scoring import read_labels
 
 
 def blend_files(

@@ -51,13 +51,22 @@ def _imports(file: Path, root: Path) -> tuple[Path, ...]:
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        elif isinstance(node, ast.ImportFrom):
             # `from package import name` may mean a module or something in one.
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            module = _origin(node, file, root)
+            inner = [f"{module}.{alias.name}" for alias in node.names]
             as_modules = [name for name in inner if _file(name, root)]
-            names = as_modules if len(as_modules) == len(inner) else [*as_modules, node.module]
+            names = as_modules if len(as_modules) == len(inner) else [*as_modules, module]
         modules += [path for name in names if (path := _file(name, root))]
     return tuple(modules)
+
+
+def _origin(node: ast.ImportFrom, file: Path, root: Path) -> str:
+    """The module that an import names, dots of a relative one resolved."""
+    if not node.level:
+        return node.module or ""
+    folder = file.parents[node.level - 1].relative_to(root)
+    return ".".join([*folder.parts, *([node.module] if node.module else [])])
 
 
 def _file(module: str, root: Path) -> Path | None:
@@ -96,7 +105,7 @@ def _docstring_starts(tree: ast.Module) -> set[tuple[int, int]]:
 
 
 def _tokens(text: str, docstrings: set[tuple[int, int]]) -> Iterator[str]:
-    lines = text.splitlines(keepends=True)
+    lines = io.StringIO(text).readlines()
     depth, start = 0, (0, 0)
     after_docstring = False
     for token in tokenize.generate_tokens(io.StringIO(text).readline):

@@ -6,10 +6,13 @@ config/README.md; a test keeps the three in step.
 
 from __future__ import annotations
 
+import copy
 import difflib
+import math
 import re
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -67,29 +70,41 @@ def _parse_numbers(value: Any) -> Any:
     return value
 
 
+def _check_pair(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise PydanticCustomError(
+            "pair", "must be a pair [a, b]; found {found}", {"found": _shown(value)}
+        )
+    return value
+
+
+def _check_different(names: list[str]) -> list[str]:
+    for name in names:
+        if names.count(name) > 1:
+            raise PydanticCustomError("twice", "'{name}' is named twice", {"name": name})
+    return names
+
+
 Name = Annotated[str, AfterValidator(_check_name)]
-Names = Annotated[list[str], BeforeValidator(_as_list)]
-Files = Annotated[dict[Name, str], BeforeValidator(_as_files)]
+Names = Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+NamesOnce = Annotated[Names, Field(min_length=1), AfterValidator(_check_different)]
+Files = Annotated[
+    dict[Name, str], BeforeValidator(_as_files, json_schema_input_type=str | dict[str, str])
+]
 Params = Annotated[dict[str, Any], BeforeValidator(_parse_numbers)]
 
 
 class Strict(BaseModel):
     """A config section: unknown keys are errors that name the nearest known key."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _unknown_keys(cls, data: Any) -> Any:
+    def _without_empty_keys(cls, data: Any) -> Any:
+        """A key with nothing behind it is a key left out."""
         if isinstance(data, Mapping):
-            known = {field.alias or name for name, field in cls.model_fields.items()}
-            for key in data:
-                if key not in known:
-                    raise PydanticCustomError(
-                        "unknown_key",
-                        "unknown key '{key}'; {hint}",
-                        {"key": str(key), "hint": nearest(str(key), known)},
-                    )
+            return {k: v for k, v in data.items() if v is not None or k not in cls.model_fields}
         return {} if data is None else data
 
 
@@ -99,9 +114,13 @@ class TargetsFile(Strict):
     file: str | None = Field(
         None, description="The file; left out: the columns are in the train file itself."
     )
-    columns: list[str] | None = Field(
+    columns: NamesOnce | None = Field(
         None, description="The target columns, in order; left out: every column but the id."
     )
+
+
+def _as_targets(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
 
 
 class GroupsFile(Strict):
@@ -117,9 +136,7 @@ class Categories(Strict):
     """Which columns are categories, beside those whose dtype says so (text, dictionary)."""
 
     columns: list[str] = Field([], description="Columns by name.")
-    patterns: Annotated[list[str], BeforeValidator(_as_list)] = Field(
-        [], description="Columns by shell pattern, e.g. `cat_feature_*`."
-    )
+    patterns: Names = Field([], description="Columns by shell pattern, e.g. `cat_feature_*`.")
 
 
 class Data(Strict):
@@ -135,13 +152,14 @@ class Data(Strict):
     test: Files | None = Field(
         None, description="The same files for the test rows; left out: nothing to predict."
     )
-    id: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+    id: Names = Field(
         [],
         description="The id column, or several; left out: rows are matched by their position.",
     )
-    targets: TargetsFile | None = Field(
-        None, description="The labels: a file, or file and columns."
-    )
+    targets: Annotated[
+        TargetsFile | None,
+        BeforeValidator(_as_targets, json_schema_input_type=str | TargetsFile | None),
+    ] = Field(None, description="The labels: a file, or file and columns.")
     test_targets: str | None = Field(
         None, description="Labels of the test rows, where known: only for the reported test AUC."
     )
@@ -150,16 +168,7 @@ class Data(Strict):
         None, description="A file whose ids, columns and their order a submission must have."
     )
     categories: Categories = Field(Categories(), description="Which columns are categories.")
-    ignore: Annotated[list[str], BeforeValidator(_as_list)] = Field(
-        [], description="Columns (shell patterns) that are not features."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_forms(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and isinstance(data.get("targets"), str):
-            data = {**data, "targets": {"file": data["targets"]}}
-        return data
+    ignore: Names = Field([], description="Columns (shell patterns) that are not features.")
 
     @model_validator(mode="after")
     def _whole(self) -> Data:
@@ -206,7 +215,9 @@ class Folds(Strict):
         "balanced; `kfold`: plain; `column`: given. `auto`: `group` where groups are given, "
         "else `stratified`.",
     )
-    n: int = Field(5, ge=2, le=100, description="Number of folds (unless given by a column).")
+    n: int = Field(
+        5, ge=2, le=100, description="Number of folds; of a given column, the number that it holds."
+    )
     column: str | None = Field(None, description="Column with the fold of each row (0, 1, …).")
     file: str | None = Field(
         None, description="File that holds the fold column; left out: the train file."
@@ -215,7 +226,7 @@ class Folds(Strict):
     inner_share: float = Field(
         0.2,
         gt=0,
-        lt=1,
+        le=0.5,
         description="Share of a fold's training rows set aside for early stopping.",
     )
 
@@ -237,7 +248,7 @@ class Selection(Strict):
     top_variance: int | None = Field(
         None, ge=0, description="The k columns of highest variance (numeric ones only)."
     )
-    ranks: tuple[int, int] | None = Field(
+    ranks: Annotated[tuple[int, int], BeforeValidator(_check_pair)] | None = Field(
         None, description="The block of variance ranks [from, to], counted from 1, both included."
     )
 
@@ -279,14 +290,33 @@ class EarlyStopping(Strict):
     """When to stop adding rounds."""
 
     rounds: int = Field(50, ge=1, description="Stop after so many rounds without a better AUC.")
-    on: Literal["inner", "fold"] = Field(
+    watch: Literal["inner", "fold"] = Field(
         "inner",
         description="On the inner split of the training rows, or on the fold itself, which makes the "
         "score optimistic and is marked so.",
     )
 
 
-ClassWeight = Literal["none", "balanced"] | Annotated[float, Field(gt=0)]
+def _check_class_weight(value: Any) -> Any:
+    if value in ("none", "balanced"):
+        return value
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise PydanticCustomError(
+            "class_weight",
+            "must be none, balanced or a number above 0; found {found}",
+            {"found": _shown(value)},
+        )
+    return number
+
+
+ClassWeight = Annotated[
+    Literal["none", "balanced"] | Annotated[float, Field(gt=0)],
+    BeforeValidator(_check_class_weight),
+]
 
 
 class Override(Strict):
@@ -310,7 +340,7 @@ class Source(Strict):
 
     family: str = Field(description="Model family: " + ", ".join(f"`{name}`" for name in FAMILIES))
     features: str = Field("all", description="Feature set.")
-    targets: Names = Field(
+    targets: NamesOnce = Field(
         ["all"], description="`all`, a target group, or a list of targets and groups."
     )
     params: Params = Field({}, description="Params of the family, in its library's own names.")
@@ -363,7 +393,9 @@ class Blend(Strict):
     """A blend of sources (and blends), per target over the members that cover it."""
 
     method: Method = Field(description="How the weights are found.")
-    sources: Names = Field(description="Members: `all` sources, or names of sources and blends.")
+    sources: NamesOnce = Field(
+        description="Members: `all` sources, or names of sources and blends."
+    )
     scale: Literal["rank", "logit"] = Field(
         "rank", description="The common scale on which predictions are averaged."
     )
@@ -393,7 +425,7 @@ class Blend(Strict):
     shrinkage: float = Field(
         0.01, ge=0, description="Pull of optimize_weights towards uniform weights."
     )
-    bounds: tuple[float, float] = Field(
+    bounds: Annotated[tuple[float, float], BeforeValidator(_check_pair)] = Field(
         (0.0, 1.0), description="Bounds of each weight for optimize_weights."
     )
     neighbours: int = Field(
@@ -416,8 +448,6 @@ class Blend(Strict):
             raise PydanticCustomError(
                 "bounds", "bounds must be [low, high] with 0 <= low < high <= 1"
             )
-        if len(set(self.sources)) != len(self.sources):
-            raise PydanticCustomError("sources", "a member is named twice")
         return self
 
 
@@ -430,10 +460,12 @@ class Rename(Strict):
     @model_validator(mode="after")
     def _compiles(self) -> Rename:
         try:
-            re.compile(self.pattern)
+            re.sub(self.pattern, self.replace, "")
         except re.error as error:
             raise PydanticCustomError(
-                "pattern", "not a regular expression: {why}", {"why": str(error)}
+                "pattern",
+                "pattern '{pattern}' and replace '{replace}' are no regular expression: {why}",
+                {"pattern": self.pattern, "replace": self.replace, "why": str(error)},
             ) from error
         return self
 
@@ -455,13 +487,13 @@ class Problem(Strict):
     seed: int = Field(42, ge=0, description="Seed of everything that is drawn.")
     data: Data = Field(description="The tables.")
     folds: Folds = Field(Folds(), description="The fold assignment.")
-    groups: dict[Name, Names] = Field({}, description="Named groups of targets.")
+    groups: dict[Name, NamesOnce] = Field({}, description="Named groups of targets.")
     features: dict[Name, FeatureSet] = Field(
         {}, description="Feature sets; `all` (every column) is always there."
     )
     sources: dict[Name, Source] = Field({}, description="Model sources.")
     blends: dict[Name, Blend] = Field({}, description="Blends.")
-    comparisons: list[tuple[str, str]] = Field(
+    comparisons: list[Annotated[tuple[str, str], BeforeValidator(_check_pair)]] = Field(
         [], description="Pairs of sources or blends compared with a paired interval."
     )
     submissions: Submissions = Field(Submissions(), description="What is handed in.")
@@ -498,6 +530,10 @@ class Problem(Strict):
                 yield from check(f"features.{name}.row_stats", label, selected, "selected file")
         known = self.known_targets()
         for group, members in self.groups.items():
+            if group == "all":
+                yield "groups.all: 'all' always means every target; choose another name"
+            elif group in (known or []):
+                yield f"groups.{group}: a target has the same name"
             for target in members if known is not None else []:
                 yield from check(f"groups.{group}", target, known or [], "target")
         for name, source in self.sources.items():
@@ -514,13 +550,12 @@ class Problem(Strict):
                 for target in source.overrides.targets:
                     yield from check(f"{where}.overrides.targets", target, known, "target")
         for name, blend in self.blends.items():
-            others = artifacts.keys() - {name}
             for member in blend.sources:
                 if member != "all":
-                    yield from check(f"blends.{name}.sources", member, others, "source or blend")
+                    yield from check(f"blends.{name}.sources", member, artifacts, "source or blend")
             if blend.fallback:
                 yield from check(
-                    f"blends.{name}.fallback", blend.fallback, others, "source or blend"
+                    f"blends.{name}.fallback", blend.fallback, artifacts, "source or blend"
                 )
             if blend.sources == ["all"] and not self.sources:
                 yield f"blends.{name}: there are no sources to blend"
@@ -528,6 +563,8 @@ class Problem(Strict):
         for a, b in self.comparisons:
             for name in (a, b):
                 yield from check("comparisons", name, artifacts, "source or blend")
+            if a == b:
+                yield f"comparisons: '{a}' is compared with itself"
         for name in self.submissions.blends:
             yield from check("submissions.blends", name, artifacts, "source or blend")
             if not has_test:
@@ -581,14 +618,97 @@ def load_problem(config: Mapping[str, Any]) -> Problem:
     try:
         return Problem.model_validate(dict(config))
     except ValidationError as error:
-        lines = []
-        for item in error.errors(include_url=False):
-            where = ".".join(str(part) for part in item["loc"] if part != "[key]")
-            message = item["msg"].replace("Value error, ", "")
-            lines += [
-                f"  {where}: {line}" if where else f"  {line}" for line in message.split("\n")
-            ]
-        name = config.get("problem", "")
-        raise BlendmakeError(
-            f"The config of problem '{name}' is wrong:\n" + "\n".join(lines)
-        ) from None
+        mistakes: list[Any] = error.errors(include_url=False)
+    lines = []
+    for mistake in [*mistakes, *_wrong_references(config, mistakes)]:
+        where, message = _told(mistake)
+        lines += [f"  {where}: {line}" if where else f"  {line}" for line in message.split("\n")]
+    name = config.get("problem", "")
+    raise BlendmakeError(f"The config of problem '{name}' is wrong:\n" + "\n".join(lines))
+
+
+# What stands in for a section that is wrong in itself while names are looked up in the others.
+STAND_INS: dict[str, dict[str, Any]] = {
+    "features": {},
+    "sources": {"family": next(iter(FAMILIES))},
+    "blends": {"method": "mean", "sources": "all"},
+}
+
+
+def _wrong_references(config: Mapping[str, Any], mistakes: Sequence[Any]) -> list[Any]:
+    """Wrong names in a config with other mistakes, so that all are told at once.
+
+    Looked for only if every mistake lies within one feature set, source or blend: elsewhere it
+    could be the cause of what is found.
+    """
+    mended = copy.deepcopy(dict(config))
+    for mistake in mistakes:
+        section, name = (*mistake["loc"], None, None)[:2]
+        if section not in STAND_INS or name is None:
+            return []
+        mended[section][name] = STAND_INS[section]
+    try:
+        Problem.model_validate(mended)
+    except (ValidationError, TypeError) as error:
+        found = error.errors(include_url=False) if isinstance(error, ValidationError) else []
+        return [item for item in found if item["type"] == "references"]
+    return []
+
+
+WANTED = {
+    "missing": "must be given",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a mapping (key: value)",
+    "finite_number": "must be a finite number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "invalid_key": "is no text: put the key in quotes",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list [a, b]",
+    "model_type": "must be a mapping (key: value)",
+    "string_type": "must be text: put it in quotes",
+    "too_short": "must not be empty",
+}
+TELLS_ALL = ("missing", "invalid_key", "too_short")  # what was found adds nothing
+
+
+def _told(mistake: Mapping[str, Any]) -> tuple[str, str]:
+    """Where a mistake is, and what is wrong, in the user's words rather than pydantic's."""
+    path = [str(part) for part in mistake["loc"] if part != "[key]"]
+    kind, found = mistake["type"], mistake["input"]
+    if kind == "extra_forbidden":
+        *path, key = path
+        message = f"unknown key '{key}'; {nearest(key, _keys_at(path))}"
+    elif kind == "literal_error":
+        known = re.findall(r"'([^']+)'", mistake["ctx"]["expected"])
+        message = f"unknown value {_shown(found)}; {nearest(str(found), known)}"
+    elif kind in WANTED:
+        message = WANTED[kind].format(**mistake.get("ctx", {}))
+        message += "" if kind in TELLS_ALL else f"; found {_shown(found)}"
+    else:
+        message = mistake["msg"]
+    return ".".join(path), message
+
+
+def _keys_at(path: Sequence[str]) -> Iterable[str]:
+    """The keys of the section at `path`."""
+    here: Any = Problem
+    for part in path:
+        is_section = isinstance(here, type) and issubclass(here, Strict)
+        here = here.model_fields[part].annotation if is_section else get_args(here)[1]
+        while get_origin(here) in (Annotated, Union, types.UnionType):
+            here = get_args(here)[0]
+    keys: Iterable[str] = here.model_fields
+    return keys
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

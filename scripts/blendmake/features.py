@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from blendmake.errors import BlendmakeError
-from blendmake.files import note_of, read_note, read_parquet, write_parquet
-from blendmake.matrix import Column, Floats, TableFile, writing_table
+from blendmake.files import note_of, read_parquet, write_parquet
+from blendmake.matrix import Floats, TableFile, writing_table
 
 STATISTICS = (
     "mean",
@@ -35,17 +36,20 @@ def read_names(path: str) -> list[str]:
     file = Path(path)
     if not file.is_file():
         raise BlendmakeError(f"{path} (a keep or drop list) does not exist.")
-    if file.suffix == ".parquet":
-        table = read_parquet(file)
-        if "feature" not in table.column_names:
-            raise BlendmakeError(f"{path}: a list in parquet needs a column 'feature'.")
-        return [str(name) for name in table["feature"].to_pylist()]
-    text = file.read_text(encoding="utf-8")
-    if file.suffix == ".json":
-        names = json.loads(text)
-        if not isinstance(names, list):
-            raise BlendmakeError(f"{path}: a list in JSON must be a list of column names.")
-        return [str(name) for name in names]
+    try:
+        if file.suffix == ".parquet":
+            table = pq.read_table(file)
+            if "feature" not in table.column_names:
+                raise BlendmakeError(f"{path}: a list in parquet needs a column 'feature'.")
+            return [str(name) for name in table["feature"].to_pylist()]
+        text = file.read_text(encoding="utf-8")
+        if file.suffix == ".json":
+            names = json.loads(text)
+            if not isinstance(names, list):
+                raise BlendmakeError(f"{path}: a list in JSON must be a list of column names.")
+            return [str(name) for name in names]
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BlendmakeError(f"{path} (a keep or drop list) cannot be read: {error}.") from error
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -61,10 +65,11 @@ def select_columns(
     `variance(name)` gives a column's variance over the train table; it is asked only if needed.
     """
     names = [column["name"] for column in columns]
+    known = set(names)
     for key in ("drop", "keep"):
         if selection.get(key):
             listed = read_names(selection[key])
-            unknown = [name for name in listed if name not in set(names)]
+            unknown = [name for name in listed if name not in known]
             if unknown:
                 raise BlendmakeError(
                     f"{selection[key]}: {', '.join(map(repr, unknown[:5]))} "
@@ -187,7 +192,7 @@ def make_features(
         ]
     if not entries:
         raise BlendmakeError("The feature set selects no column. Widen its selection.")
-    digests = _write_made(made, tables, out)
+    made_digests = _write_made(made, tables, out)
     table = pa.Table.from_pylist(
         entries,
         schema=pa.schema(
@@ -199,7 +204,7 @@ def make_features(
             ]
         ),
     )
-    digests = {"tables": note_of(listed)["digests"], "made": digests}
+    digests = {"tables": note_of(listed)["digests"], "made": made_digests}
     write_parquet(table, out_columns, {**(note or {}), "digests": digests})
 
 
@@ -270,27 +275,3 @@ def _write_made(
                 writer.write([pa.array(p[:, j]) for p in parts for j in range(p.shape[1])])
             digests[part] = writer.digest
     return digests
-
-
-class FeatureSetFiles:
-    """A feature set as jobs read it: its columns, and the files they stand in.
-
-    Args:
-        columns_path: features/<set>/columns.parquet.
-        table, made: the table file and the file of made columns, both of `train` or both of `test`.
-    """
-
-    def __init__(self, columns_path: Path, table: Path, made: Path) -> None:
-        listed = read_parquet(columns_path)
-        self.digest: str = note_of(listed)["content"]
-        self.columns = [
-            Column(row["name"], row["origin"], row["levels"]) for row in listed.to_pylist()
-        ]
-        self.files = {"table": TableFile(table), "set": TableFile(made)}
-        self.rows = self.files["table"].rows
-
-
-def features_digest(columns_path: Path) -> Any:
-    """What identifies the content of a feature set: digests of its list and of its files."""
-    note = read_note(columns_path)
-    return [note["content"], note["digests"]]

@@ -389,9 +389,7 @@ def _weights_figure(rows: list[dict[str, Any]], blend: str) -> Figure:
         mesh, ax=axes, fraction=0.05, pad=0.02, aspect=25, extend="both" if stack else "neither"
     )
     bar.set_label(
-        "change in log odds per unit of log odds"
-        if stack
-        else "weight (those of a target sum to 1)"
+        "change in log odds\nper unit of log odds" if stack else "weight (sum 1\nin a target)"
     )
     bar.outline.set_visible(False)
     if np.isnan(values).any():
@@ -409,7 +407,7 @@ def draw_correlations(correlations: pa.Table, out: Path) -> None:
 
 
 def _correlations_figure(correlations: pa.Table) -> Figure:
-    title = "Rank correlation between predictions"
+    title = "Rank correlation"
     pairs: dict[tuple[str, str], list[float]] = {}
     for row in correlations.to_pylist():
         values = pairs.setdefault((row["a"], row["b"]), [])
@@ -425,7 +423,7 @@ def _correlations_figure(correlations: pa.Table) -> Figure:
             matrix[names.index(b), names.index(a)] = float(np.mean(values))
     shown = matrix[1:, :-1]
     labels = [_label(name) for name in names]
-    side = max(0.44 * (len(names) - 1), 1.4)
+    side = max(0.44 * (len(names) - 1), 2.0)
     figure = Figure(
         figsize=(side + _inches(labels) + 1.4, side + _inches(labels) + 0.5), layout="constrained"
     )
@@ -439,7 +437,7 @@ def _correlations_figure(correlations: pa.Table) -> Figure:
     axes.set_aspect("equal")
     axes.set_title(title)
     bar = figure.colorbar(mesh, ax=axes, fraction=0.05, pad=0.02, aspect=25)
-    bar.set_label("Spearman correlation within folds,\nmean over targets")
+    bar.set_label("Spearman correlation,\nmean over targets")
     bar.outline.set_visible(False)
     duplicates = duplicate_pairs(correlations)
     for pair in duplicates:

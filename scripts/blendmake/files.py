@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,8 @@ def replacing(path: Path) -> Iterator[Path]:
             raise
         raise BlendmakeError(f"{path} cannot be written: {reason}") from error
     finally:
-        if temporary.exists():
-            temporary.unlink()
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 REFUSALS = {
@@ -74,7 +74,8 @@ def write_text(text: str, path: Path) -> None:
 
 def write_parquet(table: pa.Table, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
     """Write a table with page checksums; `metadata` (JSON-able) says how it was made."""
-    note = {**(metadata or {}), "content": content_digest(table)}
+    content = content_digest(table)
+    note = _sealed(json.loads(json.dumps({**(metadata or {}), "content": content})))
     kept = {k: v for k, v in (table.schema.metadata or {}).items() if k != METADATA_KEY}
     text = json.dumps(note, sort_keys=True).encode()
     table = table.replace_schema_metadata({**kept, METADATA_KEY: text})
@@ -91,11 +92,12 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     path = Path(path)
     try:
         table = pq.read_table(path, columns=columns, page_checksum_verification=True)
+        note = note_of(table)
     except FileNotFoundError:
         raise BlendmakeError(f"{path} does not exist. Build it: snakemake {path}") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged(path, str(error)) from error
-    if columns is None and note_of(table).get("content") not in (None, content_digest(table)):
+    if columns is None and note.get("content") != content_digest(table):
         raise damaged(path, "its content does not match the digest stored in it")
     return table
 
@@ -127,7 +129,15 @@ def note_of(table: pa.Table) -> dict[str, Any]:
 def _note(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
     text = (metadata or {}).get(METADATA_KEY)
     note: dict[str, Any] = json.loads(text) if text else {}
+    if not note or note != _sealed(note):
+        raise ValueError("its metadata is not what blendmake wrote")
     return note
+
+
+def _sealed(note: Mapping[str, Any]) -> dict[str, Any]:
+    """A note with the digest of its other entries under `seal`."""
+    rest = {key: value for key, value in note.items() if key != "seal"}
+    return {**rest, "seal": digest_of(rest)}
 
 
 def content_digest(table: pa.Table) -> str:
@@ -135,14 +145,16 @@ def content_digest(table: pa.Table) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for field, column in zip(table.schema, table.columns, strict=True):
         nested = pa.types.is_nested(field.type)
-        kind = "nested" if nested else field.type
+        # Parquet keeps the values of a dictionary, not how it was made.
+        dictionary = pa.types.is_dictionary(field.type)
+        kind = "nested" if nested else field.type.value_type if dictionary else field.type
         digest.update(f"{field.name}\0{kind}\0{len(column)}\0".encode())
         if nested:
             # Parquet renames the fields within; such columns are small.
             digest.update(json.dumps(column.to_pylist(), sort_keys=True).encode())
             continue
         chunk = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], field.type)
-        if pa.types.is_dictionary(chunk.type):
+        if dictionary:
             chunk = chunk.dictionary_decode()
         if chunk.null_count:
             # What lies under a null is anybody's guess: only where the nulls are counts.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import importlib
 import json
 import logging
@@ -24,7 +23,7 @@ from tqdm import tqdm
 from blendmake.auc import auc
 from blendmake.errors import BlendmakeError
 from blendmake.families.base import Family, Fit, Fitted, FoldData
-from blendmake.features import FeatureSetFiles, features_digest
+from blendmake.feature_files import FeatureSetFiles, features_digest
 from blendmake.files import (
     digest_of,
     note_of,
@@ -34,9 +33,11 @@ from blendmake.files import (
     write_parquet,
     write_text,
 )
-from blendmake.folds import Labels, labels_of, read_folds, read_inner
+from blendmake.folds import read_folds, read_inner
+from blendmake.labels import Labels, labels_of
 from blendmake.matrix import Floats, Rows, known_codes
 from blendmake.predictions import write_predictions
+from blendmake.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +60,6 @@ FITS = pa.schema(
         ("seed", pa.int64()),
     ]
 )
-
-
-def derive_seed(*parts: Any) -> int:
-    """A 31-bit seed from (seed, source, target, fold, bag): no order of fits changes it."""
-    digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 33
 
 
 @dataclass(frozen=True)
@@ -99,9 +94,16 @@ def resolve_targets(
 
 
 def settings_for(
-    source: Mapping[str, Any], groups: Mapping[str, Sequence[str]], target: str
+    source: Mapping[str, Any],
+    groups: Mapping[str, Sequence[str]],
+    target: str,
+    aliases: Mapping[str, str] | None = None,
 ) -> TargetSettings:
-    """A target's settings: the most specific wins, target over group over source."""
+    """A target's settings: the most specific wins, target over group over source.
+
+    `aliases` are other names of params, so that one layer's `eta` replaces another's `learning_rate`.
+    """
+    aliases = aliases or {}
     layers = [source]
     for group, override in source["overrides"]["groups"].items():
         if target in groups[group]:
@@ -111,7 +113,7 @@ def settings_for(
     params: dict[str, Any] = {}
     merged: dict[str, Any] = {}
     for layer in layers:
-        params.update(layer["params"])
+        params.update({aliases.get(name, name): value for name, value in layer["params"].items()})
         for key in ("rounds", "early_stopping", "class_weight"):
             if layer[key] is not None:
                 merged[key] = layer[key]
@@ -240,7 +242,7 @@ class _Job:
         )
 
     def settings(self, target: str) -> TargetSettings:
-        return settings_for(self.source, self.groups, target)
+        return settings_for(self.source, self.groups, target, self.family.ALIASES)
 
     def _stopping(self, target: str) -> Mapping[str, Any] | None:
         return self.settings(target).early_stopping if self.family.STOPS else None
@@ -248,7 +250,7 @@ class _Job:
     def watched(self, target: str) -> str:
         """What early stopping of a target watches: none, inner or fold."""
         stopping = self._stopping(target)
-        return "none" if stopping is None else str(stopping["on"])
+        return "none" if stopping is None else str(stopping["watch"])
 
     def optimistic(self, targets: Sequence[str]) -> bool:
         """Whether labels of the fold had a say in its own predictions."""
@@ -275,8 +277,8 @@ class _Job:
             leave=False,
             disable=None,
         )
-        # One matrix at a time: targets that watch the same rows go together.
-        missing.sort(key=self.watched)
+        # One matrix at a time: targets that watch the same rows, with params alike, go together.
+        missing.sort(key=lambda target: (self.watched(target), repr(self.settings(target).params)))
         family: Family | None = None
         watched = ""
         for done, target in enumerate(missing):
@@ -307,7 +309,7 @@ class _Job:
 
     def _file_name(self, target: str) -> str:
         settings = self.settings(target)
-        return f"{quote(target, safe='')[:100]}-{digest_of([target, vars(settings)])}.parquet"
+        return f"{_short(target)}-{digest_of([target, vars(settings)])}.parquet"
 
     def _found(self, path: Path, target: str, keep: bool) -> _Finished | None:
         if not path.exists():
@@ -477,7 +479,8 @@ def _keep_models(models: Path, finished: Sequence[_Finished], job: _Job) -> None
         assert one.model is not None
         target = one.row["target"]
         watched = job.watched(target)
-        name = quote(target, safe="")[:100] + _suffix(one.model)
+        # With a digest: names may be alike in what is left of them, or be `models`.
+        name = f"{_short(target)}-{digest_of(target)[:12]}{_suffix(one.model)}"
         with replacing(models / name) as temporary:
             shutil.copyfile(one.model, temporary)
         listed[target] = {"file": name, "known_codes": watched}
@@ -496,11 +499,16 @@ def _keep_models(models: Path, finished: Sequence[_Finished], job: _Job) -> None
     write_text(json.dumps(description, indent=1), models / "models.json")
 
 
+def _short(target: str) -> str:
+    """A target's name as part of a file name."""
+    return quote(target, safe="")[:100]
+
+
 def _suffix(model: Path) -> str:
     return ".constant.json" if model.name.endswith(".constant.json") else model.suffix
 
 
-def predict_models(models: Path, target: str, files: FeatureSetFiles) -> Floats:
+def predict_models(models: Path, target: str, files: FeatureSetFiles, threads: int = 1) -> Floats:
     """Predict rows with a kept model.
 
     Args:
@@ -524,4 +532,4 @@ def predict_models(models: Path, target: str, files: FeatureSetFiles) -> Floats:
         value = json.loads(path.read_text(encoding="utf-8"))["constant"]
         return np.full(files.rows, value, np.float32)
     predict = importlib.import_module(description["family"]).predict_saved
-    return np.asarray(predict(path, rows), np.float32)
+    return np.asarray(predict(path, rows, threads), np.float32)

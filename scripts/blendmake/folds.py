@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import note_of, read_parquet, write_parquet
+from blendmake.labels import Labels
 from blendmake.matrix import Positions
-
-Labels = NDArray[np.float32]  # (rows, targets), NaN where unknown
 
 
 @dataclass(frozen=True)
@@ -54,15 +53,6 @@ def read_folds(path: Path) -> Folds:
     return Folds(fold, int(note["n"]), note["content"])
 
 
-def labels_of(targets: pa.Table, id_columns: Sequence[str]) -> tuple[list[str], Labels]:
-    """Names and labels of a targets table: float32 (rows, targets), NaN where unknown."""
-    names = [name for name in targets.column_names if name not in id_columns]
-    labels = np.empty((targets.num_rows, len(names)), np.float32, order="F")
-    for j, name in enumerate(names):
-        labels[:, j] = pc.fill_null(targets[name].cast(pa.float32()), np.nan).to_numpy()
-    return names, labels
-
-
 def make_folds(
     ids: pa.Table,
     labels: Labels,
@@ -84,12 +74,12 @@ def make_folds(
 
     Raises:
         BlendmakeError: a target with fewer positives than folds, folds that leave a target without
-            positives to train on, a given column that is not 0 … n-1.
+            positives to train on, a given column that is not 0 … n-1 or of another n.
     """
     rows = ids.num_rows
     if scheme == "column":
         assert given is not None
-        fold, n = _given_folds(given)
+        fold = _given_folds(given, n)
     else:
         _check_positives(labels, target_names, n)
         if scheme == "kfold":
@@ -104,7 +94,7 @@ def make_folds(
     return fold
 
 
-def _given_folds(given: NDArray[Any]) -> tuple[NDArray[np.int32], int]:
+def _given_folds(given: NDArray[Any], n: int) -> NDArray[np.int32]:
     try:
         fold = given.astype(np.int32)
         whole = bool((fold == given).all())
@@ -115,12 +105,19 @@ def _given_folds(given: NDArray[Any]) -> tuple[NDArray[np.int32], int]:
             f"folds.column: the folds must be the whole numbers 0 to n-1, each in use; found "
             f"{sorted(map(str, np.unique(given)))[:8]}."
         )
-    return fold, int(fold.max()) + 1
+    found = int(fold.max()) + 1
+    if found != n:
+        raise BlendmakeError(
+            f"folds.column holds {found} folds, but folds.n is {n}. Correct the column, or set "
+            f"folds.n: {found}"
+        )
+    return fold
 
 
 def _check_positives(labels: Labels, names: Sequence[str], n: int) -> None:
     positives = np.nansum(labels, axis=0)
-    few = [f"'{names[j]}' ({int(positives[j])})" for j in np.flatnonzero(positives < n)]
+    counts = zip(names, positives, strict=True)
+    few = [f"'{name}' ({int(count)})" for name, count in counts if count < n]
     if few:
         raise BlendmakeError(
             f"Fewer positives than the {n} folds in target {', '.join(few[:5])}"
@@ -213,14 +210,20 @@ def inner_split(
     """Which of a fold's training rows are set aside for early stopping: bool (len(train),).
 
     Stratified over all targets; whole groups at a time where rows come in groups.
+
+    Args:
+        share: at most one half; met as nearly as a few equal parts allow.
     """
-    parts = max(2, round(1 / share))
+    # So many of so many parts; a share too small for twenty is one part of more.
+    part = Fraction(share).limit_denominator(20) or Fraction(1, round(1 / share))
+    parts = part.denominator
     inside = labels[train]
     if groups is not None:
         fold = group_folds(inside, groups[train], parts, seed)
     else:
         fold = stratified_folds(inside, parts, seed)
-    return fold == 0
+    aside: NDArray[np.bool_] = fold < part.numerator
+    return aside
 
 
 def write_inner(

@@ -4,6 +4,7 @@ File format: Arrow IPC, uncompressed, record batches of `BATCH_ROWS` rows. First
 their own types, then every feature column once as float32 without nulls: a missing number is NaN, a
 category is its code (0, 1, … in the order of its levels), a missing category NaN. Each batch
 carries the CRC-32 of each of its columns as custom metadata; they are verified as columns are read.
+The last batch is empty and says how many came before it.
 """
 
 from __future__ import annotations
@@ -40,11 +41,15 @@ class TableWriter:
     def write(self, columns: Sequence[pa.Array]) -> None:
         """Append one batch."""
         batch = pa.record_batch(list(columns), schema=self.schema)
-        checks = [_checksum(column) for column in batch.columns]
+        # As it will be read: a slice shares buffers that are longer than what is written of them.
+        batch = pa.ipc.read_record_batch(batch.serialize(), self.schema)
+        checks = [_checksum(batch, i, len(self._checks)) for i in range(batch.num_columns)]
         self._checks.append(checks)
         self._writer.write_batch(batch, custom_metadata={"crc32": json.dumps(checks)})
 
     def close(self) -> None:
+        empty = pa.record_batch([pa.array([], f.type) for f in self.schema], schema=self.schema)
+        self._writer.write_batch(empty, custom_metadata={"batches": str(len(self._checks))})
         self._writer.close()
 
     @property
@@ -61,8 +66,11 @@ def writing_table(path: Path, schema: pa.Schema) -> Iterator[TableWriter]:
         writer.close()
 
 
-def _checksum(column: pa.Array) -> int:
-    value = 0
+def _checksum(batch: pa.RecordBatch, index: int, position: int) -> int:
+    """CRC-32 of a column of the batch at `position`, of what it is and what it holds."""
+    field, column = batch.schema.field(index), batch.column(index)
+    about = f"{position} {field} {len(column)} {column.null_count}"
+    value = zlib.crc32(about.encode())
     for buffer in column.buffers():
         if buffer is not None:
             value = zlib.crc32(buffer, value)
@@ -82,16 +90,18 @@ class TableFile:
             raise BlendmakeError(f"{path} does not exist. Build it: snakemake {path}")
         try:
             self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
-            pairs = [
+            *pairs, (_, last) = [
                 self._reader.get_batch_with_custom_metadata(i)
                 for i in range(self._reader.num_record_batches)
             ]
+            if int(last["batches"]) != len(pairs):
+                raise ValueError(f"{len(pairs)} of {int(last['batches'])} batches are there")
             self._checks = [json.loads(meta["crc32"]) for _, meta in pairs]
+            self.names: list[str] = self._reader.schema.names
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
             raise damaged(self.path, str(error)) from error
         self._batches: list[pa.RecordBatch] = [batch for batch, _ in pairs]
         self._verified: set[tuple[int, int]] = set()
-        self.names: list[str] = self._reader.schema.names
         self._index = {name: i for i, name in enumerate(self.names)}
         sizes = [batch.num_rows for batch in self._batches]
         self.offsets: NDArray[np.int64] = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
@@ -99,13 +109,27 @@ class TableFile:
 
     def column(self, name: str, batch: int) -> pa.Array:
         """One column of one batch, without a copy; verified on its first reading."""
-        index = self._index[name]
+        index = self._position(name)
         column = self._batches[batch].column(index)
         if (batch, index) not in self._verified:
-            if _checksum(column) != self._checks[batch][index]:
+            if not self._is_whole(batch, index):
                 raise damaged(self.path, f"column '{name}' does not match its checksum")
             self._verified.add((batch, index))
         return column
+
+    def _position(self, name: str) -> int:
+        if name not in self._index:
+            raise damaged(self.path, f"it has no column '{name}'")
+        return self._index[name]
+
+    def _is_whole(self, batch: int, index: int) -> bool:
+        try:
+            # First the lengths of its buffers: a damaged one must not be read beyond its end.
+            self._batches[batch].column(index).validate()
+            found = _checksum(self._batches[batch], index, batch)
+            return bool(found == self._checks[batch][index])
+        except (pa.ArrowException, LookupError, TypeError, ValueError):
+            return False
 
     def values(self, name: str) -> Floats:
         """A feature column as float32 (rows,); a copy."""
@@ -114,7 +138,7 @@ class TableFile:
 
     def table(self, names: Sequence[str]) -> pa.Table:
         """Some columns (ids, say) as an Arrow table."""
-        schema = pa.schema([self._reader.schema.field(name) for name in names])
+        schema = pa.schema([self._reader.schema.field(self._position(name)) for name in names])
         batches = [
             pa.record_batch([self.column(name, i) for name in names], schema=schema)
             for i in range(len(self._batches))

@@ -40,9 +40,13 @@ def write_predictions(
     """Write a prediction file.
 
     Raises:
-        BlendmakeError: values that are not finite, naming the target.
+        BlendmakeError: values that are not finite, naming the target; ids missing or repeated.
     """
     assert values.shape == (ids.num_rows, len(targets))
+    if not _are_unique(ids):
+        raise BlendmakeError(f"{path}: its ids are not all known and different.")
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32, copy=False)
     for j, target in enumerate(targets):
         wrong = ~np.isfinite(values[:, j])
         if wrong.any():
@@ -50,9 +54,7 @@ def write_predictions(
                 f"{path}: {int(wrong.sum())} of {len(wrong)} predictions of target '{target}' are not "
                 "finite numbers. Check the params of the source (a learning rate too high?)."
             )
-    columns = [
-        pa.array(np.ascontiguousarray(values[:, j], np.float32)) for j in range(len(targets))
-    ]
+    columns = [pa.array(np.ascontiguousarray(values[:, j])) for j in range(len(targets))]
     table = pa.table([*ids.columns, *columns], names=[*ids.column_names, *targets])
     write_parquet(table, path, {**note, "id_columns": ids.column_names})
 
@@ -71,6 +73,8 @@ def read_predictions(path: Path, ids: pa.Table | None = None) -> Predictions:
     if "id_columns" not in note:
         raise damaged(path, "it does not say which of its columns are ids")
     found = table.select(note["id_columns"])
+    if ids is None and not _are_unique(found):
+        raise damaged(path, "its ids are not all known and different")
     if ids is not None and not found.equals(ids):
         raise BlendmakeError(
             f"{path} holds predictions of other rows than the tables. Delete it and run the same "
@@ -85,3 +89,8 @@ def read_predictions(path: Path, ids: pa.Table | None = None) -> Predictions:
             raise damaged(path, f"predictions of target '{name}' are not all finite")
         values[:, j] = table[name].to_numpy()
     return Predictions(found, tuple(targets), values, note)
+
+
+def _are_unique(ids: pa.Table) -> bool:
+    distinct = ids.group_by(ids.column_names).aggregate([]).num_rows
+    return distinct == ids.num_rows and not any(column.null_count for column in ids.columns)

@@ -6,30 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
-from blendmake.files import note_of, read_parquet, write_parquet
-from blendmake.folds import Labels, labels_of, read_folds
+from blendmake.files import write_parquet
+from blendmake.folds import read_folds
+from blendmake.labels import read_groups, read_labels
 from blendmake.predictions import Predictions, read_predictions
 from blendmake.scores import compare_predictions, score_predictions
-
-
-def read_labels(path: Path) -> tuple[pa.Table, list[str], Labels]:
-    """Ids, target names and labels (rows, targets) of a targets artifact."""
-    table = read_parquet(path)
-    id_columns = note_of(table)["id_columns"]
-    names, labels = labels_of(table, id_columns)
-    return table.select(id_columns), names, labels
-
-
-def read_groups(path: Path | None) -> NDArray[np.int64] | None:
-    """Group code per row, or None where rows are independent."""
-    if path is None:
-        return None
-    return np.asarray(read_parquet(path)["group"].to_numpy(), np.int64)
 
 
 def _columns(targets: Sequence[str], names: Sequence[str], path: Path) -> list[int]:

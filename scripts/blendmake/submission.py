@@ -15,7 +15,7 @@ from pyarrow import csv
 from blendmake.errors import BlendmakeError
 from blendmake.files import replacing, write_parquet
 from blendmake.predictions import read_predictions
-from blendmake.tables import UserTable, order_by, read_ids
+from blendmake.tables import POSITION, UserTable, order_by, read_ids
 
 
 def write_submission(
@@ -46,8 +46,13 @@ def write_submission(
             "blend a fallback, or a source that covers all targets."
         )
     names = {target: _renamed(target, rename) for target in found.targets}
-    if len(set(names.values())) < len(names):
-        raise BlendmakeError("submissions.rename gives two targets the same column name.")
+    taken = [*found.ids.column_names, *names.values()]
+    twice = next((name for name in taken if taken.count(name) > 1), None)
+    if twice is not None:
+        raise BlendmakeError(
+            f"submissions.rename gives the column name '{twice}' twice: two targets, or a target and "
+            "the id, would share it."
+        )
     values = {
         names[target]: pa.array(found.values[:, j].astype(np.float64))
         for j, target in enumerate(found.targets)
@@ -69,6 +74,8 @@ def _renamed(target: str, rename: Mapping[str, str] | None) -> str:
 
 def _shaped(ids: pa.Table, values: Mapping[str, pa.Array], sample: UserTable) -> pa.Table:
     id_columns = ids.column_names
+    if id_columns == [POSITION] and POSITION not in sample.schema.names:
+        id_columns = []
     read_ids(sample, id_columns)
     columns = [name for name in sample.schema.names if name not in id_columns]
     missing = [name for name in columns if name not in values]

@@ -53,7 +53,7 @@ class UserTable:
                 raise BlendmakeError(
                     f"{path}: unknown kind of file. Use .parquet, .csv, .csv.gz, .tsv or .arrow."
                 )
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise self._unreadable(error) from error
         if self._table is not None:
             self.schema, self.rows = self._table.schema, self._table.num_rows
@@ -120,12 +120,19 @@ def _read_csv(path: Path, delimiter: str) -> pa.Table:
         max(path.stat().st_size * (20 if path.name.endswith(".gz") else 1), 1 << 20), 1 << 30
     )
     convert = csv.ConvertOptions(strings_can_be_null=True)
-    return csv.read_csv(
+    table = csv.read_csv(
         path,
         read_options=csv.ReadOptions(block_size=block),
         parse_options=csv.ParseOptions(delimiter=delimiter),
         convert_options=convert,
     )
+    kinds = zip(table.column_names, table.schema.types, strict=True)
+    unreadable = [name for name, kind in kinds if pa.types.is_binary(kind)]
+    if unreadable:
+        raise BlendmakeError(
+            f"{path}: column {_some(unreadable)} holds text that is not UTF-8. Save the file as UTF-8."
+        )
+    return table
 
 
 def _read_arrow(path: Path) -> pa.Table:
@@ -179,9 +186,20 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         column = column.cast(column.type.value_type)
     if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
         column = column.cast(pa.string())
-    if pa.types.is_integer(column.type):
+    if pa.types.is_integer(column.type) and not _is_beyond_int64(column):
         column = column.cast(pa.int64())
+    # Parquet does not keep these as they are, so that artifacts would hold other ids than tables.
+    if pa.types.is_timestamp(column.type) and column.type.unit in ("s", "ms"):
+        column = column.cast(pa.timestamp("us", column.type.tz))
+    if pa.types.is_date64(column.type):
+        column = column.cast(pa.date32())
     return column
+
+
+def _is_beyond_int64(column: pa.ChunkedArray) -> bool:
+    return bool(
+        pa.types.is_uint64(column.type) and (pc.max(column).as_py() or 0) > np.iinfo(np.int64).max
+    )
 
 
 def id_keys(ids: pa.Table) -> pa.ChunkedArray:
@@ -199,7 +217,7 @@ def _shown(keys: Any) -> list[str]:
 
 
 def order_by(
-    ids: pa.Table, table: UserTable, id_columns: Sequence[str], first_position: int = 0
+    ids: pa.Table, table: UserTable, id_columns: Sequence[str]
 ) -> NDArray[np.int64] | None:
     """Row positions that put `table` into the order of `ids`; None if it is in order already.
 
@@ -476,12 +494,9 @@ def _write_table(
 ) -> str:
     with writing_table(path, schema) as writer:
         if ids is not None:
-            first = int(ids[POSITION][0].as_py()) if not id_columns else 0
             by_file = {label: [f for f in features if f.file == label] for label in tables}
             streams = [
-                _in_order(
-                    table, [f.name for f in by_file[label]], order_by(ids, table, id_columns, first)
-                )
+                _in_order(table, [f.name for f in by_file[label]], order_by(ids, table, id_columns))
                 for label, table in tables.items()
             ]
             start = 0
@@ -559,7 +574,6 @@ def read_targets(
     id_columns: Sequence[str],
     *,
     one_class_allowed: bool = False,
-    first_position: int = 0,
 ) -> pa.Table:
     """The labels in the order of `ids`: id columns, then one int8 column per target (0, 1, null).
 
@@ -571,7 +585,7 @@ def read_targets(
     table.require(names, "the target column")
     if not names:
         raise BlendmakeError(f"{file}: there is no target column beside the id.")
-    order = order_by(ids, table, id_columns, first_position)
+    order = order_by(ids, table, id_columns)
     labels = table.read(names)
     if order is not None:
         labels = labels.take(pa.array(order))
@@ -581,6 +595,8 @@ def read_targets(
 
 def _as_labels(column: pa.ChunkedArray, name: str, file: str, one_class_allowed: bool) -> pa.Array:
     kind = _kind_of(column.type, False)
+    if kind == "any" or (kind == "category" and column.null_count == len(column)):
+        column, kind = pa.chunked_array([pa.nulls(len(column), pa.float64())]), "number"
     if kind == "number":
         if pa.types.is_boolean(column.type):
             column = column.cast(pa.int8())
@@ -591,12 +607,9 @@ def _as_labels(column: pa.ChunkedArray, name: str, file: str, one_class_allowed:
             if not one_class_allowed:
                 _check_classes(values, name, file)
             return pa.array(np.where(unknown, 0, values).astype(np.int8), mask=unknown)
-        example: Any = values[wrong][0]
+        example: Any = values[wrong][0].item()
     else:
-        present = column.drop_null()
-        example = present[0].as_py() if len(present) else None
-        if example is None and one_class_allowed:
-            return pa.nulls(len(column), pa.int8())
+        example = next((value.as_py() for value in column if value.is_valid), None)
     raise BlendmakeError(
         f"{file}: target '{name}' holds {example!r}. A target must be 0, 1 or missing: recode it, or "
         "list the target columns under data.targets.columns."

@@ -68,15 +68,17 @@ def test_values_are_pearson_of_ranks_within_folds(
 def test_pairs_in_order_over_common_targets(tmp_path: Path, columns: NDArray[np.float64]) -> None:
     files = [
         make(tmp_path, "z", {"t1": columns[0], "t0": columns[1]}),
-        make(tmp_path, "b", {"t0": columns[2]}),
+        make(tmp_path, "b", {"t0": columns[2], "t1": columns[1]}),
         make(tmp_path, "a", {"t2": columns[0], "t0": columns[3], "t1": columns[3]}),
         make(tmp_path, "alone", {"t9": columns[0]}),
     ]
     assert list(rows(tmp_path, files)) == [
+        ("z", "b", "t1"),
         ("z", "b", "t0"),
         ("z", "a", "t1"),
         ("z", "a", "t0"),
         ("b", "a", "t0"),
+        ("b", "a", "t1"),
     ]
 
 

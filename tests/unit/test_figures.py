@@ -137,7 +137,7 @@ FIGURES: dict[str, tuple[Draw, set[str]]] = {
     ),
     "stack": (
         lambda out: draw_weights(STACK, "both", out),
-        {"Coefficients of both", f"{MINUS}0.25", "change in log odds per unit of log odds"},
+        {"Coefficients of both", f"{MINUS}0.25", "0.50"},
     ),
     "correlations": (
         lambda out: draw_correlations(PAIRS, out),

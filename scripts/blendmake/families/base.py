@@ -1,8 +1,8 @@
 """The contract of a model family: fit one target on one fold, predict its held-out and test rows.
 
 A family is a module with a class `FAMILY`, a subclass of `Family`, and a function
-`predict_saved(path, rows)`. It is made once per fold, so that what all targets share (the binned
-matrix, the scaled columns) is built once; `fit` is then called for one target after another.
+`predict_saved(path, rows, threads)`. It is made once per fold, so that what all targets share (the
+binned matrix, the scaled columns) is built once; `fit` is then called for one target after another.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class FoldData:
 class Fit:
     """One fit that is asked for.
 
+    `params` go by the names that the family's ALIASES point to.
     `labels` (train rows,) and `stop_labels` (stop rows,) are 0, 1 or NaN (unknown: not used). Both
     classes occur in `labels`, and in `stop_labels` if there are any. `stop_rounds`: rounds without a
     better AUC after which to stop. `positive_weight`: weight of a positive row, 1 for none.
@@ -77,7 +78,7 @@ class Family(ABC):
     ROUNDS: ClassVar[int] = 300  # used where the config gives none
     STOPS: ClassVar[bool] = True  # whether early stopping means anything
     DEFAULTS: ClassVar[dict[str, Any]] = {}
-    ALIASES: ClassVar[dict[str, str]] = {}  # other names of params in DEFAULTS
+    ALIASES: ClassVar[dict[str, str]] = {}  # other names of params
     RESERVED: ClassVar[dict[str, str]] = {}  # params set here, and the config key to use
 
     def __init__(self, data: FoldData, threads: int) -> None:
@@ -100,8 +101,7 @@ class Family(ABC):
                     f"Param '{name}' (target '{task.target}') is set by blendmake: "
                     f"{self.RESERVED[name]}."
                 )
-        given = {self.ALIASES.get(name, name): value for name, value in task.params.items()}
-        return {**self.DEFAULTS, **given}
+        return {**self.DEFAULTS, **task.params}
 
 
 def known_rows(labels: Labels) -> NDArray[np.intp] | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,9 +13,17 @@ import pandas as pd
 from catboost import CatBoost, CatBoostError, Pool
 
 from blendmake.families.base import Family, Fit, Fitted, FoldData, known_rows, refused
+from blendmake.files import digest_of
 from blendmake.matrix import Floats, Rows
 
 BORDERS = 254
+# Params that shape the borders, computed once for each combination of them.
+BORDER_PARAMS = (
+    "border_count",
+    "feature_border_type",
+    "nan_mode",
+    "per_float_feature_quantization",
+)
 
 
 class CatBoostFamily(Family):
@@ -21,10 +31,13 @@ class CatBoostFamily(Family):
     ROUNDS = 500
     DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 0.05}
     ALIASES: ClassVar[dict[str, str]] = {
+        "colsample_bylevel": "rsm",
         "eta": "learning_rate",
         "max_bin": "border_count",
         "reg_lambda": "l2_leaf_reg",
         "max_depth": "depth",
+        "min_child_samples": "min_data_in_leaf",
+        "num_leaves": "max_leaves",
     }
     RESERVED: ClassVar[dict[str, str]] = {
         "loss_function": "targets are binary",
@@ -36,38 +49,49 @@ class CatBoostFamily(Family):
         "iterations": "use the source's key 'rounds'",
         "n_estimators": "use the source's key 'rounds'",
         "num_boost_round": "use the source's key 'rounds'",
+        "num_trees": "use the source's key 'rounds'",
+        "early_stopping_rounds": "use the source's key 'early_stopping'",
+        "od_type": "use the source's key 'early_stopping'",
+        "od_wait": "use the source's key 'early_stopping'",
+        "od_pval": "use the source's key 'early_stopping'",
+        "use_best_model": "use the source's key 'early_stopping'",
         "scale_pos_weight": "use the source's key 'class_weight'",
+        "class_weights": "use the source's key 'class_weight'",
         "auto_class_weights": "use the source's key 'class_weight'",
+        "logging_level": "the log has a line per fit",
+        "verbose": "the log has a line per fit",
     }
 
     def __init__(self, data: FoldData, threads: int) -> None:
         super().__init__(data, threads)
         self._train = _frame(data.train)
         self._stop = None if data.stop is None else _frame(data.stop)
-        self._valid = _pool(_frame(data.valid), data.valid)
-        self._test = _pool(_frame(data.test), data.test) if len(data.test) else None
-        self._folder = tempfile.TemporaryDirectory()
+        self._valid = _pool(_frame(data.valid), data.valid, threads)
+        self._test = _pool(_frame(data.test), data.test, threads) if len(data.test) else None
+        self._folder = tempfile.mkdtemp()
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
-    def _labelled(self, frame: Any, labels: Any, border_count: int) -> Pool:
+    def _labelled(self, frame: Any, labels: Any, shape: dict[str, Any]) -> Pool:
         rows = self.data.train
         known = known_rows(labels)
         if known is not None:
             frame = frame.iloc[known] if isinstance(frame, pd.DataFrame) else frame[known]
             labels = labels[known]
-        pool = _pool(frame, rows, labels)
+        pool = _pool(frame, rows, self.threads, labels)
         if all(column.is_category for column in rows.columns):
             return pool  # there is no number to find borders of
-        borders = Path(self._folder.name) / f"borders_{border_count}"
+        borders = Path(self._folder) / digest_of(shape)
         if not borders.exists():
-            whole = _pool(self._train, rows)
-            whole.quantize(border_count=border_count)
+            whole = _pool(self._train, rows, self.threads)
+            _quantize(whole, self.threads, shape)
             whole.save_quantization_borders(str(borders))
-        pool.quantize(input_borders=str(borders))
+        _quantize(pool, self.threads, {"input_borders": str(borders)})
         return pool
 
     def fit(self, task: Fit) -> Fitted:
         params = self.params(task)
-        border_count = int(params.setdefault("border_count", BORDERS))
+        params.setdefault("border_count", BORDERS)
+        shape = {name: params[name] for name in BORDER_PARAMS if name in params}
         settings = {
             **params,
             "loss_function": "Logloss",
@@ -80,11 +104,11 @@ class CatBoostFamily(Family):
             "logging_level": "Silent",
         }
         try:
-            pool = self._labelled(self._train, task.labels, border_count)
+            pool = self._labelled(self._train, task.labels, shape)
             if task.stop_rounds is None:
                 model = CatBoost(settings).fit(pool)
             else:
-                watch = self._labelled(self._stop, task.stop_labels, border_count)
+                watch = self._labelled(self._stop, task.stop_labels, shape)
                 model = CatBoost(settings).fit(
                     pool,
                     eval_set=watch,
@@ -117,24 +141,36 @@ def _frame(rows: Rows) -> Any:
     return pd.DataFrame(series, copy=False)
 
 
-def _pool(frame: Any, rows: Rows, labels: Any = None) -> Pool:
+def _pool(frame: Any, rows: Rows, threads: int, labels: Any = None) -> Pool:
     categories = [i for i, column in enumerate(rows.columns) if column.is_category]
     names = [str(i) for i in range(len(rows.columns))]
-    return Pool(frame, label=labels, cat_features=categories or None, feature_names=names)
+    return Pool(
+        frame,
+        label=labels,
+        cat_features=categories or None,
+        feature_names=names,
+        thread_count=threads,
+    )
 
 
-def _predict(model: CatBoost, pool: Pool | None, threads: int = -1) -> Floats:
+def _quantize(pool: Pool, threads: int, settings: dict[str, Any]) -> None:
+    # What stands behind Pool.quantize, which takes no thread count and would use every core.
+    pool._quantize({**settings, "thread_count": threads})
+
+
+def _predict(model: CatBoost, pool: Pool | None, threads: int) -> Floats:
     if pool is None:
         return np.empty(0, np.float32)
     both = model.predict(pool, prediction_type="Probability", thread_count=threads)
     return np.asarray(both[:, 1], np.float32)
 
 
-def predict_saved(path: Path, rows: Rows) -> Floats:
+def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Floats:
     """Predictions (rows,) of a saved model for rows of its feature set."""
     model = CatBoost()
     model.load_model(str(path))
-    return _predict(model, _pool(_frame(rows), rows))
+    pool = _pool(_frame(rows), rows, threads) if len(rows) else None
+    return _predict(model, pool, threads)
 
 
 FAMILY = CatBoostFamily

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import lightgbm as lgb
 import numpy as np
 
-from blendmake.errors import BlendmakeError
 from blendmake.families.base import Family, Fit, Fitted, FoldData, known_rows, refused
 from blendmake.matrix import Floats, Rows
 
@@ -18,44 +17,79 @@ BIN_PARAMS = (
     "max_bin_by_feature",
     "min_data_in_bin",
     "bin_construct_sample_cnt",
+    "data_random_seed",
     "enable_bundle",
+    "is_enable_sparse",
     "use_missing",
     "zero_as_missing",
+    "forcedbins_filename",
     "linear_tree",
 )
 
+_ALIASES = {
+    "bagging_fraction": "subsample sub_row bagging",
+    "bagging_freq": "subsample_freq",
+    "bin_construct_sample_cnt": "subsample_for_bin",
+    "data_random_seed": "data_seed",
+    "enable_bundle": "is_enable_bundle bundle",
+    "feature_fraction": "colsample_bytree sub_feature",
+    "is_enable_sparse": "is_sparse enable_sparse sparse",
+    "lambda_l1": "reg_alpha l1_regularization",
+    "lambda_l2": "reg_lambda lambda l2_regularization",
+    "learning_rate": "eta shrinkage_rate",
+    "linear_tree": "linear_trees",
+    "max_bin": "max_bins",
+    "min_data_in_leaf": "min_data_per_leaf min_data min_child_samples min_samples_leaf",
+    "min_sum_hessian_in_leaf": "min_sum_hessian_per_leaf min_sum_hessian min_hessian "
+    "min_child_weight",
+    "num_leaves": "num_leaf max_leaves max_leaf max_leaf_nodes",
+}
+# Under every name that LightGBM takes them by: an alias would otherwise win without a word.
+_RESERVED = {
+    "objective objective_type app application loss": "targets are binary",
+    "metric metrics metric_types": "early stopping watches AUC",
+    "seed random_seed random_state": "use the problem's seed",
+    "num_threads num_thread nthread nthreads n_jobs": "threads belong to the profile (set-threads)",
+    "num_iterations num_iteration n_iter num_tree num_trees num_round num_rounds nrounds "
+    "num_boost_round n_estimators max_iter": "use the source's key 'rounds'",
+    "early_stopping_round early_stopping_rounds early_stopping n_iter_no_change": (
+        "use the source's key 'early_stopping'"
+    ),
+    "scale_pos_weight is_unbalance unbalance unbalanced_sets": (
+        "use the source's key 'class_weight'"
+    ),
+    "deterministic": "it is always on",
+    "feature_pre_filter": "it is always off",
+    "verbosity verbose": "the log has a line per fit",
+}
+
 
 class _Complaints:
-    """A logger that keeps LightGBM's warnings: an unknown param is only a warning there."""
+    """A logger that keeps LightGBM's word on unknown params: it warns of them, but goes on.
+
+    It does so on the logger's level `info`; only what its Python part says comes as a warning.
+    """
 
     def __init__(self) -> None:
         self.unknown: list[str] = []
 
     def info(self, message: str) -> None:
-        """Not of interest."""
+        self.warning(message)
 
     def warning(self, message: str) -> None:
         if "Unknown parameter" in message:
-            self.unknown.append(message.strip())
+            self.unknown.append(message.replace("[LightGBM] [Warning]", "").strip())
 
 
 class LightGBM(Family):
     PACKAGES = ("lightgbm",)
     ROUNDS = 300
     DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 0.05}
-    ALIASES: ClassVar[dict[str, str]] = {"eta": "learning_rate", "shrinkage_rate": "learning_rate"}
+    ALIASES: ClassVar[dict[str, str]] = {
+        alias: name for name, aliases in _ALIASES.items() for alias in aliases.split()
+    }
     RESERVED: ClassVar[dict[str, str]] = {
-        "objective": "targets are binary",
-        "metric": "early stopping watches AUC",
-        "seed": "use the problem's seed",
-        "random_state": "use the problem's seed",
-        "num_threads": "threads belong to the profile (set-threads)",
-        "n_jobs": "threads belong to the profile (set-threads)",
-        "n_estimators": "use the source's key 'rounds'",
-        "num_iterations": "use the source's key 'rounds'",
-        "scale_pos_weight": "use the source's key 'class_weight'",
-        "is_unbalance": "use the source's key 'class_weight'",
-        "deterministic": "it is always on",
+        name: mend for names, mend in _RESERVED.items() for name in names.split()
     }
 
     def __init__(self, data: FoldData, threads: int) -> None:
@@ -126,10 +160,7 @@ class LightGBM(Family):
         except lgb.basic.LightGBMError as error:
             raise refused(task, error) from error
         if self._complaints.unknown:
-            raise BlendmakeError(
-                f"The fit of target '{task.target}' was refused: {self._complaints.unknown[0]}. "
-                "Correct its params."
-            )
+            raise refused(task, ValueError(self._complaints.unknown[0]))
         rounds = booster.best_iteration if callbacks else task.rounds
 
         def save(stem: Path) -> Path:
@@ -162,9 +193,9 @@ def _predict(booster: lgb.Booster, rows: Rows, **options: Any) -> Floats:
     return np.concatenate(parts).astype(np.float32) if parts else np.empty(0, np.float32)
 
 
-def predict_saved(path: Path, rows: Rows) -> Floats:
+def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Floats:
     """Predictions (rows,) of a saved model for rows of its feature set."""
-    return _predict(lgb.Booster(model_file=path), rows)
+    return _predict(lgb.Booster(model_file=path), rows, num_threads=threads)
 
 
 FAMILY = LightGBM

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from blendmake.families.base import Family, Fit, Fitted, FoldData, known_rows, refused
 from blendmake.matrix import Floats, Rows
@@ -81,7 +82,8 @@ class Preparation:
         numbers = block[:, self.numbers]
         null = np.isnan(numbers)
         filled = np.where(null, self.medians, numbers)
-        scaled = np.clip((filled - self.means) / self.scales, -CLIP, CLIP)
+        with np.errstate(over="ignore"):  # clipped in the next step
+            scaled = np.clip((filled - self.means) / self.scales, -CLIP, CLIP)
         dense = np.hstack([scaled, null[:, self.flagged]]).astype(np.float32)
         if not len(self.categories):
             return dense
@@ -108,14 +110,14 @@ class Preparation:
     @staticmethod
     def from_json(stored: dict[str, Any]) -> Preparation:
         """The inverse of to_json."""
-        integers = {"numbers", "flagged", "categories"}
         return Preparation(
+            numbers=np.array(stored["numbers"], np.intp),
+            medians=np.array(stored["medians"], np.float32),
+            means=np.array(stored["means"], np.float32),
+            scales=np.array(stored["scales"], np.float32),
+            flagged=np.array(stored["flagged"], np.intp),
+            categories=np.array(stored["categories"], np.intp),
             levels=tuple(np.array(part, np.intp) for part in stored["levels"]),
-            **{
-                name: np.array(value, np.intp if name in integers else np.float32)
-                for name, value in stored.items()
-                if name != "levels"
-            },
         )
 
 
@@ -133,6 +135,7 @@ class Linear(Family):
 
     def __init__(self, data: FoldData, threads: int) -> None:
         super().__init__(data, threads)
+        self._blas = ThreadpoolController()
         self.preparation = Preparation.learn(data.train)
         self._train = self.preparation.apply(data.train)
         self._valid = self.preparation.apply(data.valid)
@@ -142,19 +145,20 @@ class Linear(Family):
         known = known_rows(task.labels)
         x = self._train if known is None else self._train[known]
         y = task.labels if known is None else task.labels[known]
-        try:
-            model = LogisticRegression(
-                **self.params(task),
-                max_iter=task.rounds,
-                class_weight={0: 1.0, 1: task.positive_weight},
-                random_state=task.seed,
-            )
-            with warnings.catch_warnings():
-                # Stopping at `rounds` is what was asked for.
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                model.fit(x, y.astype(np.int8))
-        except (TypeError, ValueError) as error:
-            raise refused(task, error) from error
+        params = self.params(task)
+        # BLAS would otherwise take every core, and its sums depend on the number of threads.
+        with self._blas.limit(limits=self.threads), warnings.catch_warnings():
+            # Stopping at `rounds` is what was asked for.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            try:
+                model = LogisticRegression(
+                    **params,
+                    max_iter=task.rounds,
+                    class_weight={0: 1.0, 1: task.positive_weight},
+                    random_state=task.seed,
+                ).fit(x, y.astype(np.int8))
+            except (TypeError, ValueError) as error:
+                raise refused(task, error) from error
         coefficients, intercept = model.coef_[0].astype(np.float64), float(model.intercept_[0])
 
         def save(stem: Path) -> Path:
@@ -167,8 +171,9 @@ class Linear(Family):
             path.write_text(json.dumps(stored), encoding="utf-8")
             return path
 
-        valid = _predict(self._valid, coefficients, intercept)
-        test = _predict(self._test, coefficients, intercept)
+        with self._blas.limit(limits=self.threads):
+            valid = _predict(self._valid, coefficients, intercept)
+            test = _predict(self._test, coefficients, intercept)
         return Fitted(valid, test, int(np.max(model.n_iter_)), save)
 
 
@@ -179,11 +184,12 @@ def _predict(x: Any, coefficients: NDArray[np.float64], intercept: float) -> Flo
     return (1 / (1 + np.exp(-margin))).astype(np.float32)
 
 
-def predict_saved(path: Path, rows: Rows) -> Floats:
+def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Floats:
     """Predictions (rows,) of a saved model for rows of its feature set."""
     stored = json.loads(path.read_text(encoding="utf-8"))
     x = Preparation.from_json(stored["preparation"]).apply(rows)
-    return _predict(x, np.array(stored["coefficients"]), stored["intercept"])
+    with ThreadpoolController().limit(limits=threads):
+        return _predict(x, np.array(stored["coefficients"]), stored["intercept"])
 
 
 FAMILY = Linear

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,7 +44,12 @@ class XGBoost(Family):
     PACKAGES = ("xgboost",)
     ROUNDS = 300
     DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 0.05}
-    ALIASES: ClassVar[dict[str, str]] = {"eta": "learning_rate"}
+    ALIASES: ClassVar[dict[str, str]] = {
+        "alpha": "reg_alpha",
+        "eta": "learning_rate",
+        "lambda": "reg_lambda",
+        "min_split_loss": "gamma",
+    }
     RESERVED: ClassVar[dict[str, str]] = {
         "objective": "targets are binary",
         "eval_metric": "early stopping watches AUC",
@@ -53,7 +59,10 @@ class XGBoost(Family):
         "n_jobs": "threads belong to the profile (set-threads)",
         "n_estimators": "use the source's key 'rounds'",
         "num_boost_round": "use the source's key 'rounds'",
+        "early_stopping_rounds": "use the source's key 'early_stopping'",
         "scale_pos_weight": "use the source's key 'class_weight'",
+        "validate_parameters": "it is always on",
+        "verbosity": "the log has a line per fit",
     }
 
     def __init__(self, data: FoldData, threads: int) -> None:
@@ -104,10 +113,11 @@ class XGBoost(Family):
             "scale_pos_weight": task.positive_weight,
             "nthread": self.threads,
             "seed": task.seed,
+            "validate_parameters": True,
+            "verbosity": 1,
         }
-        with warnings.catch_warnings():
-            # An unknown param is only a warning there; it would silently change nothing.
-            warnings.filterwarnings("error", message="(?s).*are not used")
+        with warnings.catch_warnings(record=True) as complaints:
+            warnings.simplefilter("always")
             try:
                 booster = xgb.train(
                     settings,
@@ -117,8 +127,13 @@ class XGBoost(Family):
                     early_stopping_rounds=task.stop_rounds,
                     verbose_eval=False,
                 )
-            except (xgb.core.XGBoostError, UserWarning, ValueError) as error:
+            except (xgb.core.XGBoostError, TypeError, ValueError) as error:
                 raise refused(task, error) from error
+        for complaint in complaints:
+            # An unknown param is only a warning there, and cannot be raised out of its callback.
+            unused = re.search(r"Parameters: \{ (.*) \} are not used", str(complaint.message))
+            if unused:
+                raise refused(task, ValueError(f"Unknown param {unused[1]}"))
         rounds = booster.best_iteration + 1 if watch else task.rounds
         if rounds < booster.num_boosted_rounds():
             booster = booster[:rounds]
@@ -148,14 +163,16 @@ def _set_labels(matrix: Any, labels: Any) -> None:
     matrix.set_info(label=np.nan_to_num(labels), weight=weights)
 
 
-def predict_saved(path: Path, rows: Rows) -> Floats:
+def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Floats:
     """Predictions (rows,) of a saved model for rows of its feature set."""
-    booster = xgb.Booster(model_file=path)
-    parts = [
-        booster.predict(xgb.DMatrix(block, feature_types=_types(rows), enable_categorical=True))
-        for block in rows.blocks()
-    ]
-    return np.concatenate(parts).astype(np.float32)
+    booster = xgb.Booster({"nthread": threads}, model_file=path)
+    values = [np.empty(0, np.float32)]
+    for block in rows.blocks():
+        matrix = xgb.DMatrix(
+            block, feature_types=_types(rows), nthread=threads, enable_categorical=True
+        )
+        values.append(booster.predict(matrix))
+    return np.concatenate(values).astype(np.float32)
 
 
 FAMILY = XGBoost

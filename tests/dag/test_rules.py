@@ -1,0 +1,98 @@
+"""What every rule must have, read from the rule files themselves."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPO = Path(__file__).resolve().parents[2]
+FILES = sorted((REPO / "rules").glob("*.smk"))
+RULES = {
+    match[1]: match[0]
+    for path in FILES
+    for match in re.finditer(r"^ *rule (\w+):\n(?:(?!^ *rule ).*\n?)*", path.read_text(), re.M)
+}
+PRINTING = {"status", "show_leaderboard"}
+
+
+def test_rules_are_found() -> None:
+    assert len(RULES) >= 18
+
+
+@pytest.mark.parametrize("name", sorted(set(RULES) - PRINTING))
+def test_a_rule_that_computes_passes_the_digest_of_its_code(name: str) -> None:
+    assert re.search(r"^ +code=(plan\.code\[|lookup\(within=plan\.code)", RULES[name], re.M)
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_a_rule_has_docstring_log_and_no_message(name: str) -> None:
+    text = RULES[name]
+    assert re.search(r'rule \w+:\n +"""', text)
+    assert re.search(r"^ +log:", text, re.M)
+    assert "message:" not in text
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_a_script_is_named_after_its_rule(name: str) -> None:
+    shared = {
+        "read_test_targets": "read_targets",
+        "score_source": "score_predictions",
+        "score_blend": "score_predictions",
+        "status": "show_status",
+    }
+    script = re.search(r'script:\n +"\.\./scripts/(\w+)\.py"', RULES[name])
+    assert script
+    assert script[1] == shared.get(name, name)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_rule_files_are_short_and_open_with_what_they_do(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith("# ")
+    assert "#   in:" in text
+    assert "#   out:" in text
+    assert len(text.splitlines()) <= 250
+    assert not re.search(r"^ *def ", text, re.M)
+
+
+def test_the_package_knows_neither_snakemake_nor_the_rules() -> None:
+    for path in (REPO / "scripts" / "blendmake").rglob("*.py"):
+        text = path.read_text()
+        assert not re.search(r"^\s*(from|import) (snakemake|plan)\b", text, re.M), path
+        assert "snakemake." not in re.sub(r'""".*?"""|#.*', "", text, flags=re.S), path
+
+
+def test_profiles_share_their_settings() -> None:
+    # A profile given by hand replaces the default one: what all share stands in each.
+    shared = (
+        "rerun-triggers",
+        "max-checksum-file-size",
+        "nolock",
+        "rerun-incomplete",
+        "keep-going",
+    )
+    profiles = {
+        path.parent.name: yaml.safe_load(path.read_text())
+        for path in (REPO / "profiles").glob("*/config.yaml")
+    }
+    for name, profile in profiles.items():
+        for key in shared:
+            assert profile.get(key) == profiles["default"][key], f"{key} in profiles/{name}"
+
+
+def test_snakemakes_own_lint() -> None:
+    # One environment for all rules is meant: .venv, made from envs/.
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--lint", "json", "--configfile", "config/yeast.yaml"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+    )
+    findings = yaml.safe_load(done.stdout) or {}
+    titles = {lint["title"] for rule in findings.get("rules", []) for lint in rule["lints"]}
+    assert titles <= {"Specify a conda environment or container for each rule."}, titles

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from blendmake.errors import BlendmakeError
+from blendmake.files import write_parquet
+from blendmake.folds import (
+    group_folds,
+    inner_split,
+    make_folds,
+    read_folds,
+    read_inner,
+    stratified_folds,
+    write_folds,
+    write_inner,
+)
+from blendmake.labels import labels_of
+
+ROWS = 600
+RATES = (0.5, 0.2, 0.05, 0.02)
+NAMES = tuple(f"t{j}" for j in range(len(RATES)))
+
+
+def labels_at(
+    rates: tuple[float, ...] = RATES, rows: int = ROWS, missing: float = 0.0, seed: int = 0
+) -> NDArray[np.float32]:
+    """Labels with exactly `rates` of positives, a share of them then forgotten."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((rows, len(rates)), np.float32)
+    for j, rate in enumerate(rates):
+        labels[rng.permutation(rows)[: round(rate * rows)], j] = 1
+    labels[rng.random(labels.shape) < missing] = np.nan
+    return labels
+
+
+def ids_of(labels: NDArray[Any]) -> pa.Table:
+    return pa.table({"id": np.arange(len(labels))})
+
+
+def make(labels: NDArray[Any], scheme: str, n: int = 5, **options: Any) -> NDArray[np.int32]:
+    names = [f"t{j}" for j in range(labels.shape[1])]
+    options = {"seed": 1, **options}
+    return make_folds(ids_of(labels), labels, names, n=n, scheme=scheme, **options)
+
+
+def counts(values: NDArray[Any], fold: NDArray[Any], n: int) -> NDArray[np.float64]:
+    """Sums of each column per fold: (n, columns)."""
+    return np.stack([np.asarray(values, float)[fold == k].sum(axis=0) for k in range(n)])
+
+
+def groups_of(rows: int = ROWS, seed: int = 0) -> NDArray[np.int64]:
+    """Groups of very different size."""
+    sizes = np.random.default_rng(seed).geometric(0.1, rows)
+    return np.repeat(np.arange(rows), sizes)[:rows].astype(np.int64)
+
+
+# Schemes
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_stratified_folds_balance_every_label(missing: float, n: int) -> None:
+    labels = labels_at((0.5, 0.2, 0.05), missing=missing)
+    fold = make(labels, "stratified", n)
+    for values in (labels == 1, ~np.isnan(labels)):
+        found, fair = counts(values, fold, n), values.sum(axis=0) / n
+        assert (np.abs(found - fair) <= np.maximum(2.0, 0.12 * fair)).all()
+    assert np.ptp(np.bincount(fold)) <= 0.1 * ROWS / n
+
+
+def test_stratified_folds_spread_rare_labels() -> None:
+    labels = labels_at((0.3, 5 / ROWS, 10 / ROWS))
+    found = counts(labels == 1, make(labels, "stratified"), 5)
+    assert found[:, 1].tolist() == [1] * 5
+    assert found[:, 2].tolist() == [2] * 5
+
+
+def test_stratified_folds_of_one_label() -> None:
+    labels = labels_at((0.05,))
+    assert counts(labels, stratified_folds(labels, 5, 0), 5)[:, 0].tolist() == [6] * 5
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_group_folds_are_whole_and_balanced(missing: float, seed: int) -> None:
+    labels, groups = labels_at(missing=missing, seed=seed), groups_of(seed=seed)
+    fold = make(labels, "group", groups=groups, seed=seed)
+    homes = {group: set(fold[groups == group]) for group in np.unique(groups)}
+    assert all(len(folds) == 1 for folds in homes.values())
+
+    def imbalance(fold: NDArray[Any]) -> float:
+        values = np.hstack([labels == 1, np.ones((ROWS, 1))])
+        found = counts(values, fold, 5)
+        return float(((found / found.sum(axis=0) - 0.2) ** 2).mean())
+
+    rng = np.random.default_rng(seed)
+    by_chance = [imbalance(rng.integers(0, 5, groups.max() + 1)[groups]) for _ in range(200)]
+    assert imbalance(fold) < min(by_chance)
+    rows = np.bincount(fold)
+    assert rows.max() - rows.min() <= 0.1 * ROWS / 5
+
+
+def test_group_folds_go_by_the_groups_not_by_their_codes() -> None:
+    labels, groups = labels_at(), groups_of()
+    fold = group_folds(labels, groups, 5, 0)
+    np.testing.assert_array_equal(group_folds(labels, groups * 1000 - 7, 5, 0), fold)
+
+
+def test_kfold_is_plain_and_shuffled() -> None:
+    fold = make(labels_at(), "kfold", 7)
+    assert sorted(np.bincount(fold)) == [85, 85, 86, 86, 86, 86, 86]
+    assert not np.array_equal(fold, np.arange(ROWS) % 7)
+
+
+@pytest.mark.parametrize("scheme", ["stratified", "group", "kfold"])
+def test_folds_follow_the_seed(scheme: str) -> None:
+    labels, groups = labels_at(), groups_of()
+    first, again, other = (make(labels, scheme, groups=groups, seed=s) for s in (3, 3, 4))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+# Folds given by a column
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float64])
+def test_folds_given_by_a_column(dtype: Any) -> None:
+    given = (np.arange(ROWS) % 3).astype(dtype)
+    fold = make(labels_at(), "column", 3, given=given)
+    assert fold.dtype == np.int32
+    np.testing.assert_array_equal(fold, given)
+
+
+@pytest.mark.parametrize("values", [[1, 2, 3], [0, 1, 3], [0, 0.5, 1], [0, -1, 1], [0], ["a", "b"]])
+def test_wrong_fold_columns_are_refused(values: list[Any]) -> None:
+    given = np.resize(np.array(values), ROWS)
+    with pytest.raises(BlendmakeError, match="whole numbers 0 to n-1") as error:
+        make(labels_at(), "column", 3, given=given)
+    assert str(values[-1]) in str(error.value)
+
+
+@pytest.mark.parametrize(("found", "n"), [(3, 5), (4, 2)])
+def test_a_column_of_another_number_of_folds_is_refused(found: int, n: int) -> None:
+    with pytest.raises(BlendmakeError) as error:
+        make(labels_at(), "column", n, given=np.arange(ROWS) % found)
+    assert f"holds {found} folds, but folds.n is {n}" in str(error.value)
+    assert str(error.value).endswith(f"folds.n: {found}")
+
+
+# Targets that cannot be folded
+
+
+@pytest.mark.parametrize("scheme", ["stratified", "group", "kfold"])
+def test_too_few_positives_are_refused(scheme: str) -> None:
+    labels = labels_at((0.5, 4 / ROWS, 0.5, 0.0))
+    with pytest.raises(BlendmakeError) as error:
+        make(labels, scheme, groups=groups_of())
+    for part in (
+        "5 folds",
+        "'t1' (4), 't3' (0)",
+        "folds.n",
+        "data.targets.columns",
+        "folds.column",
+    ):
+        assert part in str(error.value)
+    assert "t0" not in str(error.value) and "t2" not in str(error.value)
+
+
+@pytest.mark.parametrize(("value", "word"), [(1, "positives"), (0, "negatives")])
+def test_a_target_untrainable_in_a_fold_is_refused(value: int, word: str) -> None:
+    labels = labels_at((0.5, 0.5))
+    given = np.arange(ROWS) % 3
+    labels[:, 1] = np.where(given == 2, value, 1 - value)
+    with pytest.raises(BlendmakeError, match=rf"Fold 2 leaves target 't1' no {word} to train on"):
+        make(labels, "column", 3, given=given)
+
+
+def test_positives_all_in_one_group_are_refused() -> None:
+    labels, groups = labels_at((0.5, 0.0)), groups_of()
+    labels[groups == np.bincount(groups).argmax(), 1] = 1
+    with pytest.raises(BlendmakeError, match="leaves target 't1' no positives"):
+        make(labels, "group", groups=groups)
+
+
+# Files
+
+
+def test_folds_round_trip(tmp_path: Path) -> None:
+    labels = labels_at()
+    fold = make(labels, "stratified", 4)
+    write_folds(tmp_path / "folds.parquet", ids_of(labels), fold, {"seed": 1})
+    folds = read_folds(tmp_path / "folds.parquet")
+    assert folds.n == 4
+    np.testing.assert_array_equal(folds.fold, fold)
+    held_out = [folds.rows(k).valid for k in range(4)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(held_out)), np.arange(ROWS))
+    for k in range(4):
+        rows = folds.rows(k)
+        assert not set(rows.train) & set(rows.valid)
+        assert len(rows.train) + len(rows.valid) == ROWS
+    with pytest.raises(BlendmakeError, match="no fold 4: the problem has folds 0 to 3"):
+        folds.rows(4)
+
+
+def test_labels_round_trip(tmp_path: Path) -> None:
+    table = pa.table(
+        {"a": [1, 2, 3], "b": [4, 5, 6], "t": pa.array([1, None, 0], pa.int8()), "u": [0, 1, 1]}
+    )
+    write_parquet(table, tmp_path / "targets.parquet")
+    names, labels = labels_of(table, ["a", "b"])
+    assert names == ["t", "u"]
+    np.testing.assert_array_equal(labels, np.array([[1, 0], [np.nan, 1], [0, 1]], np.float32))
+
+
+# Inner splits
+
+
+@pytest.mark.parametrize(
+    ("share", "met"),
+    [(0.2, 0.2), (0.1, 0.1), (0.25, 0.25), (0.4, 0.4), (0.5, 0.5), (0.02, 0.02), (0.15, 0.15)],
+)
+def test_inner_split_meets_its_share(share: float, met: float) -> None:
+    labels = labels_at((0.5, 0.25))
+    aside = inner_split(labels, np.arange(ROWS), share, 0)
+    assert aside.dtype == bool
+    assert aside.mean() == pytest.approx(met, abs=0.01)
+
+
+def test_inner_split_is_stratified_and_of_training_rows_only() -> None:
+    labels = labels_at(missing=0.1)
+    train = np.flatnonzero(np.arange(ROWS) % 5 != 2)
+    aside = inner_split(labels, train, 0.2, 0)
+    assert aside.shape == train.shape
+    positives = labels[train] == 1
+    np.testing.assert_allclose(positives[aside].sum(axis=0), positives.sum(axis=0) / 5, atol=2)
+    np.testing.assert_array_equal(inner_split(labels, train, 0.2, 0), aside)
+    assert not np.array_equal(inner_split(labels, train, 0.2, 1), aside)
+
+
+def test_inner_split_keeps_groups_whole() -> None:
+    labels, groups = labels_at(), groups_of()
+    train = np.flatnonzero(group_folds(labels, groups, 5, 0) != 0)
+    aside = inner_split(labels, train, 0.2, 0, groups)
+    assert not set(groups[train[aside]]) & set(groups[train[~aside]])
+    assert aside.mean() == pytest.approx(0.2, abs=0.03)
+
+
+def test_inner_splits_round_trip(tmp_path: Path) -> None:
+    labels = labels_at()
+    splits = []
+    for k in range(3):
+        train = np.flatnonzero(np.arange(ROWS) % 3 != k)
+        splits.append((train, inner_split(labels, train, 0.2, k)))
+    path = tmp_path / "inner.parquet"
+    write_inner(path, ids_of(labels), splits, {})
+    for k, (train, aside) in enumerate(splits):
+        rows = read_inner(path, k)
+        assert rows.shape == (ROWS,)
+        np.testing.assert_array_equal(np.flatnonzero(rows), train[aside])
