@@ -33,8 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        sync(temporary)
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -55,6 +54,12 @@ REFUSALS = {
     errno.EACCES: "permission denied. Make the folder writable for this user.",
     errno.EPERM: "permission denied. Make the folder writable for this user.",
 }
+
+
+def sync(path: Path) -> None:
+    """Put a written file on the disk, past the system's cache."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,39 +5,33 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib
-import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from blendmake.auc import auc
+from blendmake.durations import clock
 from blendmake.errors import BlendmakeError
 from blendmake.families.base import Family, Fit, Fitted, FoldData
 from blendmake.feature_files import FeatureSetFiles, features_digest
-from blendmake.files import (
-    digest_of,
-    note_of,
-    read_note,
-    read_parquet,
-    replacing,
-    write_parquet,
-    write_text,
-)
+from blendmake.files import digest_of, note_of, read_note, read_parquet, sync, write_parquet
 from blendmake.folds import read_folds, read_inner
 from blendmake.labels import Labels, labels_of
-from blendmake.matrix import Floats, Rows, known_codes
+from blendmake.matrix import Floats, Positions, Rows, known_codes
+from blendmake.models import Kept, keep_models, save_constant, short_name
 from blendmake.predictions import write_predictions
 from blendmake.seeds import derive_seed
+from blendmake.settings import TargetSettings, resolve_targets, settings_for
 
 log = logging.getLogger(__name__)
 
@@ -60,66 +54,6 @@ FITS = pa.schema(
         ("seed", pa.int64()),
     ]
 )
-
-
-@dataclass(frozen=True)
-class TargetSettings:
-    """What one target is fitted with, overrides applied."""
-
-    params: Mapping[str, Any]
-    rounds: int | None
-    early_stopping: Mapping[str, Any] | None
-    class_weight: str | float
-
-
-def resolve_targets(
-    chosen: Sequence[str], groups: Mapping[str, Sequence[str]], every: Sequence[str]
-) -> list[str]:
-    """Spell out `all` and group names; in the order of the targets table.
-
-    Raises:
-        BlendmakeError: a name that is neither target nor group.
-    """
-    wanted: set[str] = set()
-    for name in chosen:
-        members = every if name == "all" else groups.get(name, [name])
-        unknown = [member for member in members if member not in every]
-        if unknown:
-            raise BlendmakeError(
-                f"'{unknown[0]}' is no target and no target group. Targets: {', '.join(every[:8])}"
-                f"{' …' if len(every) > 8 else ''}."
-            )
-        wanted.update(members)
-    return [target for target in every if target in wanted]
-
-
-def settings_for(
-    source: Mapping[str, Any],
-    groups: Mapping[str, Sequence[str]],
-    target: str,
-    aliases: Mapping[str, str] | None = None,
-) -> TargetSettings:
-    """A target's settings: the most specific wins, target over group over source.
-
-    `aliases` are other names of params, so that one layer's `eta` replaces another's `learning_rate`.
-    """
-    aliases = aliases or {}
-    layers = [source]
-    for group, override in source["overrides"]["groups"].items():
-        if target in groups[group]:
-            layers.append(override)
-    if target in source["overrides"]["targets"]:
-        layers.append(source["overrides"]["targets"][target])
-    params: dict[str, Any] = {}
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        params.update({aliases.get(name, name): value for name, value in layer["params"].items()})
-        for key in ("rounds", "early_stopping", "class_weight"):
-            if layer[key] is not None:
-                merged[key] = layer[key]
-    return TargetSettings(
-        params, merged.get("rounds"), merged.get("early_stopping"), merged["class_weight"]
-    )
 
 
 @dataclass(frozen=True)
@@ -185,21 +119,37 @@ def fit_fold(
             f"sources.{name}.overrides.targets: there is no target '{unknown[0]}'."
         )
     job = _Job(name, source, groups, fold, inputs, family, seed, threads, every, labels)
-    folder = scratch / digest_of([code, inputs.digest(), family, seed])
+    key = digest_of([code, inputs.digest(), family, seed, note.get("versions")])
+    folder = scratch / key
     keep = bool(source["keep_models"])
+    made = {
+        **note,
+        "fold": fold,
+        "optimistic": job.optimistic(targets),
+        "fits": digest_of([key, [job.file_name(target) for target in targets], keep]),
+    }
     with _locked(folder):
+        if _stands(outputs, made["fits"]):
+            log.info("another run has finished this source and fold meanwhile")
+            return
         finished = job.run(targets, folder, keep)
         valid_ids = targets_table.select(id_columns).take(pa.array(job.valid_rows))
         test_ids = job.test_files.files["table"].table(id_columns)
         if keep:
-            _keep_models(outputs.models, finished, job)
-    rows = [one.row for one in finished]
-    made = {**note, "fold": fold, "optimistic": job.optimistic(targets)}
-    oof = np.stack([one.valid for one in finished], axis=1)
-    test = np.stack([one.test for one in finished], axis=1)
-    write_predictions(outputs.test, test_ids, targets, test, made)
-    write_parquet(pa.Table.from_pylist(rows, schema=FITS), outputs.fits)
-    write_predictions(outputs.oof, valid_ids, targets, oof, made)
+            job.keep_models(outputs.models, finished)
+        rows = [one.row for one in finished]
+        oof = np.stack([one.valid for one in finished], axis=1)
+        test = np.stack([one.test for one in finished], axis=1)
+        write_predictions(outputs.test, test_ids, targets, test, made)
+        write_parquet(pa.Table.from_pylist(rows, schema=FITS), outputs.fits)
+        write_predictions(outputs.oof, valid_ids, targets, oof, made)
+
+
+def _stands(outputs: FoldOutputs, fits: str) -> bool:
+    """Whether another run has just made these outputs from the same fits; oof is written last."""
+    if not all(path.exists() for path in (outputs.oof, outputs.test, outputs.fits)):
+        return False
+    return read_note(outputs.oof).get("fits") == fits
 
 
 @dataclass(frozen=True)
@@ -248,9 +198,32 @@ class _Job:
         return self.settings(target).early_stopping if self.family.STOPS else None
 
     def watched(self, target: str) -> str:
-        """What early stopping of a target watches: none, inner or fold."""
+        """What early stopping of a target watches: none, inner or fold.
+
+        None too where the rows to watch, or those left to train on, hold one class only.
+        """
         stopping = self._stopping(target)
-        return "none" if stopping is None else str(stopping["watch"])
+        if stopping is None:
+            return "none"
+        train, stop = self._split(stopping["watch"])
+        column = self.labels[:, self.every.index(target)]
+        if _two_classes(column[stop]) and _two_classes(column[train]):
+            return str(stopping["watch"])
+        return "none"
+
+    def _split(self, watched: str) -> tuple[Positions, Positions]:
+        """The rows that train and the rows that early stopping watches."""
+        if watched == "none":
+            return self.train_rows, self.train_rows[:0]
+        if watched == "fold":
+            return self.train_rows, self.valid_rows
+        aside = self._inner[self.train_rows]
+        return self.train_rows[~aside], self.train_rows[aside]
+
+    @cached_property
+    def _inner(self) -> NDArray[np.bool_]:
+        assert self.inputs.inner is not None
+        return read_inner(self.inputs.inner, self.fold)
 
     def optimistic(self, targets: Sequence[str]) -> bool:
         """Whether labels of the fold had a say in its own predictions."""
@@ -258,7 +231,7 @@ class _Job:
 
     def run(self, targets: Sequence[str], folder: Path, keep: bool) -> list[_Finished]:
         """Fit what scratch does not hold yet; results in the order of `targets`."""
-        paths = {target: folder / self._file_name(target) for target in targets}
+        paths = {target: folder / self.file_name(target) for target in targets}
         finished: dict[str, _Finished] = {}
         for target, path in paths.items():
             found = self._found(path, target, keep)
@@ -285,9 +258,8 @@ class _Job:
             if family is None or self.watched(target) != watched:
                 watched = self.watched(target)
                 family = None  # the old matrix goes before the new one comes
-                data, known = self.data(watched)
-                family = self.family(data, self.threads)
-            finished[target] = self._fit(family, target, watched, known, paths[target], keep)
+                family = self.family(self._data(watched), self.threads)
+            finished[target] = self._fit(family, target, watched, paths[target], keep)
             bar.update()
             row = finished[target].row
             spent = time.monotonic() - started
@@ -307,9 +279,10 @@ class _Job:
         bar.close()
         return [finished[target] for target in targets]
 
-    def _file_name(self, target: str) -> str:
+    def file_name(self, target: str) -> str:
+        """The name of a target's fit in scratch."""
         settings = self.settings(target)
-        return f"{_short(target)}-{digest_of([target, vars(settings)])}.parquet"
+        return f"{short_name(target)}-{digest_of([target, vars(settings)])}.parquet"
 
     def _found(self, path: Path, target: str, keep: bool) -> _Finished | None:
         if not path.exists():
@@ -327,46 +300,48 @@ class _Job:
         held = len(self.valid_rows)
         return _Finished(values[:held], values[held:], note["fit"], model)
 
-    def data(self, watched: str) -> tuple[FoldData, Any]:
-        """The rows of the fold, and the row positions behind (train, stop)."""
-        train = self.train_rows
-        stop = None
-        if watched == "inner":
-            assert self.inputs.inner is not None
-            aside = read_inner(self.inputs.inner, self.fold)[train]
-            train, stop = train[~aside], train[aside]
-        elif watched == "fold":
-            stop = self.valid_rows
+    def _data(self, watched: str) -> FoldData:
+        train, stop = self._split(watched)
         files, columns = self.train_files.files, self.train_files.columns
         known = known_codes(Rows(files, columns, train))
 
         def rows(of: Mapping[str, Any], positions: Any) -> Rows:
             return Rows(dict(of), columns, positions, known)
 
-        test = np.arange(self.test_files.rows)
-        data = FoldData(
+        return FoldData(
             rows(files, train),
             rows(files, self.valid_rows),
-            rows(self.test_files.files, test),
-            None if stop is None else rows(files, stop),
+            rows(self.test_files.files, np.arange(self.test_files.rows)),
+            None if watched == "none" else rows(files, stop),
         )
-        return data, (train, stop)
 
-    def _fit(
-        self, family: Family, target: str, watched: str, known: Any, path: Path, keep: bool
-    ) -> _Finished:
+    def keep_models(self, folder: Path, finished: Sequence[_Finished]) -> None:
+        """Keep the models of finished fits in `folder`."""
+        kept = []
+        for one in finished:
+            assert one.model is not None
+            target = one.row["target"]
+            kept.append(Kept(target, one.model, self.watched(target)))
+        files, columns = self.train_files.files, self.train_files.columns
+        known = {
+            watched: known_codes(Rows(files, columns, self._split(watched)[0]))
+            for watched in sorted({one.rows for one in kept})
+        }
+        keep_models(folder, kept, self.family.__module__, columns, known)
+
+    def _fit(self, family: Family, target: str, watched: str, path: Path, keep: bool) -> _Finished:
         settings = self.settings(target)
         column = self.labels[:, self.every.index(target)]
-        train, stop = known
+        train, stop = self._split(watched)
         labels = column[train]
         seed = derive_seed(self.seed, self.name, target, self.fold, 0)
         started = time.monotonic()
-        stop_labels = None if stop is None else column[stop]
-        stopping = self._stopping(target)
-        stop_rounds = stopping["rounds"] if stopping else None
-        if stop_labels is not None and not _two_classes(stop_labels):
+        stop_rounds = None
+        if watched != "none":
+            assert settings.early_stopping is not None
+            stop_rounds = settings.early_stopping["rounds"]
+        elif self._stopping(target):
             log.warning("%s: no early stopping, its rows hold one class only", target)
-            stop_labels, stop_rounds = None, None
         if _two_classes(labels):
             task = Fit(
                 target=target,
@@ -376,7 +351,7 @@ class _Job:
                 positive_weight=_positive_weight(settings.class_weight, labels),
                 seed=seed,
                 labels=labels,
-                stop_labels=stop_labels,
+                stop_labels=None if watched == "none" else column[stop],
             )
             fitted = family.fit(task)
         else:
@@ -406,6 +381,8 @@ class _Job:
         }
         # The model goes first: the table stands for the finished fit.
         model = fitted.save(path.with_name(path.stem + "-model")) if keep else None
+        if model is not None:
+            sync(model)
         table = pa.table({"prediction": np.concatenate([fitted.valid, fitted.test])})
         write_parquet(table, path, {"fit": row, "model": model.name if model else None})
         return _Finished(fitted.valid, fitted.test, row, model)
@@ -423,13 +400,12 @@ def _positive_weight(class_weight: str | float, labels: Any) -> float:
 
 def _constant(labels: Any, valid: int, test: int) -> Fitted:
     value = float(np.nanmean(labels)) if (~np.isnan(labels)).any() else 0.5
-
-    def save(stem: Path) -> Path:
-        path = stem.with_name(stem.name + ".constant.json")
-        write_text(json.dumps({"constant": value}), path)
-        return path
-
-    return Fitted(np.full(valid, value, np.float32), np.full(test, value, np.float32), 0, save)
+    return Fitted(
+        np.full(valid, value, np.float32),
+        np.full(test, value, np.float32),
+        0,
+        lambda stem: save_constant(value, stem),
+    )
 
 
 def _memory_mb() -> tuple[float | None, float | None]:
@@ -442,13 +418,6 @@ def _memory_mb() -> tuple[float | None, float | None]:
     return tuple(  # type: ignore[return-value]
         int(found[key]) / 1024 if key in found else None for key in ("VmHWM", "RssAnon")
     )
-
-
-def clock(seconds: float) -> str:
-    """A duration as m:ss or h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 @contextlib.contextmanager
@@ -468,68 +437,3 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _keep_models(models: Path, finished: Sequence[_Finished], job: _Job) -> None:
-    """Copy the models beside the predictions, with what is needed to predict new rows."""
-    models.mkdir(parents=True, exist_ok=True)
-    listed: dict[str, dict[str, Any]] = {}
-    known: dict[str, dict[str, list[int]]] = {}
-    for one in finished:
-        assert one.model is not None
-        target = one.row["target"]
-        watched = job.watched(target)
-        # With a digest: names may be alike in what is left of them, or be `models`.
-        name = f"{_short(target)}-{digest_of(target)[:12]}{_suffix(one.model)}"
-        with replacing(models / name) as temporary:
-            shutil.copyfile(one.model, temporary)
-        listed[target] = {"file": name, "known_codes": watched}
-        if watched not in known:
-            rows = job.data(watched)[0].train
-            known[watched] = {
-                rows.columns[index].name: np.flatnonzero(seen).tolist()
-                for index, seen in rows.known.items()
-            }
-    description = {
-        "family": job.family.__module__,
-        "models": listed,
-        "columns": [vars(column) for column in job.train_files.columns],
-        "known_codes": known,
-    }
-    write_text(json.dumps(description, indent=1), models / "models.json")
-
-
-def _short(target: str) -> str:
-    """A target's name as part of a file name."""
-    return quote(target, safe="")[:100]
-
-
-def _suffix(model: Path) -> str:
-    return ".constant.json" if model.name.endswith(".constant.json") else model.suffix
-
-
-def predict_models(models: Path, target: str, files: FeatureSetFiles, threads: int = 1) -> Floats:
-    """Predict rows with a kept model.
-
-    Args:
-        models: the folder `models` of one fold of a source with `keep_models`.
-        files: the source's feature set over the rows to predict.
-
-    Returns:
-        (rows,) float32: what the model gave for these rows when it was fitted.
-    """
-    description = json.loads((models / "models.json").read_text(encoding="utf-8"))
-    entry = description["models"][target]
-    known = {}
-    codes = description["known_codes"][entry["known_codes"]]
-    for index, column in enumerate(files.columns):
-        if column.is_category:
-            known[index] = np.zeros(column.levels, bool)
-            known[index][codes[column.name]] = True
-    rows = Rows(dict(files.files), files.columns, np.arange(files.rows), known)
-    path = models / entry["file"]
-    if path.name.endswith(".constant.json"):
-        value = json.loads(path.read_text(encoding="utf-8"))["constant"]
-        return np.full(files.rows, value, np.float32)
-    predict = importlib.import_module(description["family"]).predict_saved
-    return np.asarray(predict(path, rows, threads), np.float32)

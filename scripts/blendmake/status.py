@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blendmake.durations import clock
 from blendmake.errors import BlendmakeError
 from blendmake.files import note_of, read_note, read_parquet
-from blendmake.fitting import clock, resolve_targets
+from blendmake.settings import resolve_targets
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _source_status(
         total = folds * len(resolve_targets(entry["targets"], entry["groups"], every))
     rate = rates.get(f"source {entry['name']}", rates.get(f"family {entry['family']}"))
     missing = None if total is None else max(0, total - done)
-    expected = 0.0 if built else None if rate is None or missing is None else rate * missing
+    expected = None if built or rate is None or missing is None else rate * missing
     return Status(
         name=entry["name"],
         kind="source",

@@ -19,8 +19,8 @@ from blendmake.auc import auc
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
 from blendmake.files import note_of, read_parquet
-from blendmake.fitting import predict_models
 from blendmake.folds import read_inner
+from blendmake.models import predict_models
 from problems import (
     FOLDS,
     ONE_POSITIVE_FOLD,

@@ -15,17 +15,14 @@ import numpy as np
 import pytest
 
 from blendmake.config import FeatureSet
+from blendmake.durations import clock
 from blendmake.errors import BlendmakeError
 from blendmake.features import make_features
 from blendmake.files import read_parquet
-from blendmake.fitting import (
-    FITS,
-    clock,
-    predict_models,
-    resolve_targets,
-    settings_for,
-)
+from blendmake.fitting import FITS
+from blendmake.models import predict_models
 from blendmake.seeds import derive_seed
+from blendmake.settings import resolve_targets, settings_for
 from problems import Done, Problem, run_fold, source, synthetic, with_labels, write_problem
 
 EVERY = ["a", "b", "c", "d"]

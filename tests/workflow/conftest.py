@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from sklearn.metrics import roc_auc_score
 
 REPO = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "rules", "scripts", "profiles", "config")
@@ -231,3 +232,53 @@ def digests(space: Workspace) -> dict[str, str]:
         for pattern in patterns
         for path in sorted(space.results.glob(pattern))
     }
+
+
+def assert_leaderboard_holds(
+    results: Path, labels: Any, test_labels: Any = None
+) -> list[dict[str, Any]]:
+    """Compute every number of the leaderboard again, from the parquet files, by scikit-learn.
+
+    Args:
+        labels, test_labels: data frames of the targets, indexed by id; every label is known.
+    """
+    fold = pq.read_table(results / "folds.parquet").to_pandas().set_index(labels.index.name)["fold"]
+    rows = pq.read_table(results / "leaderboard.parquet").to_pylist()
+    members = {row["name"]: row["members"] for row in rows}
+
+    def frame(row: dict[str, Any], file: str) -> Any:
+        kind = "sources" if row["kind"] == "source" else "blends"
+        table = pq.read_table(results / kind / row["name"] / f"{file}.parquet")
+        return table.to_pandas().set_index(labels.index.name)
+
+    def macro(truth: Any, predicted: Any) -> float:
+        return float(np.mean([roc_auc_score(truth[t], predicted[t]) for t in predicted.columns]))
+
+    def fold_mean(predicted: Any) -> float:
+        return float(
+            np.mean([macro(labels[fold == k], predicted[fold == k]) for k in sorted(set(fold))])
+        )
+
+    def stands_on(name: str) -> set[str]:
+        return {s for m in members[name] for s in stands_on(m)} if members[name] else {name}
+
+    def seconds(name: str) -> float:
+        return sum(
+            pq.read_table(results / "sources" / name / "fits.parquet")["seconds"].to_pylist()
+        )
+
+    for row in rows:
+        oof = frame(row, "oof")
+        assert abs(row["macro_auc"] - macro(labels, oof)) < 1e-9
+        assert abs(row["auc_fold_mean"] - fold_mean(oof)) < 1e-9
+        assert row["ci_low"] < row["macro_auc"] < row["ci_high"]
+        assert row["targets"] == len(oof.columns)
+        assert np.isclose(row["fit_seconds"], sum(map(seconds, stands_on(row["name"]))))
+        chosen = row["kind"] == "blend" and row["method"] != "mean"
+        assert (row["in_sample"] is not None) == chosen
+        if chosen:
+            assert abs(row["in_sample"] - macro(labels, frame(row, "in_sample"))) < 1e-9
+        assert (row["test_auc"] is not None) == (test_labels is not None)
+        if test_labels is not None:
+            assert abs(row["test_auc"] - macro(test_labels, frame(row, "test"))) < 1e-9
+    return rows

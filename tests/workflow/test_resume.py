@@ -78,11 +78,12 @@ def _whole(path: Path) -> bool:
 
 def test_a_kill_between_rename_and_book_keeping_repeats_no_fit(tmp_path: Path) -> None:
     space = make_workspace(tmp_path / "work", blends={}, comparisons=[], submissions={})
-    space.snakemake("results/small/sources/xgb/fold0/oof.parquet")
+    goal = "results/small/sources/xgb/fold0/oof.parquet"
+    space.snakemake(goal)
     before = finished_fits(space)
     assert len(before) == 4
     # As after such a kill: the outputs stand, Snakemake holds them for unfinished.
-    space.snakemake("--forcerun", "fit_fold", "results/small/sources/xgb/fold0/oof.parquet")
+    space.snakemake(goal, "--forcerun", "fit_fold")
     assert finished_fits(space) == before
 
 

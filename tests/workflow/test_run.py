@@ -6,9 +6,14 @@ import json
 
 import numpy as np
 import pyarrow.parquet as pq
-from sklearn.metrics import roc_auc_score
 
-from workflow.conftest import Workspace, copy_workflow, digests, make_workspace
+from workflow.conftest import (
+    Workspace,
+    assert_leaderboard_holds,
+    copy_workflow,
+    digests,
+    make_workspace,
+)
 
 
 def test_everything_is_built(finished: Workspace) -> None:
@@ -40,26 +45,10 @@ def test_predictions_have_the_ids_and_targets_of_the_tables(finished: Workspace)
 
 def test_leaderboard_is_what_the_parquet_files_say(finished: Workspace) -> None:
     labels = pq.read_table(finished.folder / "tables/targets.parquet").to_pandas().set_index("id")
-    rows = pq.read_table(finished.path("leaderboard.parquet")).to_pylist()
+    rows = assert_leaderboard_holds(finished.results, labels)
     assert {row["name"] for row in rows} == {
         *("lgb", "xgb", "logistic", "part", "champion", "average", "both")
     }
-    for row in rows:
-        kind = "sources" if row["kind"] == "source" else "blends"
-        oof = pq.read_table(finished.path(kind, row["name"], "oof.parquet")).to_pandas()
-        oof = oof.set_index("id")
-        aucs = [roc_auc_score(labels[t], oof[t]) for t in oof.columns]
-        assert abs(row["macro_auc"] - np.mean(aucs)) < 1e-12
-        assert row["targets"] == len(oof.columns)
-        assert row["ci_low"] < row["macro_auc"] < row["ci_high"]
-    seconds = {
-        name: sum(
-            pq.read_table(finished.path("sources", name, "fits.parquet"))["seconds"].to_pylist()
-        )
-        for name in ("lgb", "xgb", "logistic", "part")
-    }
-    by_name = {row["name"]: row["fit_seconds"] for row in rows}
-    assert np.isclose(by_name["both"], seconds["lgb"] + seconds["xgb"] + seconds["logistic"])
 
 
 def test_submission_is_shaped_as_the_sample(finished: Workspace) -> None:

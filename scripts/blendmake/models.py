@@ -1,0 +1,108 @@
+"""Kept models: every fit in its library's own format, and what is needed to predict new rows.
+
+A folder holds a file per target and `models.json`: the family, each target's file, the columns in
+their order with their number of levels, and the category codes that were seen in training.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from blendmake.feature_files import FeatureSetFiles
+from blendmake.files import digest_of, replacing, write_text
+from blendmake.matrix import Column, Floats, Rows
+
+CONSTANT = ".constant.json"  # suffix of the model of a target without two classes to learn from
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A fitted model: its file, and which training rows it has seen (a key of the known codes)."""
+
+    target: str
+    path: Path
+    rows: str
+
+
+def short_name(target: str) -> str:
+    """A target's name as part of a file name."""
+    return quote(target, safe="")[:100]
+
+
+def save_constant(value: float, stem: Path) -> Path:
+    """Write the model that predicts one value."""
+    path = stem.with_name(stem.name + CONSTANT)
+    write_text(json.dumps({"constant": value}), path)
+    return path
+
+
+def keep_models(
+    folder: Path,
+    models: Sequence[Kept],
+    family: str,
+    columns: Sequence[Column],
+    known: Mapping[str, Mapping[int, Any]],
+) -> None:
+    """Copy models into `folder` and describe them.
+
+    Args:
+        family: module of their family.
+        columns: the feature set's columns, in order.
+        known: by Kept.rows: which codes were seen in training (matrix.known_codes).
+    """
+    listed = {}
+    for one in models:
+        suffix = CONSTANT if one.path.name.endswith(CONSTANT) else one.path.suffix
+        # With a digest: names may be alike in what is left of them, or be `models`.
+        name = f"{short_name(one.target)}-{digest_of(one.target)[:12]}{suffix}"
+        with replacing(folder / name) as temporary:
+            shutil.copyfile(one.path, temporary)
+        listed[one.target] = {"file": name, "known_codes": one.rows}
+    description = {
+        "family": family,
+        "models": listed,
+        "columns": [vars(column) for column in columns],
+        "known_codes": {
+            rows: {
+                columns[index].name: np.flatnonzero(seen).tolist() for index, seen in codes.items()
+            }
+            for rows, codes in known.items()
+        },
+    }
+    write_text(json.dumps(description, indent=1), folder / "models.json")
+
+
+def predict_models(models: Path, target: str, files: FeatureSetFiles, threads: int = 1) -> Floats:
+    """Predict rows with a kept model.
+
+    Args:
+        models: the folder `models` of one fold of a source with `keep_models`.
+        files: the source's feature set over the rows to predict.
+
+    Returns:
+        (rows,) float32: what the model gave for these rows when it was fitted.
+    """
+    description = json.loads((models / "models.json").read_text(encoding="utf-8"))
+    entry = description["models"][target]
+    known = {}
+    codes = description["known_codes"][entry["known_codes"]]
+    for index, column in enumerate(files.columns):
+        if column.is_category:
+            known[index] = np.zeros(column.levels, bool)
+            known[index][codes[column.name]] = True
+    rows = Rows(dict(files.files), files.columns, np.arange(files.rows), known)
+    path = models / entry["file"]
+    if path.name.endswith(CONSTANT):
+        value = json.loads(path.read_text(encoding="utf-8"))["constant"]
+        return np.full(files.rows, value, np.float32)
+    predict = importlib.import_module(description["family"]).predict_saved
+    return np.asarray(predict(path, rows, threads), np.float32)
