@@ -8,7 +8,7 @@ with job(snakemake.log[0]):
     from blendmake.files import read_note, write_parquet
     from blendmake.matrix import TableFile
     from blendmake.provenance import provenance
-    from blendmake.tables import read_targets
+    from blendmake.user_labels import read_targets
 
     data = snakemake.params.data
     id_columns = read_note(snakemake.input.columns)["id_columns"]

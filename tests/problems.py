@@ -22,7 +22,8 @@ from blendmake.folds import FoldRows, inner_split, make_folds, read_folds, write
 from blendmake.matrix import TableFile
 from blendmake.predictions import Predictions, read_predictions
 from blendmake.seeds import derive_seed
-from blendmake.tables import read_tables, read_targets
+from blendmake.tables import read_tables
+from blendmake.user_labels import read_targets
 
 FOLDS = 3
 ONE_POSITIVE_FOLD = 0  # the fold that holds one positive of the target `rare`

@@ -51,6 +51,7 @@ def _columns(part: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReadTables:
     """Two files of 20 train and 11 test rows, in batches of 6 rows."""
     monkeypatch.setattr("blendmake.tables.BATCH_ROWS", 6)
+    monkeypatch.setattr("blendmake.user_files.BATCH_ROWS", 6)
     paths = {
         part: {
             label: write_user_file(tmp_path / f"{part}_{label}.parquet", columns)
