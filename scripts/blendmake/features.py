@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,7 @@ def make_features(
         out_columns: parquet: name, origin (table or set), file, levels (0 for numbers).
         out: table files of made columns by `train` and `test` (without columns if none is made).
     """
+    name_of_set = out_columns.parent.name
     listed = read_parquet(columns_path)
     every = listed.to_pylist()
     train = TableFile(tables["train"])
@@ -191,7 +193,14 @@ def make_features(
             for name in maker.names
         ]
     if not entries:
-        raise BlendmakeError("The feature set selects no column. Widen its selection.")
+        raise BlendmakeError(f"Feature set '{name_of_set}' selects no column. Widen its selection.")
+    counts = Counter(entry["name"] for entry in entries)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise BlendmakeError(
+            f"Feature set '{name_of_set}' makes a column '{twice[0]}', but the table has one of that "
+            "name. Rename the table's."
+        )
     made_digests = _write_made(made, tables, out)
     table = pa.Table.from_pylist(
         entries,

@@ -133,6 +133,9 @@ def _features(
     unknown = [name for name in category_columns if name not in every]
     if unknown:
         raise BlendmakeError(f"data.categories.columns: {some_of(unknown)} is in no train file.")
+    idle = [p for p in category_patterns if not fnmatch.filter(every, p)]
+    if idle:
+        raise BlendmakeError(f"data.categories.patterns: no train column matches {some_of(idle)}.")
     unknown = [name for name in not_features if name not in every]
     if unknown:
         raise BlendmakeError(

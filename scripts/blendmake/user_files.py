@@ -158,9 +158,11 @@ def read_ids(table: UserTable, id_columns: Sequence[str], first_position: int = 
     table.require(id_columns, "the id column")
     ids = pa.table([plain(table.read([name])[name]) for name in id_columns], names=list(id_columns))
     for name in id_columns:
-        if ids[name].null_count:
+        # NaN is no null to Arrow, but no id either.
+        missing = pc.sum(pc.is_null(ids[name], nan_is_null=True)).as_py()
+        if missing:
             raise BlendmakeError(
-                f"{table.path}: id column '{name}' has {ids[name].null_count} missing values. "
+                f"{table.path}: id column '{name}' has {missing} missing values. "
                 "Every row needs an id."
             )
     keys = id_keys(ids)

@@ -327,3 +327,11 @@ def test_a_damaged_table_is_named(tables: ReadTables) -> None:
     flip_byte(path, path.read_bytes().index(value))
     with pytest.raises(BlendmakeError, match=f"{path} is damaged"):
         MadeSet(tables, {"files": {"main": {"top_variance": 2}}})
+
+
+def test_a_made_column_must_not_hide_one_of_the_table(tmp_path: Path) -> None:
+    columns = {"id": [1, 2, 3], "x": [1.0, 2.0, 3.0], "main__row_mean": [0.0, 1.0, 2.0]}
+    path = write_user_file(tmp_path / "a.parquet", columns)
+    tables = read_user_tables(tmp_path / "tables", {"main": path})
+    with pytest.raises(BlendmakeError, match="makes a column 'main__row_mean'"):
+        MadeSet(tables, {"row_stats": ["main"]})

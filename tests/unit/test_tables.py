@@ -567,3 +567,15 @@ def test_equal_input_gives_equal_digests_and_a_change_another(tmp_path: Path) ->
     assert digests("b") == first
     assert digests("c", whole=[1, None, 3, 5]) != first
     assert digests("d", id=["a", "b", "c", "e"]) != first
+
+
+def test_nan_is_no_id(tmp_path: Path) -> None:
+    path = write_user_file(tmp_path / "a.parquet", {"id": np.array([1.0, np.nan]), "x": [1, 2]})
+    with pytest.raises(BlendmakeError, match="'id' has 1 missing"):
+        read_user_tables(tmp_path / "out", {"main": path})
+
+
+def test_a_category_pattern_that_matches_nothing(tmp_path: Path) -> None:
+    path = write_user_file(tmp_path / "a.parquet", {"id": [1, 2], "x": [1, 2]})
+    with pytest.raises(BlendmakeError, match=r"patterns: no train column matches 'cat_\*'"):
+        read_user_tables(tmp_path / "out", {"main": path}, category_patterns=["cat_*"])

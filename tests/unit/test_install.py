@@ -1,0 +1,71 @@
+"""Setting up on a bare machine: each thing that may be missing is told in one sentence."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    shutil.copytree(REPO / "envs", tmp_path / "work" / "envs")
+    return tmp_path / "work"
+
+
+def fake_python(folder: Path, script: str) -> str:
+    path = folder / "fake-python"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def install(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "envs/install.sh", "envs/cpu.txt"],
+        cwd=checkout,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
+    assert done.returncode == 1
+    return [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+
+
+def test_an_old_python(checkout: Path) -> None:
+    python = fake_python(checkout, '[ "$1" = --version ] && echo Python 3.9.2 && exit 0; exit 1')
+    (message,) = errors(install(checkout, PYTHON=python))
+    assert "Python 3.11 or newer is needed; found Python 3.9.2" in message
+    assert not (checkout / ".venv").exists()
+
+
+def test_no_venv_module(checkout: Path) -> None:
+    python = fake_python(checkout, 'case "$2" in *venv*) exit 1;; esac; exit 0')
+    (message,) = errors(install(checkout, PYTHON=python))
+    assert "venv module is missing" in message
+    assert "apt install python3-venv" in message
+
+
+def test_no_network(checkout: Path) -> None:
+    done = install(
+        checkout,
+        PYTHON=sys.executable,
+        PIP_INDEX_URL="http://127.0.0.1:9/simple",
+        PIP_EXTRA_INDEX_URL="",
+        PIP_FIND_LINKS="",
+        PIP_CONFIG_FILE=os.devnull,
+        PIP_NO_CACHE_DIR="1",
+        PIP_RETRIES="0",
+    )
+    (message,) = (line for line in errors(done) if "packages" in line)
+    assert "is there a network" in message
+    assert not (checkout / ".venv" / ".installed-cpu").exists()
