@@ -1,15 +1,16 @@
 # Two commands: `make run` sets everything up and runs the main job, `make test` sets everything up
 # and passes the tests.
 CONFIG ?= config/yeast.yaml
-PROBLEM = $(shell sed -n 's/^problem: *//p' $(CONFIG))
+PROBLEM = $(shell sed -n "s/^problem: *[\"']*\([a-z0-9_]*\).*/\1/p" $(CONFIG))
 RESULTS = results/$(PROBLEM)
-SNAKEMAKE = .venv/bin/snakemake
+SNAKEMAKE = .venv/bin/python -m snakemake
 
 .PHONY: run setup test lint types dry-runs docs
 
 run: .venv/.installed-cpu
 	$(SNAKEMAKE) --configfile $(CONFIG)
-	@test $(RESULTS)/report.html -nt $(RESULTS)/leaderboard.parquet || \
+	@test -e $(RESULTS)/report.html && \
+		test -z "$$(find $(RESULTS)/report $(RESULTS)/leaderboard.parquet -newer $(RESULTS)/report.html)" || \
 		$(SNAKEMAKE) --report $(RESULTS)/report.html --configfile $(CONFIG) --quiet all
 	@$(SNAKEMAKE) show_leaderboard --configfile $(CONFIG) --quiet all
 

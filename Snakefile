@@ -47,9 +47,5 @@ rule all:
     input:
         plan.everything,
         "<results>/leaderboard.parquet",
-        expand(
-            "<results>/submissions/{blend}.parquet",
-            blend=plan.problem.submissions.blends,
-        ),
         expand("<results>/comparisons/{pair}.parquet", pair=plan.comparisons),
         plan.report_files,

@@ -9,6 +9,7 @@ rule make_features:
         train="<results>/tables/train.arrow",
         test="<results>/tables/test.arrow",
         columns="<results>/tables/columns.parquet",
+        lists=lookup(within=plan.list_files, dpath="{set}"),
     output:
         columns="<results>/features/{set}/columns.parquet",
         train="<results>/features/{set}/train.arrow",

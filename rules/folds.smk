@@ -17,6 +17,7 @@ rule make_folds:
         "<benchmarks>/make_folds.tsv"
     params:
         folds=plan.slices["folds"],
+        sizes=plan.sizes(plan.fold_file),
         code=plan.code["make_folds"],
     script:
         "../scripts/make_folds.py"

@@ -6,6 +6,7 @@ with `lookup(within=plan.slices, dpath=…)`, so that editing one source touches
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,34 @@ class Plan:
         assert self.data.train
         return next(iter(self.data.train.values()))
 
+    def sizes(self, files: Iterable[str]) -> list[int]:
+        """Sizes in bytes of the user's own files.
+
+        Snakemake looks at a file's content only if it is newer than what was made of it; a file
+        replaced by one with an older date shows by its size.
+        """
+        if self.problem.data.adapter:
+            return []
+        return [os.path.getsize(file) if os.path.exists(file) else 0 for file in files]
+
+    @property
+    def list_files(self) -> dict[str, list[str]]:
+        """The keep and drop lists that each feature set reads."""
+        return {
+            name: [
+                path
+                for selection in (features.files or {}).values()
+                for path in (selection.drop, selection.keep)
+                if path
+            ]
+            for name, features in self.problem.feature_sets().items()
+        }
+
+    @property
+    def sample_artifact(self) -> list[str]:
+        """The sample submission as it was read, where there is one."""
+        return [f"{self.results}/tables/sample.parquet"] if self.data.sample_submission else []
+
     def groups_artifact(self, wanted: bool = True) -> list[str]:
         """groups.parquet, where rows come in groups."""
         return [f"{self.results}/tables/groups.parquet"] if self.has_groups and wanted else []
@@ -125,7 +154,7 @@ class Plan:
     def balanced_by_groups(self) -> bool:
         """Whether folds keep groups whole."""
         scheme = self.problem.folds.scheme
-        return scheme == "group" or (scheme == "auto" and self.has_groups)
+        return self.has_groups and scheme in ("auto", "group", "column")
 
     def folder(self, name: str) -> str:
         """Where a source or blend stands."""
@@ -156,9 +185,7 @@ class Plan:
 
     def _inner_file(self, source: Source) -> list[str]:
         layers = [source, *source.overrides.groups.values(), *source.overrides.targets.values()]
-        stops = any(
-            x.early_stopping is not None and x.early_stopping.watch == "inner" for x in layers
-        )
+        stops = any(x.early_stopping and x.early_stopping.watch == "inner" for x in layers)
         return [f"{self.results}/inner.parquet"] if stops else []
 
     @property
@@ -196,6 +223,11 @@ class Plan:
         """Every artifact but the report's: `all` asks for each, so that a deleted one comes back."""
         parts = ("oof", "test", "fits")
         names = [f"{self.results}/folds.parquet", f"{self.results}/tables/targets.parquet"]
+        names += [*self.groups_artifact(), *self.test_targets_artifact, *self.sample_artifact]
+        names += sorted({file for files in self.inner_files.values() for file in files})
+        names += [f"{self.results}/leaderboard.csv", f"{self.results}/experiments.jsonl"]
+        for name in self.problem.submissions.blends:
+            names += [file.format(artifact=name) for file in self.submission_files.values()]
         for name in self.sources:
             folder = self.folder(name)
             names += [f"{folder}/fold{k}/{part}.parquet" for k in self.folds for part in parts]
@@ -207,9 +239,11 @@ class Plan:
 
     @property
     def report_files(self) -> list[str]:
-        """Figures of the report; one file for each rule that draws."""
+        """Figures of the report."""
         folder = f"{self.results}/report"
-        files = [f"{folder}/leaderboard.svg"]
+        drawn = ("leaderboard", "honesty", "auc_heatmap", "correlations", "fit_seconds")
+        files = [f"{folder}/{name}.svg" for name in drawn]
+        files += [f"{folder}/leaderboard.html", f"{folder}/correlations.parquet"]
         files += [f"{folder}/weights/{name}.svg" for name in self.blends]
         return [*files, *([f"{folder}/comparisons.svg"] if self.comparisons else [])]
 
@@ -252,15 +286,20 @@ class Plan:
         p, data = self.problem, self.data
         assert data.train and data.targets
         groups = {name: list(members) for name, members in p.groups.items()}
+        train_files = set(data.train.values())
+
+        def in_train(file: str | None) -> bool:
+            return file is None or file in train_files
+
         held = [
-            *(data.targets.columns or [] if data.targets.file is None else []),
-            *([data.groups.column] if data.groups and data.groups.file is None else []),
-            *([p.folds.column] if p.folds.column and p.folds.file is None else []),
+            *(data.targets.columns or [] if in_train(data.targets.file) else []),
+            *([data.groups.column] if data.groups and in_train(data.groups.file) else []),
+            *([p.folds.column] if p.folds.column and in_train(p.folds.file) else []),
         ]
         return {
             "tables": {
                 "train": data.train,
-                "test": data.test,
+                "test": {name: data.test[name] for name in data.train} if data.test else None,
                 "id": data.id,
                 "categories": data.categories.model_dump(),
                 "ignore": data.ignore,

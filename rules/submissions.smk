@@ -1,6 +1,28 @@
 # Submissions: what is handed in.
 #   in:  {sources,blends}/<name>/test.parquet, the sample submission
-#   out: submissions/<name>.parquet, submissions/<name>.csv
+#   out: tables/sample.parquet, submissions/<name>.parquet, submissions/<name>.csv
+
+
+if plan.sample_artifact:
+
+    rule read_sample:
+        """Check the sample submission before anything is fitted."""
+        input:
+            table="<results>/tables/test.arrow",
+            columns="<results>/tables/columns.parquet",
+            targets="<results>/tables/targets.parquet",
+            sample=plan.data.sample_submission,
+        output:
+            "<results>/tables/sample.parquet",
+        log:
+            "<logs>/read_sample.log",
+        priority: 10
+        params:
+            submission=plan.slices["submission"],
+            sizes=plan.sizes([plan.data.sample_submission]),
+            code=plan.code["read_sample"],
+        script:
+            "../scripts/read_sample.py"
 
 
 rule write_submission:
@@ -8,7 +30,7 @@ rule write_submission:
     input:
         test=lookup(within=plan.test_files, dpath="{artifact}"),
         targets="<results>/tables/targets.parquet",
-        sample=plan.data.sample_submission or [],
+        sample=plan.sample_artifact,
     output:
         **plan.submission_files,
     log:

@@ -32,6 +32,7 @@ rule read_tables:
         "<benchmarks>/read_tables.tsv"
     params:
         data=plan.slices["tables"],
+        sizes=plan.sizes(plan.table_files),
         code=plan.code["read_tables"],
     script:
         "../scripts/read_tables.py"
@@ -50,6 +51,7 @@ rule read_targets:
     params:
         data=plan.slices["targets"],
         one_class_allowed=False,
+        sizes=plan.sizes([plan.targets_file]),
         code=plan.code["read_targets"],
     script:
         "../scripts/read_targets.py"
@@ -70,6 +72,7 @@ if plan.has_test_targets:
         params:
             data=plan.slices["targets"],
             one_class_allowed=True,
+            sizes=plan.sizes([plan.data.test_targets]),
             code=plan.code["read_targets"],
         script:
             "../scripts/read_targets.py"
@@ -89,6 +92,7 @@ if plan.has_groups:
             "<logs>/read_groups.log",
         params:
             data=plan.slices["groups"],
+            sizes=plan.sizes([plan.groups_file]),
             code=plan.code["read_groups"],
         script:
             "../scripts/read_groups.py"

@@ -5,13 +5,14 @@ from blendmake.job import job
 with job(snakemake.log[0]):
     from pathlib import Path
 
-    from blendmake.files import read_note, write_parquet
+    from blendmake.files import note_of, read_parquet, write_parquet
     from blendmake.matrix import TableFile
     from blendmake.provenance import provenance
     from blendmake.user_labels import read_targets
 
     data = snakemake.params.data
-    id_columns = read_note(snakemake.input.columns)["id_columns"]
+    columns = read_parquet(snakemake.input.columns)
+    id_columns = note_of(columns)["id_columns"]
     ids = TableFile(Path(snakemake.input.table)).table(id_columns)
     targets = read_targets(
         snakemake.input.targets,
@@ -19,6 +20,7 @@ with job(snakemake.log[0]):
         ids,
         data["id"],
         one_class_allowed=snakemake.params.one_class_allowed,
+        features=set(columns["name"].to_pylist()),
     )
     note = provenance(data, snakemake.params.code, id_columns=id_columns)
     write_parquet(targets, Path(snakemake.output[0]), note)

@@ -42,7 +42,7 @@ def assemble_source(
     total: np.ndarray[Any, np.dtype[np.float64]] | None = None
     first: Predictions | None = None
     test_ids: pa.Table | None = None
-    optimistic = False
+    optimistic: set[str] = set()
     for k, files in enumerate(fold_files):
         rows = folds.rows(k).valid
         oof = read_predictions(files["oof"], ids.take(pa.array(rows)))
@@ -55,15 +55,15 @@ def assemble_source(
             raise damaged(files["oof"], "its targets are not those of the other folds")
         values[rows] = oof.values
         total += test.values
-        optimistic |= bool(oof.note.get("optimistic"))
+        optimistic.update(oof.note["optimistic"])
     assert first is not None and values is not None and total is not None and test_ids is not None
     if np.isnan(values).any():
         raise BlendmakeError(f"{out['oof']}: some rows are in no fold and have no prediction.")
-    made = {**note, "optimistic": optimistic, "folds": folds.digest}
+    made = {**note, "optimistic": sorted(optimistic), "folds": folds.digest}
     mean = (total / len(fold_files)).astype(np.float32)
     fits = pa.concat_tables([read_parquet(files["fits"]) for files in fold_files])
     write_predictions(out["test"], test_ids, first.targets, mean, made)
-    write_parquet(fits, out["fits"])
+    write_parquet(fits, out["fits"], made)
     write_predictions(out["oof"], ids, first.targets, values, made)
 
 

@@ -38,12 +38,12 @@ def blend_files(
     split = read_folds(folds)
     members: dict[str, Member] = {}
     test_ids: pa.Table | None = None
-    optimistic = False
+    optimistic: set[str] = set()
     for member, oof_path, test_path in zip(config["members"], oof, test, strict=True):
         inside = read_predictions(oof_path, ids)
         outside = read_predictions(test_path, test_ids)
         test_ids = outside.ids
-        optimistic |= bool(inside.note.get("optimistic"))
+        optimistic.update(inside.note["optimistic"])
         if inside.targets != outside.targets:
             raise BlendmakeError(
                 f"{oof_path} and {test_path} are of different targets. Rebuild both."
@@ -64,7 +64,7 @@ def blend_files(
         "name": name,
         "kind": "blend",
         "members": list(config["members"]),
-        "optimistic": optimistic,
+        "optimistic": sorted(optimistic),
         "folds": split.digest,
     }
     _write(done, ids, test_ids, out, made)

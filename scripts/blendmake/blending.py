@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from blendmake.auc import AucScorer
 from blendmake.errors import BlendmakeError
-from blendmake.scale import expit, logit_scale, rank_correlations, rank_scale
+from blendmake.scale import DUPLICATE, expit, logit_scale, rank_correlations, rank_scale
 from blendmake.stacking import (
     STACK_C,
     StackModel,
@@ -43,7 +43,6 @@ Rows = NDArray[np.integer]
 STACK = "stack"
 BLEND_METHODS = (*METHODS, STACK)
 SCALES = ("rank", "logit")
-DUPLICATE_CORRELATION = 0.9999
 INTERCEPT = "(intercept)"
 
 _WEIGHTS: list[tuple[str, pa.DataType]] = [
@@ -479,7 +478,7 @@ class _Work:
             for earlier in kept:
                 identical = digests[later] == digests[earlier]
                 correlation = 1.0 if identical else float(correlations[later, earlier])
-                if identical or correlation >= DUPLICATE_CORRELATION:
+                if identical or correlation >= DUPLICATE:
                     duplicate_of[later] = earlier
                     self.duplicates.append(
                         {

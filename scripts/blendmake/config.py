@@ -179,9 +179,12 @@ class Data(Strict):
                     "unknown adapter '{name}'; {hint}",
                     {"name": self.adapter, "hint": nearest(self.adapter, ADAPTERS)},
                 )
-            if self.train or self.test or self.targets:
+            given = sorted(self.model_fields_set - {"adapter", "categories", "ignore"})
+            if given:
                 raise PydanticCustomError(
-                    "adapter", "an adapter brings its own files: leave out train, test and targets"
+                    "adapter",
+                    "an adapter brings its own files: leave out {keys}",
+                    {"keys": ", ".join(given)},
                 )
             return self
         if not self.train:
@@ -324,7 +327,9 @@ class Override(Strict):
 
     params: Params = Field({}, description="Params that replace the source's.")
     rounds: int | None = Field(None, ge=1, description="Number of rounds (trees, iterations).")
-    early_stopping: EarlyStopping | None = Field(None, description="Early stopping.")
+    early_stopping: EarlyStopping | Literal[False] | None = Field(
+        None, description="Early stopping; `false` switches the source's off."
+    )
     class_weight: ClassWeight | None = Field(None, description="Weight of the positives.")
 
 
@@ -400,7 +405,10 @@ class Blend(Strict):
         "rank", description="The common scale on which predictions are averaged."
     )
     max_auc_gap: float | None = Field(
-        None, gt=0, lt=0.5, description="Drop candidates whose AUC is further below the best's."
+        None,
+        gt=0,
+        lt=0.5,
+        description="Drop candidates whose AUC is further below the best's (min-delta-auc).",
     )
     max_sources_per_target: int | None = Field(
         None, ge=1, description="Keep at most so many candidates per target."
@@ -441,8 +449,13 @@ class Blend(Strict):
                 raise PydanticCustomError(
                     "top_weights", "top_weights: two for top2_weighted, three for top3_weighted"
                 )
-            if min(self.top_weights) < 0 or abs(sum(self.top_weights) - 1) > 1e-9:
-                raise PydanticCustomError("top_weights", "top_weights must be >= 0 and sum to 1")
+            ok = min(self.top_weights) >= 0 < self.top_weights[0]
+            if not ok or abs(sum(self.top_weights) - 1) > 1e-9:
+                raise PydanticCustomError(
+                    "top_weights", "top_weights must be >= 0, the first above 0, and sum to 1"
+                )
+        if abs(round(1 / self.step) * self.step - 1) > 1e-9:
+            raise PydanticCustomError("step", "step must divide 1: 0.05, 0.1, 0.25 …")
         low, high = self.bounds
         if not 0 <= low < high <= 1:
             raise PydanticCustomError(
@@ -569,7 +582,7 @@ class Problem(Strict):
             yield from check("submissions.blends", name, artifacts, "source or blend")
             if not has_test:
                 yield f"submissions.blends: '{name}' cannot be handed in: data.test is not given"
-        if self.folds.scheme == "group" and not (self.data.groups or self.data.adapter):
+        if self.folds.scheme == "group" and not self.data.groups:
             yield "folds.scheme: 'group' needs data.groups (which rows belong together)"
 
     def _circles(self) -> Iterable[str]:

@@ -13,10 +13,7 @@ from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, read_note, read_parquet, write_parquet
-from blendmake.scale import rank_correlations, rank_scale
-
-DUPLICATE = 0.9999
-"""Rank correlation from which two columns count as the same."""
+from blendmake.scale import DUPLICATE, rank_correlations, rank_scale
 
 _CORRELATIONS: list[tuple[str, pa.DataType]] = [
     ("a", pa.string()),

@@ -23,6 +23,9 @@ class FeatureSetFiles:
         self.columns = [
             Column(row["name"], row["origin"], row["levels"]) for row in listed.to_pylist()
         ]
+        self.level_names: dict[str, list[str]] = {
+            row["name"]: row["level_names"] for row in listed.to_pylist() if row["levels"]
+        }
         self.files = {"table": TableFile(table), "set": TableFile(made)}
         self.rows = self.files["table"].rows
 

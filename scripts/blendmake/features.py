@@ -148,7 +148,7 @@ def make_features(
         tables: the table files, by `train` and `test`.
         columns_path: tables/columns.parquet.
         settings: config.FeatureSet as a mapping.
-        out_columns: parquet: name, origin (table or set), file, levels (0 for numbers).
+        out_columns: parquet: name, origin (table or set), file, levels (0 for numbers), level_names.
         out: table files of made columns by `train` and `test` (without columns if none is made).
     """
     name_of_set = out_columns.parent.name
@@ -186,10 +186,24 @@ def make_features(
             if values is not None and len(values):
                 made.append(_Codes(name, values))
                 continue
-        entries.append({"name": name, "origin": "table", "file": column["file"], "levels": levels})
+        entries.append(
+            {
+                "name": name,
+                "origin": "table",
+                "file": column["file"],
+                "levels": levels,
+                "level_names": column["levels"] if levels else [],
+            }
+        )
     for maker in made:
         entries += [
-            {"name": name, "origin": "set", "file": maker.file, "levels": maker.levels}
+            {
+                "name": name,
+                "origin": "set",
+                "file": maker.file,
+                "levels": maker.levels,
+                "level_names": maker.level_names,
+            }
             for name in maker.names
         ]
     if not entries:
@@ -210,6 +224,7 @@ def make_features(
                 ("origin", pa.string()),
                 ("file", pa.string()),
                 ("levels", pa.int32()),
+                ("level_names", pa.list_(pa.string())),
             ]
         ),
     )
@@ -223,6 +238,7 @@ class _Made:
     names: list[str]
     file = ""
     levels = 0
+    level_names: Sequence[str] = ()
 
     def make(self, table: TableFile, batch: int) -> Floats:
         """(rows of the batch, len(names)) float32."""
@@ -263,6 +279,7 @@ class _Codes(_Made):
     def __init__(self, name: str, values: Floats) -> None:
         self.name, self.names = name, [f"{name}__category"]
         self.values, self.levels = values, len(values)
+        self.level_names = [str(value) for value in values.tolist()]
 
     def make(self, table: TableFile, batch: int) -> Floats:
         numbers = table.column(self.name, batch).to_numpy()

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from blendmake.correlations import duplicate_pairs
 from blendmake.files import replacing, write_text
+from blendmake.labels import MACRO
 from blendmake.leaderboard import HONEST, covered, footnotes, made_by, shortened
-from blendmake.scores import MACRO
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, INK, QUIET = "#0072b2", "#d55e00", "#009e73", "#222222", "#8a8a8a"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +19,7 @@ import pyarrow.parquet as pq
 from blendmake.errors import BlendmakeError
 
 METADATA_KEY = b"blendmake"
+HOST = socket.gethostname()
 
 
 @contextmanager
@@ -29,9 +32,10 @@ def replacing(path: Path) -> Iterator[Path]:
         BlendmakeError: where the file system refuses (full, read-only, no permission).
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         yield temporary
         sync(temporary)
         os.replace(temporary, path)
@@ -54,6 +58,14 @@ REFUSALS = {
     errno.EACCES: "permission denied. Make the folder writable for this user.",
     errno.EPERM: "permission denied. Make the folder writable for this user.",
 }
+
+
+def _sweep(path: Path) -> None:
+    """Remove what writers of `path` left when they were killed on this machine."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(HOST)}-*.tmp"):
+        pid = left.name.removesuffix(".tmp").rpartition("-")[2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            left.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

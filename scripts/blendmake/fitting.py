@@ -118,6 +118,9 @@ def fit_fold(
         raise BlendmakeError(
             f"sources.{name}.overrides.targets: there is no target '{unknown[0]}'."
         )
+    strays = [(g, t) for g, members in groups.items() for t in members if t not in every]
+    if strays:
+        raise BlendmakeError(f"groups.{strays[0][0]}: there is no target '{strays[0][1]}'.")
     job = _Job(name, source, groups, fold, inputs, family, seed, threads, every, labels)
     key = digest_of([code, inputs.digest(), family, seed, note.get("versions")])
     folder = scratch / key
@@ -125,6 +128,7 @@ def fit_fold(
     made = {
         **note,
         "fold": fold,
+        "folds": job.folds_digest,
         "optimistic": job.optimistic(targets),
         "fits": digest_of([key, [job.file_name(target) for target in targets], keep]),
     }
@@ -141,7 +145,7 @@ def fit_fold(
         oof = np.stack([one.valid for one in finished], axis=1)
         test = np.stack([one.test for one in finished], axis=1)
         write_predictions(outputs.test, test_ids, targets, test, made)
-        write_parquet(pa.Table.from_pylist(rows, schema=FITS), outputs.fits)
+        write_parquet(pa.Table.from_pylist(rows, schema=FITS), outputs.fits, made)
         write_predictions(outputs.oof, valid_ids, targets, oof, made)
 
 
@@ -180,9 +184,10 @@ class _Job:
         self.inputs, self.seed, self.threads = inputs, seed, threads
         self.every, self.labels = every, labels
         self.family: type[Family] = importlib.import_module(family).FAMILY
-        folds = read_folds(inputs.folds).rows(fold)
-        self.train_rows, self.valid_rows = folds.train, folds.valid
-        if len(folds.valid) == 0 or len(folds.train) == 0:
+        folds = read_folds(inputs.folds)
+        rows = folds.rows(fold)
+        self.folds_digest, self.train_rows, self.valid_rows = folds.digest, rows.train, rows.valid
+        if len(rows.valid) == 0 or len(rows.train) == 0:
             raise BlendmakeError(f"{inputs.folds}: fold {fold} has no rows.")
         self.train_files = FeatureSetFiles(
             inputs.columns, inputs.tables["train"], inputs.made["train"]
@@ -225,9 +230,9 @@ class _Job:
         assert self.inputs.inner is not None
         return read_inner(self.inputs.inner, self.fold)
 
-    def optimistic(self, targets: Sequence[str]) -> bool:
-        """Whether labels of the fold had a say in its own predictions."""
-        return any(self.watched(target) == "fold" for target in targets)
+    def optimistic(self, targets: Sequence[str]) -> list[str]:
+        """Targets whose labels in the fold had a say in their own predictions."""
+        return [target for target in targets if self.watched(target) == "fold"]
 
     def run(self, targets: Sequence[str], folder: Path, keep: bool) -> list[_Finished]:
         """Fit what scratch does not hold yet; results in the order of `targets`."""
@@ -327,7 +332,8 @@ class _Job:
             watched: known_codes(Rows(files, columns, self._split(watched)[0]))
             for watched in sorted({one.rows for one in kept})
         }
-        keep_models(folder, kept, self.family.__module__, columns, known)
+        names = self.train_files.level_names
+        keep_models(folder, kept, self.family.__module__, columns, names, known)
 
     def _fit(self, family: Family, target: str, watched: str, path: Path, keep: bool) -> _Finished:
         settings = self.settings(target)

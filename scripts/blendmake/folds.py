@@ -69,7 +69,7 @@ def make_folds(
     Args:
         labels: (rows, targets), NaN where unknown.
         scheme: stratified, group, kfold or column.
-        groups: group code per row, for `group`.
+        groups: group code per row, for `group`; given folds must keep them whole too.
         given: fold per row, for `column`.
 
     Raises:
@@ -80,6 +80,8 @@ def make_folds(
     if scheme == "column":
         assert given is not None
         fold = _given_folds(given, n)
+        if groups is not None:
+            _check_groups_whole(fold, groups)
     else:
         _check_positives(labels, target_names, n)
         if scheme == "kfold":
@@ -92,6 +94,16 @@ def make_folds(
             fold = stratified_folds(labels, n, seed)
     _check_trainable(fold, n, labels, target_names)
     return fold
+
+
+def _check_groups_whole(fold: NDArray[np.int32], groups: NDArray[np.int64]) -> None:
+    pairs = np.unique(np.stack([groups, fold], axis=1), axis=0)
+    split = len(pairs) - len(np.unique(groups))
+    if split:
+        raise BlendmakeError(
+            f"folds.column splits groups between folds ({split} times), so that rows of one group "
+            "would train and score. Correct the column, or leave out data.groups."
+        )
 
 
 def _given_folds(given: NDArray[Any], n: int) -> NDArray[np.int32]:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from blendmake.files import note_of, read_parquet
 
+MACRO = "macro"  # stands for the mean over targets in tables of scores
+
 Labels = NDArray[np.float32]  # (rows, targets), NaN where unknown
 
 

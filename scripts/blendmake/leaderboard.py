@@ -18,7 +18,7 @@ from pyarrow import csv
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, read_note, read_parquet, replacing, write_parquet, write_text
-from blendmake.scores import MACRO
+from blendmake.labels import MACRO
 
 TEXT_WIDTH = 100
 HONEST = ("oof", "cross_fitted")

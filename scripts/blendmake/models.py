@@ -1,7 +1,8 @@
 """Kept models: every fit in its library's own format, and what is needed to predict new rows.
 
 A folder holds a file per target and `models.json`: the family, each target's file, the columns in
-their order with their number of levels, and the category codes that were seen in training.
+their order with the names of their levels (code 0 is the first), and the category codes that were
+seen in training.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def keep_models(
     models: Sequence[Kept],
     family: str,
     columns: Sequence[Column],
+    level_names: Mapping[str, Sequence[str]],
     known: Mapping[str, Mapping[int, Any]],
 ) -> None:
     """Copy models into `folder` and describe them.
@@ -57,6 +59,7 @@ def keep_models(
     Args:
         family: module of their family.
         columns: the feature set's columns, in order.
+        level_names: of category columns, what their codes 0, 1, … stand for.
         known: by Kept.rows: which codes were seen in training (matrix.known_codes).
     """
     listed = {}
@@ -70,7 +73,10 @@ def keep_models(
     description = {
         "family": family,
         "models": listed,
-        "columns": [vars(column) for column in columns],
+        "columns": [
+            {**vars(column), "level_names": list(level_names.get(column.name, ()))}
+            for column in columns
+        ],
         "known_codes": {
             rows: {
                 columns[index].name: np.flatnonzero(seen).tolist() for index, seen in codes.items()

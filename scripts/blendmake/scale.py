@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LOGIT_CLIP = 1e-6
+DUPLICATE = 0.9999  # rank correlation from which two columns count as the same
 
 
 def rank_scale(

@@ -6,7 +6,7 @@ The only place that knows which metrics belong to a task.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,8 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from blendmake.intervals import dense_codes, influence, interval, standard_error
+from blendmake.labels import MACRO
 
-MACRO = "macro"
 """Name of the row that is the mean over targets; no target may have it."""
 
 _SCORES: list[tuple[str, pa.DataType]] = [
@@ -42,6 +42,7 @@ _COMPARISON: list[tuple[str, pa.DataType]] = [
     ("a", pa.float64()),
     ("b", pa.float64()),
     ("n", pa.int64()),
+    ("optimistic", pa.bool_()),
 ]
 COMPARISON = pa.schema(_COMPARISON)
 """Columns of `compare_predictions`."""
@@ -123,7 +124,7 @@ def score_predictions(
     folds: ArrayLike | None = None,
     groups: ArrayLike | None = None,
     estimate: str,
-    optimistic: bool = False,
+    optimistic: Collection[str] = (),
     task: str = "binary",
 ) -> pa.Table:
     """Scores of predictions, per target and for the mean over targets, with 95% intervals.
@@ -139,7 +140,7 @@ def score_predictions(
         folds: (n,) integers, or None: then metrics within folds are left out.
         groups: (n,) integer codes of rows that belong together, or None if rows are independent.
         estimate: how the predictions were made (`oof`, `cross_fitted`, `in_sample`, ...).
-        optimistic: whether something was chosen with the labels that score it.
+        optimistic: targets for which something was chosen with the labels that score it.
         task: the targets' task, which decides the metrics.
 
     Returns:
@@ -168,10 +169,14 @@ def score_predictions(
                 "n": result.rows,
                 "positives": result.positives,
                 "estimate": estimate,
-                "optimistic": optimistic,
+                "optimistic": _is_flattered(result.target, optimistic),
             }
         )
     return pa.Table.from_pylist(rows, schema=SCORES)
+
+
+def _is_flattered(target: str, optimistic: Collection[str]) -> bool:
+    return target in optimistic or (target == MACRO and bool(optimistic))
 
 
 def compare_predictions(
@@ -182,6 +187,7 @@ def compare_predictions(
     *,
     groups: ArrayLike | None = None,
     folds: ArrayLike | None = None,
+    optimistic: Collection[str] = (),
     task: str = "binary",
 ) -> pa.Table:
     """Paired differences a - b on the same rows, per target and macro, with 95% intervals.
@@ -193,10 +199,11 @@ def compare_predictions(
         a: (n, T) floats.
         b: (n, T) floats, for the same rows and targets.
         labels, targets, groups, folds, task: as for `score_predictions`.
+        optimistic: targets for which that holds of a or b.
 
     Returns:
         A long table in the order of `score_predictions`: target, metric, difference, ci_low,
-        ci_high, a and b (the two values), n. Null where undefined.
+        ci_high, a and b (the two values), n, optimistic. Null where undefined.
 
     Raises:
         ValueError: as for `score_predictions`.
@@ -220,6 +227,7 @@ def compare_predictions(
                 "a": _nullable(one.value),
                 "b": _nullable(other.value),
                 "n": one.rows,
+                "optimistic": _is_flattered(one.target, optimistic),
             }
         )
     return pa.Table.from_pylist(rows, schema=COMPARISON)

@@ -13,6 +13,7 @@ from blendmake.files import write_parquet
 from blendmake.folds import read_folds
 from blendmake.labels import read_groups, read_labels
 from blendmake.predictions import Predictions, read_predictions
+from blendmake.scale import rank_scale
 from blendmake.scores import compare_predictions, score_predictions
 
 
@@ -46,7 +47,7 @@ def score_artifact(
     group = read_groups(groups)
     fold = read_folds(folds).fold
     found = read_predictions(oof, ids)
-    optimistic = bool(found.note.get("optimistic"))
+    optimistic = set(found.note["optimistic"])
 
     def score(predictions: Predictions, kind: str) -> pa.Table:
         columns = _columns(predictions.targets, names, targets)
@@ -57,7 +58,7 @@ def score_artifact(
             folds=fold,
             groups=group,
             estimate=kind,
-            optimistic=optimistic,
+            optimistic=optimistic & set(predictions.targets),
         )
 
     tables = [score(found, estimate)]
@@ -87,18 +88,24 @@ def compare_artifacts(
     groups: Path | None,
     note: Mapping[str, Any],
 ) -> None:
-    """Write the paired difference a - b, over the targets that both cover."""
+    """Write the paired difference a - b, over the targets that both cover.
+
+    Both are ranked within folds first: a blend's predictions are ranks already, and what ranking
+    alone does to a pooled AUC must not pass for a difference of the two.
+    """
     ids, names, labels = read_labels(targets)
     first, second = read_predictions(a, ids), read_predictions(b, ids)
     both = [target for target in first.targets if target in second.targets]
     if not both:
         raise BlendmakeError(f"{a} and {b} have no target in common: nothing to compare.")
+    fold = read_folds(folds).fold
     table = compare_predictions(
-        first.values[:, [first.targets.index(t) for t in both]],
-        second.values[:, [second.targets.index(t) for t in both]],
+        rank_scale(first.values[:, [first.targets.index(t) for t in both]], fold),
+        rank_scale(second.values[:, [second.targets.index(t) for t in both]], fold),
         labels[:, _columns(both, names, targets)],
         both,
         groups=read_groups(groups),
-        folds=read_folds(folds).fold,
+        folds=fold,
+        optimistic={*first.note["optimistic"], *second.note["optimistic"]} & set(both),
     )
     write_parquet(table, out, note)

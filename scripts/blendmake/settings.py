@@ -65,5 +65,5 @@ def settings_for(
             if layer[key] is not None:
                 merged[key] = layer[key]
     return TargetSettings(
-        params, merged.get("rounds"), merged.get("early_stopping"), merged["class_weight"]
+        params, merged.get("rounds"), merged.get("early_stopping") or None, merged["class_weight"]
     )

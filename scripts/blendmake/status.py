@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def _finished(entry: Mapping[str, Any]) -> dict[int, list[float]]:
     for folder in Path(entry["scratch"]).glob("fold*"):
         fold = int(folder.name.removeprefix("fold"))
         if fold not in found:
-            found[fold] = _scratch_seconds(folder)
+            with suppress(OSError):  # a job may be clearing it right now
+                found[fold] = _scratch_seconds(folder)
     return found
 
 

@@ -10,12 +10,36 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyarrow import csv
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import replacing, write_parquet
 from blendmake.predictions import read_predictions
 from blendmake.user_files import POSITION, UserTable, order_by, read_ids
+
+
+def read_sample(
+    sample: str,
+    ids: pa.Table,
+    out: Path,
+    *,
+    targets: Sequence[str],
+    rename: Mapping[str, str] | None,
+    note: Mapping[str, Any],
+) -> None:
+    """Check a sample submission before anything is fitted, and keep it as parquet.
+
+    Args:
+        ids: ids of the test rows; the sample must hold exactly these, in any order.
+        targets, rename: as for `write_submission`.
+
+    Raises:
+        BlendmakeError: an id or a column is missing, extra or repeated; names it.
+    """
+    table = _open_sample(sample, ids)
+    _match(table, ids, _column_names(targets, rename, ids))
+    write_parquet(table.read(table.schema.names), out, note)
 
 
 def write_submission(
@@ -45,50 +69,63 @@ def write_submission(
             f"{predictions} does not cover target '{lacking[0]}' ({len(lacking)} in all). Give its "
             "blend a fallback, or a source that covers all targets."
         )
-    names = {target: _renamed(target, rename) for target in found.targets}
-    taken = [*found.ids.column_names, *names.values()]
-    twice = next((name for name in taken if taken.count(name) > 1), None)
-    if twice is not None:
-        raise BlendmakeError(
-            f"submissions.rename gives the column name '{twice}' twice: two targets, or a target and "
-            "the id, would share it."
-        )
-    values = {
-        names[target]: pa.array(found.values[:, j].astype(np.float64))
-        for j, target in enumerate(found.targets)
-    }
     ids = found.ids
+    names = _column_names(found.targets, rename, ids)
+    values = {name: pa.array(found.values[:, j].astype(np.float64)) for j, name in enumerate(names)}
     if sample is None:
         table = pa.table({**dict(zip(ids.column_names, ids.columns, strict=True)), **values})
     else:
-        table = _shaped(ids, values, UserTable(sample))
+        table = _shaped(ids, values, _open_sample(sample, ids))
     write_parquet(table, out, note)
     if out_csv is not None:
         with replacing(out_csv) as temporary:
             csv.write_csv(table, temporary)
 
 
-def _renamed(target: str, rename: Mapping[str, str] | None) -> str:
-    return re.sub(rename["pattern"], rename["replace"], target) if rename else target
+def _column_names(
+    targets: Sequence[str], rename: Mapping[str, str] | None, ids: pa.Table
+) -> list[str]:
+    """The submission's column of each target."""
+    names = list(targets)
+    if rename:
+        names = [re.sub(rename["pattern"], rename["replace"], target) for target in targets]
+    taken = [*ids.column_names, *names]
+    twice = next((name for name in taken if taken.count(name) > 1), None)
+    if twice is not None:
+        raise BlendmakeError(
+            f"submissions.rename gives the column name '{twice}' twice: two targets, or a target and "
+            "the id, would share it."
+        )
+    return names
 
 
-def _shaped(ids: pa.Table, values: Mapping[str, pa.Array], sample: UserTable) -> pa.Table:
+def _open_sample(sample: str, ids: pa.Table) -> UserTable:
+    return UserTable(sample, [name for name in ids.column_names if name != POSITION])
+
+
+def _match(
+    sample: UserTable, ids: pa.Table, names: Sequence[str]
+) -> tuple[list[str], NDArray[np.int64] | None]:
+    """The sample's id columns, and which of its rows each of `ids` is (None: in order)."""
     id_columns = ids.column_names
     if id_columns == [POSITION] and POSITION not in sample.schema.names:
         id_columns = []
     read_ids(sample, id_columns)
     columns = [name for name in sample.schema.names if name not in id_columns]
-    missing = [name for name in columns if name not in values]
-    extra = [name for name in values if name not in columns]
+    missing = [name for name in columns if name not in names]
+    extra = [name for name in names if name not in columns]
     if missing or extra:
         what = [f"asks for column '{name}', which no target gives" for name in missing[:1]]
         what += [f"has no column for '{name}'" for name in extra[:1]]
         raise BlendmakeError(
             f"{sample.path} {' and '.join(what)}. Correct submissions.rename (targets give "
-            f"{', '.join(list(values)[:3])}, …) or the sample."
+            f"{', '.join(names[:3])}, …) or the sample."
         )
-    # The predictions in the order of the sample; its ids must be exactly the test ids.
-    order = order_by(ids, sample, id_columns)
+    return id_columns, order_by(ids, sample, id_columns)
+
+
+def _shaped(ids: pa.Table, values: Mapping[str, pa.Array], sample: UserTable) -> pa.Table:
+    id_columns, order = _match(sample, ids, list(values))
     if order is not None:
         inverse = np.empty(len(order), np.int64)
         inverse[order] = np.arange(len(order))

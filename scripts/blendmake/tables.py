@@ -66,8 +66,9 @@ def read_tables(
         out_train, out_test: table files (matrix.py); `out_test` has no rows if there is no test.
         out_columns: parquet: name, file, kind, levels (list of text, [] for numbers).
     """
-    train_tables = {label: UserTable(path) for label, path in train.items()}
-    test_tables = {label: UserTable(path) for label, path in (test or {}).items()}
+    train_tables = {label: UserTable(path, id_columns) for label, path in train.items()}
+    # In the order of train, whatever the order in which test names them.
+    test_tables = {label: UserTable(test[label], id_columns) for label in train} if test else {}
     first = next(iter(train_tables.values()))
     train_ids = read_ids(first, id_columns)
     test_ids = None
@@ -232,11 +233,19 @@ def _with_levels(
                 for name in names[label]:
                     levels[name].update(pc.unique(_texts(batch[name])).drop_null().to_pylist())
     return [
-        Feature(f.name, f.file, f.kind, tuple(sorted(levels[f.name])) or ("",))
+        Feature(f.name, f.file, f.kind, tuple(_in_level_order(levels[f.name])) or ("",))
         if f.kind == "category"
         else f
         for f in features
     ]
+
+
+def _in_level_order(levels: set[str]) -> list[str]:
+    """Levels in the order of their numbers if all are numbers, else of their letters."""
+    try:
+        return sorted(levels, key=lambda level: (float(level), level))
+    except ValueError:
+        return sorted(levels)
 
 
 def _write_table(

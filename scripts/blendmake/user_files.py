@@ -26,7 +26,7 @@ EXAMPLES = 5
 class UserTable:
     """A user's file, opened by its suffix: .parquet, .csv, .csv.gz, .arrow or .feather."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, id_columns: Sequence[str] = ()) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise BlendmakeError(
@@ -43,7 +43,7 @@ class UserTable:
                 self.schema: pa.Schema = self._parquet.schema_arrow
                 self.rows: int = self._parquet.metadata.num_rows
             elif name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
-                self._table = _read_csv(self.path, "\t" if ".tsv" in name else ",")
+                self._table = _read_csv(self.path, "\t" if ".tsv" in name else ",", id_columns)
             elif name.endswith((".arrow", ".feather", ".ipc")):
                 self._table = _read_arrow(self.path)
             else:
@@ -112,25 +112,37 @@ class UserTable:
             yield pa.concat_tables(held)
 
 
-def _read_csv(path: Path, delimiter: str) -> pa.Table:
+def _read_csv(path: Path, delimiter: str, id_columns: Sequence[str]) -> pa.Table:
     # Types are inferred from the first block only, so the first block is the whole file; what is
     # still of two minds is read as text.
-    block = min(
-        max(path.stat().st_size * (20 if path.name.endswith(".gz") else 1), 1 << 20), 1 << 30
-    )
+    size = path.stat().st_size * (20 if path.name.endswith(".gz") else 1)
+    options = {
+        "read_options": csv.ReadOptions(block_size=min(max(size, 1 << 20), 1 << 30)),
+        "parse_options": csv.ParseOptions(delimiter=delimiter),
+    }
     convert = csv.ConvertOptions(strings_can_be_null=True)
-    table = csv.read_csv(
-        path,
-        read_options=csv.ReadOptions(block_size=block),
-        parse_options=csv.ParseOptions(delimiter=delimiter),
-        convert_options=convert,
-    )
+    table = csv.read_csv(path, convert_options=convert, **options)
     kinds = zip(table.column_names, table.schema.types, strict=True)
     unreadable = [name for name, kind in kinds if pa.types.is_binary(kind)]
     if unreadable:
         raise BlendmakeError(
             f"{path}: column {some_of(unreadable)} holds text that is not UTF-8. Save the file as UTF-8."
         )
+    numbers = [
+        name
+        for name in table.column_names
+        if name in id_columns and pa.types.is_integer(table[name].type)
+    ]
+    if numbers:
+        # An id 007 is not 7: where reading ids as numbers loses anything, they are text.
+        kept = {name: pa.string() for name in numbers}
+        convert = csv.ConvertOptions(
+            strings_can_be_null=True, include_columns=numbers, column_types=kept
+        )
+        texts = csv.read_csv(path, convert_options=convert, **options)
+        for name in numbers:
+            if not table[name].cast(pa.string()).equals(texts[name]):
+                table = table.set_column(table.column_names.index(name), name, texts[name])
     return table
 
 

@@ -5,7 +5,7 @@ Every reader here raises BlendmakeError for input the user can mend, naming file
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
+from blendmake.labels import MACRO
 from blendmake.user_files import UserTable, kind_of, order_by, plain
 
 
@@ -20,7 +21,7 @@ def read_column(
     file: str, column: str, ids: pa.Table, id_columns: Sequence[str], what: str
 ) -> pa.ChunkedArray:
     """One column of a user's file in the order of `ids`, without missing values."""
-    table = UserTable(file)
+    table = UserTable(file, id_columns)
     table.require([column], what)
     values = plain(table.read([column])[column])
     order = order_by(ids, table, id_columns)
@@ -40,14 +41,23 @@ def read_targets(
     id_columns: Sequence[str],
     *,
     one_class_allowed: bool = False,
+    features: Collection[str] = (),
 ) -> pa.Table:
     """The labels in the order of `ids`: id columns, then one int8 column per target (0, 1, null).
 
     Raises:
         BlendmakeError: a column absent, a value other than 0, 1 or missing, a target of one class.
     """
-    table = UserTable(file)
+    table = UserTable(file, id_columns)
     names = list(columns) if columns else [n for n in table.schema.names if n not in id_columns]
+    leaked = [name for name in names if name in features]
+    if leaked:
+        raise BlendmakeError(
+            f"{file}: target '{leaked[0]}' is also a feature column of that name: a model would read "
+            "its answer. List it under data.ignore, or rename one of them."
+        )
+    if MACRO in names:
+        raise BlendmakeError(f"{file}: a target may not be called '{MACRO}'. Rename it.")
     table.require(names, "the target column")
     if not names:
         raise BlendmakeError(f"{file}: there is no target column beside the id.")

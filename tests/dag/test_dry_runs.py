@@ -37,13 +37,15 @@ def counts(
 
 
 EXPECTED = {
-    "yeast": counts(6, 5, 3, 2, sets=2, write_data=1, read_test_targets=1, write_submission=1),
+    "yeast": counts(
+        6, 5, 3, 2, sets=2, write_data=1, read_test_targets=1, read_sample=1, write_submission=1
+    ),
     "toxcast41": counts(3, 5, 3, 2, read_groups=1),
     "tox21": counts(4, 5, 2, 1, read_groups=1, split_inner=1),
     "diabetes130": counts(3, 5, 2, 1, read_groups=1),
     "covertype": counts(3, 3, 1, 1),
     "template": counts(
-        3, 5, 2, 1, sets=2, read_groups=1, read_test_targets=0, split_inner=1, write_submission=1
+        3, 5, 2, 1, sets=2, read_groups=1, split_inner=1, read_sample=1, write_submission=1
     ),
 }
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import (
+    HOST,
     content_digest,
     note_of,
     read_note,
@@ -352,3 +354,18 @@ def test_digest_differs_on_any_change() -> None:
         {name: column.slice(0, 2) for name, column in base.items()},
     ]
     assert len({content_digest(pa.table(columns)) for columns in tables}) == len(tables)
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = tmp_path / f".a.parquet.{HOST}-{gone.pid}.tmp"
+    alive = tmp_path / f".a.parquet.{HOST}-{os.getppid()}.tmp"
+    elsewhere = tmp_path / f".a.parquet.another-host-{gone.pid}.tmp"
+    for one in (left, alive, elsewhere):
+        one.write_bytes(b"half")
+    write_text("whole", path)
+    assert not left.exists()
+    assert alive.exists()
+    assert elsewhere.exists()

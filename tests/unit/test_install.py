@@ -44,7 +44,7 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
 def test_an_old_python(checkout: Path) -> None:
     python = fake_python(checkout, '[ "$1" = --version ] && echo Python 3.9.2 && exit 0; exit 1')
     (message,) = errors(install(checkout, PYTHON=python))
-    assert "Python 3.11 or newer is needed; found Python 3.9.2" in message
+    assert "Python 3.11, 3.12 or 3.13 is needed; found Python 3.9.2" in message
     assert not (checkout / ".venv").exists()
 
 
@@ -53,6 +53,15 @@ def test_no_venv_module(checkout: Path) -> None:
     (message,) = errors(install(checkout, PYTHON=python))
     assert "venv module is missing" in message
     assert "apt install python3-venv" in message
+
+
+def test_a_half_made_environment_is_made_again(checkout: Path) -> None:
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / ".venv" / "bin" / "python").symlink_to(sys.executable + "-gone")
+    (checkout / "envs" / "cpu.txt").write_text("")
+    done = install(checkout, PYTHON=sys.executable)
+    assert done.returncode == 0, done.stderr
+    assert (checkout / ".venv" / "bin" / "pip").exists()
 
 
 def test_no_network(checkout: Path) -> None:

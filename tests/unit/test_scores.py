@@ -195,7 +195,7 @@ def test_table_has_its_columns_values_and_order() -> None:
     labels, scores = correlated_targets(rng, 300, 3)
     folds = rng.integers(0, 4, size=300)
     table = score_predictions(
-        scores, labels, ["x", "y", "z"], folds=folds, estimate="oof", optimistic=True
+        scores, labels, ["x", "y", "z"], folds=folds, estimate="oof", optimistic=["x", "y", "z"]
     )
     assert table.schema.equals(SCORES)
     assert table.column("target").to_pylist() == ["x", "x", "y", "y", "z", "z", "macro", "macro"]

@@ -579,3 +579,32 @@ def test_a_category_pattern_that_matches_nothing(tmp_path: Path) -> None:
     path = write_user_file(tmp_path / "a.parquet", {"id": [1, 2], "x": [1, 2]})
     with pytest.raises(BlendmakeError, match=r"patterns: no train column matches 'cat_\*'"):
         read_user_tables(tmp_path / "out", {"main": path}, category_patterns=["cat_*"])
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
+def test_ids_keep_their_leading_zeros(tmp_path: Path, suffix: str) -> None:
+    path = write_user_file(tmp_path / f"a.{suffix}", {"id": ["001", "002", "100"], "x": [1, 2, 3]})
+    tables = read_user_tables(tmp_path / "out", {"main": path})
+    assert tables.train.table(["id"])["id"].to_pylist() == ["001", "002", "100"]
+
+
+def test_test_files_named_in_another_order_are_not_swapped(tmp_path: Path) -> None:
+    paths = {
+        part: {
+            label: write_user_file(
+                tmp_path / f"{part}_{label}.parquet", {"id": ids, label: [x * scale for x in ids]}
+            )
+            for label, scale in (("main", 1), ("extra", 10))
+        }
+        for part, ids in (("train", [1, 2]), ("test", [3, 4]))
+    }
+    swapped = dict(reversed(paths["test"].items()))
+    tables = read_user_tables(tmp_path / "out", paths["train"], swapped)
+    assert tables.decoded("main", "test") == [3, 4]
+    assert tables.decoded("extra", "test") == [30, 40]
+
+
+def test_numeric_levels_stand_in_numeric_order(tmp_path: Path) -> None:
+    path = write_user_file(tmp_path / "a.parquet", {"id": [1, 2, 3], "code": [10, 9, 100]})
+    tables = read_user_tables(tmp_path / "out", {"main": path}, category_columns=["code"])
+    assert tables.columns["code"]["levels"] == ["9", "10", "100"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from workflow.conftest import CONFIG, Run, Workspace, write_tables
@@ -103,8 +105,8 @@ def test_dates_rebuild_nothing(copied: Workspace) -> None:
         # What scores: never what fits or blends.
         (
             "scores.py",
-            'MACRO = "',
-            'MACRO = "" "',
+            "_nullable(low)",
+            "_nullable(low + 0.0)",
             {"score_source", "score_blend", "compare_artifacts"},
         ),
     ],
@@ -141,6 +143,40 @@ def test_a_deleted_fold_is_rebuilt_with_what_stands_on_it(copied: Workspace) -> 
         | COMPARED
         | TOP
     )
+
+
+@pytest.mark.parametrize(
+    "file", ["report/honesty.svg", "leaderboard.csv", "submissions/champion.csv", "inner.parquet"]
+)
+def test_a_deleted_artifact_comes_back(copied: Workspace, file: str) -> None:
+    copied.path(*file.split("/")).unlink()
+    assert not copied.dry_run().nothing
+
+
+def test_editing_a_keep_list_rebuilds_its_features(copied: Workspace) -> None:
+    keep = copied.folder / "keep.txt"
+    keep.write_text("x0\nx1\n")
+    features = {"kept": {"files": {"main": {"keep": "keep.txt"}}}}
+    copied.write_config(
+        sources={"lin": {"family": "linear", "features": "kept"}},
+        features=features,
+        blends={},
+        comparisons=[],
+        submissions={},
+    )
+    copied.snakemake()
+    keep.write_text("x0\nx1\nx2\n")
+    jobs = copied.dry_run().jobs()
+    assert ("make_features", "kept") in jobs
+    assert fits("lin") <= jobs
+
+
+def test_a_file_replaced_by_an_older_one_is_noticed(copied: Workspace) -> None:
+    path = copied.folder / "tables" / "train.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("x8", table["x0"]), path)
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    assert ("read_tables",) in copied.dry_run().jobs()
 
 
 def test_threads_and_cores_rebuild_nothing(copied: Workspace) -> None:

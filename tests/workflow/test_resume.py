@@ -66,6 +66,7 @@ def test_killed_runs_end_in_the_same_bytes(tmp_path: Path) -> None:
         assert final[fit] == seconds
     assert digests(disturbed) == digests(undisturbed)
     assert disturbed.snakemake().nothing
+    assert not list(disturbed.results.rglob(".*.tmp")), "a killed writer's file was left"
 
 
 def _whole(path: Path) -> bool:

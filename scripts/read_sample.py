@@ -1,0 +1,24 @@
+"""Check the sample submission before anything is fitted, and keep it."""
+
+from blendmake.job import job
+
+with job(snakemake.log[0]):
+    from pathlib import Path
+
+    from blendmake.files import read_note
+    from blendmake.labels import read_labels
+    from blendmake.matrix import TableFile
+    from blendmake.provenance import provenance
+    from blendmake.submission import read_sample
+
+    settings = snakemake.params.submission
+    id_columns = read_note(Path(snakemake.input.columns))["id_columns"]
+    _, targets, _ = read_labels(Path(snakemake.input.targets))
+    read_sample(
+        snakemake.input.sample,
+        TableFile(Path(snakemake.input.table)).table(id_columns),
+        Path(snakemake.output[0]),
+        targets=targets,
+        rename=settings["rename"],
+        note=provenance(settings, snakemake.params.code),
+    )
