@@ -15,7 +15,7 @@ from snakemake.exceptions import WorkflowError
 
 from blendmake.adapters import ADAPTERS
 from blendmake.code_digest import code_digest
-from blendmake.config import Data, Problem, Source, load_problem
+from blendmake.config import Data, Override, Problem, Source, load_problem
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
 
@@ -124,6 +124,13 @@ class Plan:
         return [os.path.getsize(file) if os.path.exists(file) else 0 for file in files]
 
     @property
+    def fit_threads(self) -> int:
+        """Threads of a fit: one for small tables, so that fits run side by side, and one more for
+        each 128 MB of feature files, so that few large ones are in memory at a time."""
+        megabytes = sum(self.sizes(self.table_files)) / 2**20
+        return max(1, min(8, int(megabytes // 128)))
+
+    @property
     def list_files(self) -> dict[str, list[str]]:
         """The keep and drop lists that each feature set reads."""
         return {
@@ -184,7 +191,8 @@ class Plan:
         return {name: self._inner_file(source) for name, source in self.problem.sources.items()}
 
     def _inner_file(self, source: Source) -> list[str]:
-        layers = [source, *source.overrides.groups.values(), *source.overrides.targets.values()]
+        layers: list[Source | Override] = [source]
+        layers += [*source.overrides.groups.values(), *source.overrides.targets.values()]
         stops = any(x.early_stopping and x.early_stopping.watch == "inner" for x in layers)
         return [f"{self.results}/inner.parquet"] if stops else []
 
@@ -223,7 +231,8 @@ class Plan:
         """Every artifact but the report's: `all` asks for each, so that a deleted one comes back."""
         parts = ("oof", "test", "fits")
         names = [f"{self.results}/folds.parquet", f"{self.results}/tables/targets.parquet"]
-        names += [*self.groups_artifact(), *self.test_targets_artifact, *self.sample_artifact]
+        names += [*self.groups_artifact(), *self.test_targets_artifact]
+        names += self.sample_artifact if self.problem.submissions.blends else []
         names += sorted({file for files in self.inner_files.values() for file in files})
         names += [f"{self.results}/leaderboard.csv", f"{self.results}/experiments.jsonl"]
         for name in self.problem.submissions.blends:

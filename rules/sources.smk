@@ -22,8 +22,7 @@ rule fit_fold:
         "<logs>/fit_fold/{source}/fold{fold}.log",
     benchmark:
         "<benchmarks>/fit_fold/{source}/fold{fold}.tsv"
-    # Small tables: fits side by side, a thread each. Large ones: fewer at a time, for memory's sake.
-    threads: lambda wildcards, input: max(1, min(8, int(input.size_mb // 256)))
+    threads: plan.fit_threads
     params:
         fit=lookup(within=plan.slices, dpath="fit/{source}"),
         code=lookup(within=plan.code, dpath="fit/{source}"),

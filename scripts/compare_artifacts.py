@@ -5,8 +5,8 @@ from blendmake.job import job, optional_path
 with job(snakemake.log[0]):
     from pathlib import Path
 
+    from blendmake.comparing import compare_artifacts
     from blendmake.provenance import provenance
-    from blendmake.scoring import compare_artifacts
 
     compare_artifacts(
         Path(snakemake.input.oof[0]),

@@ -6,6 +6,7 @@ with job(snakemake.log[0]):
     from pathlib import Path
 
     from blendmake import figures
+    from blendmake.correlations import duplicate_pairs
     from blendmake.files import read_parquet
 
     def tables(names, paths):
@@ -14,11 +15,11 @@ with job(snakemake.log[0]):
     out = {name: Path(path) for name, path in snakemake.output.items()}
     leaderboard = read_parquet(Path(snakemake.input.leaderboard))
     fits = tables(snakemake.params.sources, snakemake.input.fits)
-    figures.leaderboard_html(leaderboard, out["table"])
     figures.draw_leaderboard(leaderboard, out["leaderboard"])
     figures.draw_honesty(leaderboard, out["honesty"])
     scores = tables(snakemake.params.names, snakemake.input.scores)
     figures.draw_auc_heatmap(scores, out["auc_heatmap"])
     correlations = read_parquet(Path(snakemake.input.correlations))
+    figures.leaderboard_html(leaderboard, out["table"], duplicate_pairs(correlations))
     figures.draw_correlations(correlations, out["correlations"])
     figures.draw_fit_seconds(fits, out["fit_seconds"])

@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
-from blendmake.correlations import duplicate_pairs
+from blendmake.correlations import DuplicatePair, duplicate_pairs
 from blendmake.files import replacing, write_text
 from blendmake.labels import MACRO
 from blendmake.leaderboard import HONEST, covered, footnotes, made_by, shortened
@@ -627,11 +627,14 @@ p {{ color: #555; margin: .3em 0; }}
 """
 
 
-def leaderboard_html(leaderboard: pa.Table, out: Path) -> None:
+def leaderboard_html(
+    leaderboard: pa.Table, out: Path, duplicates: Sequence[DuplicatePair] = ()
+) -> None:
     """Write the leaderboard as an HTML page that needs nothing else.
 
     Args:
         leaderboard: of `leaderboard.build_leaderboard`.
+        duplicates: of `correlations.duplicate_pairs`; named below the table.
     """
     rows = leaderboard.to_pylist()
     most = max((row["targets"] for row in rows), default=0)
@@ -670,11 +673,17 @@ def leaderboard_html(leaderboard: pa.Table, out: Path) -> None:
         for title, name, text in columns:
             cells.append(_cell("td", row["kind"] if title in ("name", "kind") else name, text(row)))
         body.append(f"<tr>{''.join(cells)}</tr>")
-    notes = "\n".join(f"<p>{html.escape(note)}</p>" for note in footnotes(rows))
+    texts = [*footnotes(rows), *map(_duplicate_text, duplicates)]
+    notes = "\n".join(f"<p>{html.escape(text)}</p>" for text in texts)
     page = HTML.format(
         source=KINDS["source"], blend=KINDS["blend"], head=head, body="\n".join(body), notes=notes
     )
     write_text(page, out)
+
+
+def _duplicate_text(pair: DuplicatePair) -> str:
+    same = "equal" if pair.identical else f"of rank correlation ≥ {pair.rank_correlation:.5f}"
+    return f"duplicates: {pair.a} and {pair.b} are {same} on all {pair.targets} common targets."
 
 
 def _cell(tag: str, name: str, text: str) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from blendmake.errors import BlendmakeError
 from blendmake.files import note_of, read_parquet
 
 MACRO = "macro"  # stands for the mean over targets in tables of scores
@@ -39,3 +40,11 @@ def read_groups(path: Path | None) -> NDArray[np.int64] | None:
     if path is None:
         return None
     return np.asarray(read_parquet(path)["group"].to_numpy(), np.int64)
+
+
+def label_columns(targets: Sequence[str], names: Sequence[str], path: Path) -> list[int]:
+    """Where the columns of some targets are among the labels of the file at `path`."""
+    missing = [target for target in targets if target not in names]
+    if missing:
+        raise BlendmakeError(f"{path} has no labels of target '{missing[0]}'.")
+    return [list(names).index(target) for target in targets]

@@ -199,9 +199,6 @@ def _sources_of(name: str, notes: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _stands_on(note: Mapping[str, Any]) -> list[str]:
     members = list(note.get("members") or [])
     fallback = note.get("config", {}).get("fallback") if members else None
-    # A fallback may be told as its name or, resolved, as a mapping with one.
-    if isinstance(fallback, Mapping):
-        fallback = fallback.get("name")
     return [*members, fallback] if isinstance(fallback, str) else members
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from blendmake.blending import WEIGHTS_SCHEMA
-from blendmake.correlations import CORRELATIONS
+from blendmake.correlations import CORRELATIONS, DuplicatePair
 from blendmake.figures import (
     draw_auc_heatmap,
     draw_comparisons,
@@ -277,3 +277,14 @@ def test_html_is_a_page_of_its_own(tmp_path: Path) -> None:
     assert dict(zip(head, rows[2], strict=True))["targets"] == "1/3"
     assert "mean of folds" not in head
     assert html.escape("* optimistic") in page
+
+
+def test_duplicates_are_named_in_the_table(tmp_path: Path) -> None:
+    pairs = [
+        DuplicatePair("lgb", "lgb_again", 14, 1.0, True),
+        DuplicatePair("xgb", "xgb_twin", 3, 0.99995, False),
+    ]
+    leaderboard_html(leaderboard(), tmp_path / "board.html", pairs)
+    page = (tmp_path / "board.html").read_text()
+    assert "lgb and lgb_again are equal on all 14 common targets" in page
+    assert "xgb and xgb_twin are of rank correlation ≥ 0.99995 on all 3" in page
