@@ -642,7 +642,7 @@ def test_early_stopping_on_the_fold_is_marked(
         overrides={"targets": {"gaps": {"early_stopping": {"rounds": 4, "watch": "fold"}}}},
         targets=["gaps", "full"],
     )
-    assert done.note["optimistic"]
+    assert done.note["optimistic"] == ["gaps"], "only what watches the fold is flattered"
     assert done.fits["gaps"]["stopped_on"] == "fold"
     assert done.fits["gaps"]["rounds"] < 200 == done.fits["full"]["rounds"]
     labels = problem.column("gaps")[problem.rows(0).train]

@@ -102,6 +102,13 @@ def test_the_most_specific_setting_wins() -> None:
         assert found[target].early_stopping == {"rounds": 7, "watch": "inner"}
 
 
+def test_an_override_switches_early_stopping_off() -> None:
+    overrides = {"targets": {"b": {"early_stopping": False}}}
+    config = source("xgboost", early_stopping={"rounds": 7}, overrides=overrides)
+    assert settings_for(config, {}, "a").early_stopping == {"rounds": 7, "watch": "inner"}
+    assert settings_for(config, {}, "b").early_stopping is None
+
+
 def test_an_override_of_no_target_is_refused(problem: Problem, tmp_path: Path) -> None:
     with pytest.raises(BlendmakeError, match=r"overrides\.targets: there is no target 'nothing'"):
         run_fold(problem, "linear", tmp_path, overrides={"targets": {"nothing": {"rounds": 2}}})
