@@ -42,6 +42,10 @@ include: "rules/report.smk"
 include: "rules/status.smk"
 
 
+onerror:
+    plan.print_errors()
+
+
 rule all:
     default_target: True
     input:

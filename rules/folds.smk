@@ -17,7 +17,7 @@ rule make_folds:
         "<benchmarks>/make_folds.tsv"
     params:
         folds=plan.slices["folds"],
-        sizes=plan.sizes(plan.fold_file),
+        sizes=plan.sizes(plan.fold_file, "folds.parquet"),
         code=plan.code["make_folds"],
     script:
         "../scripts/make_folds.py"

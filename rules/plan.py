@@ -7,6 +7,8 @@ with `lookup(within=plan.slices, dpath=…)`, so that editing one source touches
 from __future__ import annotations
 
 import os
+import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,11 +41,13 @@ class Plan:
         except BlendmakeError as error:
             raise WorkflowError(str(error)) from None
         self.name = self.problem.problem
+        self.started = time.time()
         self.scripts = Path(basedir) / "scripts"
         self.results = f"results/{self.name}"
         self.scratch = f"scratch/{self.name}"
         self.data = self._data()
         self.slices = self._slices()
+        self._check_files()
         self.code = self._code()
         self.members = {
             name: self._member_files(name, self.problem.members(name))
@@ -113,21 +117,31 @@ class Plan:
         assert self.data.train
         return next(iter(self.data.train.values()))
 
-    def sizes(self, files: Iterable[str]) -> list[int]:
-        """Sizes in bytes of the user's own files.
+    def sizes(self, files: Iterable[str], artifact: str) -> list[int]:
+        """Sizes in bytes of the user's own files behind an artifact.
 
         Snakemake looks at a file's content only if it is newer than what was made of it; a file
-        replaced by one with an older date shows by its size.
+        replaced by one with an older date shows by its size. Where the files themselves are not on
+        this machine, the sizes are those that the artifact was made from.
         """
         if self.problem.data.adapter:
             return []
-        return [os.path.getsize(file) if os.path.exists(file) else 0 for file in files]
+        try:
+            return [os.path.getsize(file) for file in files]
+        except OSError:
+            return list(self._note(artifact).get("sizes", []))
+
+    def _note(self, artifact: str) -> dict[str, Any]:
+        from blendmake.files import read_note  # costs an import that is seldom needed
+
+        path = Path(self.results) / artifact
+        return read_note(path) if path.exists() else {}
 
     @property
     def fit_threads(self) -> int:
         """Threads of a fit: one for small tables, so that fits run side by side, and one more for
         each 128 MB of feature files, so that few large ones are in memory at a time."""
-        megabytes = sum(self.sizes(self.table_files)) / 2**20
+        megabytes = sum(self.sizes(self.table_files, "tables/columns.parquet")) / 2**20
         return max(1, min(8, int(megabytes // 128)))
 
     @property
@@ -247,6 +261,15 @@ class Plan:
         return names
 
     @property
+    def final_files(self) -> dict[str, list[str]]:
+        """What a person looks for in the end."""
+        blends = self.problem.submissions.blends
+        return {
+            "submission": [f"{self.results}/submissions/{name}.parquet" for name in blends],
+            "report": [f"{self.results}/report.html"],
+        }
+
+    @property
     def report_files(self) -> list[str]:
         """Figures of the report."""
         folder = f"{self.results}/report"
@@ -280,6 +303,35 @@ class Plan:
             for name, source in self.problem.sources.items()
         }
         return [{**entry, **details.get(entry["name"], {})} for entry in self.leaderboard_entries]
+
+    def _check_files(self) -> None:
+        """Say at once which of the user's files are not there.
+
+        Built artifacts would hide it; files from which the present tables were made may be gone.
+        """
+        data = self.data
+        named = {f"data.train.{name}": path for name, path in (data.train or {}).items()}
+        named |= {f"data.test.{name}": path for name, path in (data.test or {}).items()}
+        absent = [f"  {key}: {path}" for key, path in named.items() if not os.path.exists(path)]
+        if not absent or self.problem.data.adapter:
+            return
+        made_from = self._note("tables/columns.parquet").get("config", {})
+        if made_from != self.slices["tables"]:
+            raise WorkflowError(
+                f"Files that the config of problem '{self.name}' names do not exist (paths are relative "
+                f"to {os.getcwd()}):\n" + "\n".join(absent)
+            )
+
+    def print_errors(self) -> None:
+        """Repeat what went wrong in this run: the messages stand far above the end otherwise."""
+        texts: dict[str, Path] = {}
+        for path in sorted(Path(f"logs/{self.name}").rglob("*.log")):
+            if path.stat().st_mtime >= self.started:
+                for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                    if " ERROR: " in line:
+                        texts.setdefault(line.split(" ERROR: ", 1)[1], path)
+        for text, path in texts.items():
+            print(f"\nERROR: {text}\n  ({path})", file=sys.stderr)
 
     # Slices of the config
 

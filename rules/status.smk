@@ -8,6 +8,7 @@ rule status:
     log:
         "<logs>/status.log",
     params:
+        problem=plan.name,
         entries=plan.status_entries,
         targets=f"{plan.results}/tables/targets.parquet",
         folds=len(plan.folds),
@@ -19,13 +20,10 @@ rule show_leaderboard:
     """Show the leaderboard, and where submission and report are."""
     input:
         leaderboard="<results>/leaderboard.parquet",
-        submissions=expand(
-            "<results>/submissions/{blend}.parquet",
-            blend=plan.problem.submissions.blends,
-        ),
     log:
         "<logs>/show_leaderboard.log",
     params:
-        report=f"{plan.results}/report.html",
+        problem=plan.name,
+        files=plan.final_files,
     script:
         "../scripts/show_leaderboard.py"

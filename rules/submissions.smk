@@ -19,7 +19,7 @@ if plan.sample_artifact:
         priority: 10
         params:
             submission=plan.slices["submission"],
-            sizes=plan.sizes([plan.data.sample_submission]),
+            sizes=plan.sizes([plan.data.sample_submission], "tables/sample.parquet"),
             code=plan.code["read_sample"],
         script:
             "../scripts/read_sample.py"

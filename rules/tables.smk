@@ -32,7 +32,7 @@ rule read_tables:
         "<benchmarks>/read_tables.tsv"
     params:
         data=plan.slices["tables"],
-        sizes=plan.sizes(plan.table_files),
+        sizes=plan.sizes(plan.table_files, "tables/columns.parquet"),
         code=plan.code["read_tables"],
     script:
         "../scripts/read_tables.py"
@@ -51,7 +51,7 @@ rule read_targets:
     params:
         data=plan.slices["targets"],
         one_class_allowed=False,
-        sizes=plan.sizes([plan.targets_file]),
+        sizes=plan.sizes([plan.targets_file], "tables/targets.parquet"),
         code=plan.code["read_targets"],
     script:
         "../scripts/read_targets.py"
@@ -72,7 +72,7 @@ if plan.has_test_targets:
         params:
             data=plan.slices["targets"],
             one_class_allowed=True,
-            sizes=plan.sizes([plan.data.test_targets]),
+            sizes=plan.sizes([plan.data.test_targets], "tables/test_targets.parquet"),
             code=plan.code["read_targets"],
         script:
             "../scripts/read_targets.py"
@@ -92,7 +92,7 @@ if plan.has_groups:
             "<logs>/read_groups.log",
         params:
             data=plan.slices["groups"],
-            sizes=plan.sizes([plan.groups_file]),
+            sizes=plan.sizes([plan.groups_file], "tables/groups.parquet"),
             code=plan.code["read_groups"],
         script:
             "../scripts/read_groups.py"

@@ -28,4 +28,9 @@ with job(snakemake.log[0]):
         groups=read_groups(optional_path(snakemake.input.groups)),
         given=given,
     )
-    write_folds(Path(snakemake.output[0]), ids, fold, provenance(folds, snakemake.params.code))
+    write_folds(
+        Path(snakemake.output[0]),
+        ids,
+        fold,
+        provenance(folds, snakemake.params.code, sizes=snakemake.params.sizes),
+    )

@@ -15,5 +15,7 @@ with job(snakemake.log[0]):
     ids = TableFile(Path(snakemake.input.table)).table(id_columns)
     groups = read_column(snakemake.input.groups, data["column"], ids, data["id"], "The group")
     table = ids.append_column("group", group_codes(groups))
-    note = provenance(data, snakemake.params.code, id_columns=id_columns)
+    note = provenance(
+        data, snakemake.params.code, id_columns=id_columns, sizes=snakemake.params.sizes
+    )
     write_parquet(table, Path(snakemake.output[0]), note)

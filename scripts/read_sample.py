@@ -20,5 +20,5 @@ with job(snakemake.log[0]):
         Path(snakemake.output[0]),
         targets=targets,
         rename=settings["rename"],
-        note=provenance(settings, snakemake.params.code),
+        note=provenance(settings, snakemake.params.code, sizes=snakemake.params.sizes),
     )

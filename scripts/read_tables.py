@@ -20,5 +20,5 @@ with job(snakemake.log[0], snakemake.threads):
         category_patterns=data["categories"]["patterns"],
         ignore=data["ignore"],
         not_features=data["not_features"],
-        note=provenance(data, snakemake.params.code),
+        note=provenance(data, snakemake.params.code, sizes=snakemake.params.sizes),
     )

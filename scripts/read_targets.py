@@ -22,5 +22,7 @@ with job(snakemake.log[0]):
         one_class_allowed=snakemake.params.one_class_allowed,
         features=set(columns["name"].to_pylist()),
     )
-    note = provenance(data, snakemake.params.code, id_columns=id_columns)
+    note = provenance(
+        data, snakemake.params.code, id_columns=id_columns, sizes=snakemake.params.sizes
+    )
     write_parquet(targets, Path(snakemake.output[0]), note)

@@ -8,8 +8,8 @@ with job(snakemake.log[0]):
     from blendmake.files import read_parquet
     from blendmake.leaderboard import leaderboard_text
 
-    lines = [leaderboard_text(read_parquet(Path(snakemake.input.leaderboard))), ""]
-    lines += [f"submission  {path}" for path in snakemake.input.submissions]
-    report = Path(snakemake.params.report)
-    lines += [f"report      {report}"] if report.exists() else []
+    lines = [f"problem {snakemake.params.problem}", ""]
+    lines += [leaderboard_text(read_parquet(Path(snakemake.input.leaderboard))), ""]
+    for kind, paths in snakemake.params.files.items():
+        lines += [f"{kind:<11} {path}" for path in paths if Path(path).exists()]
     print("\n" + "\n".join(lines) + "\n", flush=True)

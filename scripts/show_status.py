@@ -10,4 +10,4 @@ with job(snakemake.log[0]):
     rows = read_status(
         snakemake.params.entries, Path(snakemake.params.targets), snakemake.params.folds
     )
-    print("\n" + status_text(rows) + "\n", flush=True)
+    print(f"\nproblem {snakemake.params.problem}\n\n" + status_text(rows) + "\n", flush=True)

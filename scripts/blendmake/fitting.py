@@ -359,7 +359,10 @@ class _Job:
                 labels=labels,
                 stop_labels=None if watched == "none" else column[stop],
             )
-            fitted = family.fit(task)
+            try:
+                fitted = family.fit(task)
+            except BlendmakeError as error:
+                raise BlendmakeError(f"sources.{self.name}: {error}") from error
         else:
             log.warning("%s: one class only among the training rows, predicted as such", target)
             fitted = _constant(labels, len(family.data.valid), len(family.data.test))

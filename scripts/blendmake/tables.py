@@ -6,6 +6,7 @@ Every reader here raises BlendmakeError for input the user can mend, naming file
 from __future__ import annotations
 
 import fnmatch
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from blendmake.user_files import (
     shown_ids,
     some_of,
 )
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,10 @@ def _features(
     unknown = [name for name in category_columns if name not in every]
     if unknown:
         raise BlendmakeError(f"data.categories.columns: {some_of(unknown)} is in no train file.")
-    idle = [p for p in category_patterns if not fnmatch.filter(every, p)]
-    if idle:
-        raise BlendmakeError(f"data.categories.patterns: no train column matches {some_of(idle)}.")
+    for key, patterns in (("categories.patterns", category_patterns), ("ignore", ignore)):
+        idle = [pattern for pattern in patterns if not fnmatch.filter(every, pattern)]
+        if idle:
+            raise BlendmakeError(f"data.{key}: no train column matches {some_of(idle)}.")
     unknown = [name for name in not_features if name not in every]
     if unknown:
         raise BlendmakeError(
@@ -175,6 +179,14 @@ def _features(
                     )
                 kind = _same_kind(kind, _checked_kind(other, name, named), table, other, name)
             features.append(Feature(name, label, "number" if kind == "any" else kind))
+    unused = [
+        name
+        for table in test.values()
+        for name in table.schema.names
+        if name not in every and name not in id_columns
+    ]
+    if unused:
+        log.info("columns of test that train does not have are not used: %s", some_of(unused))
     if not features:
         raise BlendmakeError(f"{next(iter(train.values())).path}: there is no feature column.")
     return features

@@ -25,6 +25,7 @@ def assert_fails(space: Workspace, *words: str) -> str:
     messages = [line for line in run.text.splitlines() if line.startswith("ERROR: ")]
     assert messages, run.text[-3000:]
     assert len(set(messages)) == 1, messages
+    assert len(messages) >= 2, "the message is not repeated at the end"
     for word in words:
         assert word in messages[0], f"{word!r} is not in: {messages[0]}"
     assert "Traceback" not in run.text
@@ -141,14 +142,30 @@ def test_keep_list_of_unknown_columns(space: Workspace) -> None:
 def test_unknown_param(space: Workspace) -> None:
     sources = {"xgb": {"family": "xgboost", "rounds": 5, "params": {"max_dept": 3}}}
     space.write_config(sources=sources, blends={}, comparisons=[], submissions={})
-    assert_fails(space, "max_dept")
+    assert_fails(space, "sources.xgb", "max_dept")
 
 
-def test_missing_file(space: Workspace) -> None:
-    (space.folder / "tables/test.parquet").unlink()
+def test_missing_files_are_told_at_once(copied: Workspace) -> None:
+    # Also where everything is built already.
+    copied.write_config(data={**copied.config["data"], "train": "tables/trian.parquet"})
+    run = copied.snakemake("--dry-run", check=False)
+    assert run.code != 0
+    assert "data.train.main: tables/trian.parquet" in run.text
+
+
+def test_files_that_have_been_read_may_be_gone(copied: Workspace) -> None:
+    for path in (copied.folder / "tables").iterdir():
+        path.unlink()
+    assert copied.snakemake().nothing
+    assert "champion" in copied.snakemake("status").text
+
+
+def test_errors_are_repeated_at_the_end(space: Workspace) -> None:
+    change(space, "sample", lambda t: t.rename_columns(["id", "p2", "p0", "p1", "q3"]))
     run = space.snakemake(check=False)
     assert run.code != 0
-    assert "tables/test.parquet" in run.text
+    assert "'q3'" in run.text[run.text.rindex("ERROR: ") :]
+    assert "logs/small/read_sample.log" in run.text
 
 
 @pytest.mark.parametrize(
