@@ -609,10 +609,10 @@ HTML = """<!DOCTYPE html>
 body {{ font: 14px/1.4 system-ui, sans-serif; color: #222; margin: 1.5em; }}
 table {{ border-collapse: collapse; }}
 caption {{ text-align: left; font-weight: bold; font-size: 16px; padding-bottom: .5em; }}
-th, td {{ padding: .3em .8em; text-align: left; border-bottom: 1px solid #e3e3e3; }}
-th {{ border-bottom: 2px solid #8a8a8a; white-space: nowrap; }}
-td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
-td.members {{ color: #666; font-size: 12px; max-width: 28em; }}
+th, td {{ padding: .3em .8em; text-align: left; border-bottom: 1px solid #e3e3e3; white-space: nowrap; }}
+th {{ border-bottom: 2px solid #8a8a8a; }}
+td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
+td.members {{ color: #666; font-size: 12px; white-space: normal; min-width: 34em; }}
 .source {{ color: {source}; }} .blend {{ color: {blend}; }}
 tr:hover td {{ background: #f5f8fb; }}
 p {{ color: #555; margin: .3em 0; }}
