@@ -53,12 +53,6 @@ def expit(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(logits >= 0, 1.0, small) / (1.0 + small)
 
 
-def rank_correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """Spearman's correlation of two columns (n,), ties by average ranks; NaN if one is constant."""
-    ranks = np.stack([rank_scale(a, None), rank_scale(b, None)])
-    return float(rank_correlations(ranks)[0, 1])
-
-
 def rank_correlations(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Spearman's correlations (s, s) of s columns already ranked, given as rows (s, n).
 
