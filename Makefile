@@ -5,9 +5,13 @@ PROBLEM = $(shell sed -n "s/^problem: *[\"']*\([a-z0-9_]*\).*/\1/p" $(CONFIG))
 RESULTS = results/$(PROBLEM)
 SNAKEMAKE = .venv/bin/python -m snakemake
 
-.PHONY: run setup test lint types dry-runs docs
+# What the sources of CONFIG need beside the core.
+NEEDS = $(if $(shell grep -sE "family: *(mlp|tabm)|^preset:" $(CONFIG)),.venv/.installed-neural) \
+	$(if $(shell grep -sE "family: *lightautoml" $(CONFIG)),.venv-lightautoml/.installed)
 
-run: .venv/.installed-cpu
+.PHONY: run setup neural lightautoml test lint types dry-runs docs
+
+run: .venv/.installed-cpu $(NEEDS)
 	$(SNAKEMAKE) --configfile $(CONFIG)
 	@test -e $(RESULTS)/report.html && \
 		test -z "$$(find $(RESULTS)/report $(RESULTS)/leaderboard.parquet -newer $(RESULTS)/report.html)" || \
@@ -15,6 +19,12 @@ run: .venv/.installed-cpu
 	@$(SNAKEMAKE) show_leaderboard --configfile $(CONFIG) --quiet all
 
 setup: .venv/.installed-cpu
+
+# For sources of the families mlp and tabm.
+neural: .venv/.installed-neural
+
+# For sources of the family lightautoml, which wants an environment of its own.
+lightautoml: .venv-lightautoml/.installed
 
 test: .venv/.installed-test
 	.venv/bin/python -m pytest
@@ -39,6 +49,14 @@ docs: .venv/.installed-cpu
 	@envs/install.sh envs/cpu.txt
 	@touch $@
 
-.venv/.installed-test: envs/test.txt envs/cpu.txt envs/constraints.txt
+.venv/.installed-neural: envs/neural.txt .venv/.installed-cpu
+	@envs/install.sh envs/neural.txt
+	@touch $@
+
+.venv-lightautoml/.installed: envs/lightautoml.sh envs/lightautoml.txt
+	@envs/lightautoml.sh
+	@touch $@
+
+.venv/.installed-test: envs/test.txt envs/cpu.txt envs/neural.txt envs/constraints.txt
 	@envs/install.sh envs/test.txt
-	@touch $@ .venv/.installed-cpu
+	@touch .venv/.installed-cpu .venv/.installed-neural $@

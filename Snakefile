@@ -10,7 +10,7 @@ sys.path[:0] = [str(Path(workflow.basedir) / folder) for folder in ("scripts", "
 
 from plan import Plan, one_of
 
-plan = Plan(config, workflow.basedir)
+plan = Plan(config, workflow.basedir, workflow.resource_settings.cores)
 
 
 pathvars:
@@ -21,8 +21,12 @@ pathvars:
 
 wildcard_constraints:
     source=one_of(plan.sources),
+    external=one_of(plan.external),
+    scored=one_of(plan.scored_sources),
     blend=one_of(plan.blends),
-    artifact=one_of([*plan.sources, *plan.blends]),
+    artifact=one_of(plan.artifacts),
+    group=one_of(plan.built_groups),
+    audit=one_of(plan.problem.audits),
     set=one_of(plan.problem.feature_sets()),
     fold=r"\d+",
     pair=one_of(plan.comparisons),
@@ -34,22 +38,27 @@ report: "rules/report/workflow.rst"
 include: "rules/tables.smk"
 include: "rules/folds.smk"
 include: "rules/features.smk"
+include: "rules/groups.smk"
 include: "rules/sources.smk"
 include: "rules/blends.smk"
 include: "rules/scores.smk"
 include: "rules/submissions.smk"
+include: "rules/audits.smk"
+include: "rules/campaigns.smk"
 include: "rules/report.smk"
+include: "rules/preflight.smk"
 include: "rules/status.smk"
 
 
+onstart:
+    plan.freeze()
+
+
 onerror:
-    plan.print_errors()
+    plan.close(workflow.dag_settings.targets)
 
 
 rule all:
     default_target: True
     input:
         plan.everything,
-        "<results>/leaderboard.parquet",
-        expand("<results>/comparisons/{pair}.parquet", pair=plan.comparisons),
-        plan.report_files,

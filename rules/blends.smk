@@ -20,6 +20,7 @@ rule blend_sources:
         "<logs>/blend_sources/{blend}.log",
     benchmark:
         "<benchmarks>/blend_sources/{blend}.tsv"
+    priority: 10000
     threads: 1
     params:
         blend=lookup(within=plan.slices, dpath="blend/{blend}"),

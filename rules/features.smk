@@ -1,6 +1,8 @@
-# Feature sets: lists of columns, and columns made without labels.
-#   in:  tables/{train,test}.arrow, tables/columns.parquet
-#   out: features/<set>/columns.parquet, features/<set>/{train,test}.arrow
+# Feature sets: lists of columns, columns made without labels, and per fold what labels have a say in.
+#   in:  tables/{train,test}.arrow, tables/{columns,targets,groups}.parquet, folds.parquet,
+#        audits/<audit>/fold<k>/drop.parquet
+#   out: features/<set>/columns.parquet, features/<set>/{train,test}.arrow,
+#        features/<set>/fold<k>/{columns,selection}.parquet, features/<set>/fold<k>/{train,test}.arrow
 
 
 rule make_features:
@@ -18,8 +20,42 @@ rule make_features:
         "<logs>/make_features/{set}.log",
     benchmark:
         "<benchmarks>/make_features/{set}.tsv"
+    priority: 10000
+    threads: plan.fit_threads
     params:
         features=lookup(within=plan.slices, dpath="features/{set}"),
         code=plan.code["make_features"],
     script:
         "../scripts/make_features.py"
+
+
+rule make_fold_features:
+    """Make what a feature set makes of labels in one fold, from that fold's training rows."""
+    input:
+        train="<results>/tables/train.arrow",
+        test="<results>/tables/test.arrow",
+        columns="<results>/features/{set}/columns.parquet",
+        made_train="<results>/features/{set}/train.arrow",
+        made_test="<results>/features/{set}/test.arrow",
+        targets="<results>/tables/targets.parquet",
+        folds="<results>/folds.parquet",
+        groups=plan.groups_artifact(plan.balanced_by_groups),
+        audit=lookup(within=plan.audit_drops, dpath="{set}/{fold}"),
+    output:
+        columns="<results>/features/{set}/fold{fold}/columns.parquet",
+        train="<results>/features/{set}/fold{fold}/train.arrow",
+        test="<results>/features/{set}/fold{fold}/test.arrow",
+        selection="<results>/features/{set}/fold{fold}/selection.parquet",
+    log:
+        "<logs>/make_fold_features/{set}/fold{fold}.log",
+    benchmark:
+        "<benchmarks>/make_fold_features/{set}/fold{fold}.tsv"
+    wildcard_constraints:
+        set=one_of(plan.fold_sets),
+    priority: 10000
+    params:
+        features=lookup(within=plan.slices, dpath="fold_features/{set}"),
+        seed=plan.problem.seed,
+        code=plan.code["make_fold_features"],
+    script:
+        "../scripts/make_fold_features.py"

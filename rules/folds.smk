@@ -15,6 +15,7 @@ rule make_folds:
         "<logs>/make_folds.log",
     benchmark:
         "<benchmarks>/make_folds.tsv"
+    priority: 10000
     params:
         folds=plan.slices["folds"],
         sizes=plan.sizes(plan.fold_file, "folds.parquet"),
@@ -35,6 +36,7 @@ rule split_inner:
         "<logs>/split_inner.log",
     benchmark:
         "<benchmarks>/split_inner.tsv"
+    priority: 10000
     params:
         inner=plan.slices["inner"],
         code=plan.code["split_inner"],

@@ -32,7 +32,7 @@ rule correlate_sources:
     benchmark:
         "<benchmarks>/correlate_sources.tsv"
     params:
-        names=[*plan.sources, *plan.blends],
+        names=plan.shown,
         code=plan.code["correlate_sources"],
     script:
         "../scripts/correlate_sources.py"
@@ -85,8 +85,8 @@ rule draw_figures:
     log:
         "<logs>/draw_figures.log",
     params:
-        names=[*plan.sources, *plan.blends],
-        sources=plan.sources,
+        names=plan.shown,
+        sources=plan.shown_sources,
         code=plan.code["draw_figures"],
     script:
         "../scripts/draw_figures.py"
@@ -114,7 +114,7 @@ rule draw_weights:
 rule draw_comparisons:
     """Draw the paired differences."""
     input:
-        expand("<results>/comparisons/{pair}.parquet", pair=plan.comparison_files),
+        expand("<results>/comparisons/{pair}.parquet", pair=plan.shown_comparisons),
     output:
         report(
             "<results>/report/comparisons.svg",

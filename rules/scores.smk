@@ -6,16 +6,17 @@
 rule score_source:
     """Score a source's out-of-fold predictions, and its test predictions where labels are known."""
     input:
-        oof="<results>/sources/{source}/oof.parquet",
-        test="<results>/sources/{source}/test.parquet",
+        oof="<results>/sources/{scored}/oof.parquet",
+        test="<results>/sources/{scored}/test.parquet",
         targets="<results>/tables/targets.parquet",
         folds="<results>/folds.parquet",
         groups=plan.groups_artifact(),
         test_targets=plan.test_targets_artifact,
     output:
-        "<results>/sources/{source}/scores.parquet",
+        "<results>/sources/{scored}/scores.parquet",
     log:
-        "<logs>/score_source/{source}.log",
+        "<logs>/score_source/{scored}.log",
+    priority: 10000
     params:
         estimate="oof",
         code=plan.code["score_predictions"],
@@ -37,6 +38,7 @@ rule score_blend:
         "<results>/blends/{blend}/scores.parquet",
     log:
         "<logs>/score_blend/{blend}.log",
+    priority: 10000
     params:
         estimate="cross_fitted",
         code=plan.code["score_predictions"],
@@ -55,6 +57,7 @@ rule compare_artifacts:
         "<results>/comparisons/{pair}.parquet",
     log:
         "<logs>/compare_artifacts/{pair}.log",
+    priority: 10000
     params:
         code=plan.code["compare_artifacts"],
     script:

@@ -1,6 +1,7 @@
-# Sources: one job per (source, fold), put together per source.
-#   in:  tables/, features/<set>/, folds.parquet, inner.parquet
+# Sources: one job per (source, fold), put together per source; predictions that somebody else made.
+#   in:  tables/, features/<set>/, folds.parquet, inner.parquet, groups/<group>.parquet
 #   out: sources/<source>/fold<k>/{oof,test,fits}.parquet, sources/<source>/{oof,test,fits}.parquet
+# Fits go by the priority of campaigns; all that is light (priority 10000) goes before further fits.
 
 
 rule fit_fold:
@@ -8,12 +9,17 @@ rule fit_fold:
     input:
         train="<results>/tables/train.arrow",
         test="<results>/tables/test.arrow",
-        columns=lookup(within=plan.set_files, dpath="{source}/columns"),
-        made_train=lookup(within=plan.set_files, dpath="{source}/train"),
-        made_test=lookup(within=plan.set_files, dpath="{source}/test"),
+        columns=lookup(within=plan.source_features, dpath="{source}/{fold}/columns"),
+        made_train=lookup(within=plan.source_features, dpath="{source}/{fold}/train"),
+        made_test=lookup(within=plan.source_features, dpath="{source}/{fold}/test"),
+        fold_train=lookup(
+            within=plan.source_features, dpath="{source}/{fold}/fold_train"
+        ),
+        fold_test=lookup(within=plan.source_features, dpath="{source}/{fold}/fold_test"),
         targets="<results>/tables/targets.parquet",
         folds="<results>/folds.parquet",
         inner=lookup(within=plan.inner_files, dpath="{source}"),
+        groups=lookup(within=plan.source_groups, dpath="{source}"),
     output:
         oof="<results>/sources/{source}/fold{fold}/oof.parquet",
         test="<results>/sources/{source}/fold{fold}/test.parquet",
@@ -22,6 +28,7 @@ rule fit_fold:
         "<logs>/fit_fold/{source}/fold{fold}.log",
     benchmark:
         "<benchmarks>/fit_fold/{source}/fold{fold}.tsv"
+    priority: lookup(within=plan.priorities, dpath="{source}")
     threads: plan.fit_threads
     params:
         fit=lookup(within=plan.slices, dpath="fit/{source}"),
@@ -50,9 +57,33 @@ rule assemble_source:
         fits="<results>/sources/{source}/fits.parquet",
     log:
         "<logs>/assemble_source/{source}.log",
+    priority: 10000
     params:
         source=lookup(within=plan.slices, dpath="source/{source}"),
         code=plan.code["assemble_source"],
         scratch=f"{plan.scratch}/sources/{{source}}",
     script:
         "../scripts/assemble_source.py"
+
+
+rule read_external:
+    """Check predictions that somebody else made and put them into the project's form."""
+    input:
+        oof=lookup(within=plan.external_files, dpath="{external}/oof"),
+        test=lookup(within=plan.external_files, dpath="{external}/test"),
+        targets="<results>/tables/targets.parquet",
+        table="<results>/tables/test.arrow",
+        folds="<results>/folds.parquet",
+    output:
+        oof="<results>/sources/{external}/oof.parquet",
+        test="<results>/sources/{external}/test.parquet",
+    log:
+        "<logs>/read_external/{external}.log",
+    priority: 10000
+    params:
+        external=lookup(within=plan.slices, dpath="external/{external}"),
+        rename=plan.slices["submission"]["rename"],
+        sizes=lookup(within=plan.external_sizes, dpath="{external}"),
+        code=plan.code["read_external"],
+    script:
+        "../scripts/read_external.py"

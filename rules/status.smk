@@ -27,3 +27,13 @@ rule show_leaderboard:
         files=plan.final_files,
     script:
         "../scripts/show_leaderboard.py"
+
+
+rule show_config:
+    """Print the config as it is resolved, a preset written out."""
+    log:
+        "<logs>/show_config.log",
+    params:
+        config=plan.written_out,
+    script:
+        "../scripts/show_config.py"

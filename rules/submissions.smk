@@ -35,6 +35,7 @@ rule write_submission:
         **plan.submission_files,
     log:
         "<logs>/write_submission/{artifact}.log",
+    priority: 10000
     params:
         submission=plan.slices["submission"],
         code=plan.code["write_submission"],

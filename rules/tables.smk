@@ -13,6 +13,7 @@ if plan.adapter_files:
             "<logs>/write_data.log",
         params:
             adapter=f"blendmake.adapters.{plan.problem.data.adapter}",
+            options=plan.slices["adapter"],
             code=plan.code["write_data"],
         script:
             "../scripts/write_data.py"

@@ -11,7 +11,7 @@ with job(snakemake.log[0]):
     entries = []
     for entry in snakemake.params.entries:
         folder = Path(entry["folder"])
-        fits = folder / "fits.parquet" if entry["kind"] == "source" else None
+        fits = folder / "fits.parquet" if entry["fits"] else None
         entries.append(
             Entry(
                 entry["name"],
@@ -19,6 +19,7 @@ with job(snakemake.log[0]):
                 folder / "oof.parquet",
                 folder / "scores.parquet",
                 fits,
+                **entry.get("scores", {}),
             )
         )
     out = snakemake.output

@@ -6,17 +6,20 @@ with job(snakemake.log[0], snakemake.threads):
     import importlib
     from pathlib import Path
 
-    from blendmake.fitting import FoldInputs, FoldOutputs, fit_fold
+    from blendmake.fitting import FoldOutputs, fit_fold
+    from blendmake.fold_job import FoldInputs
     from blendmake.provenance import provenance
+    from blendmake.target_groups import read_group_files
 
     files, fit = snakemake.input, snakemake.params.fit
+    fold_train, fold_test = optional_path(files.fold_train), optional_path(files.fold_test)
     oof = Path(snakemake.output.oof)
     packages = importlib.import_module(fit["family"]).FAMILY.PACKAGES
     note = provenance(fit["source"], snakemake.params.code, packages=packages, seed=fit["seed"])
     fit_fold(
         snakemake.wildcards.source,
         fit["source"],
-        fit["groups"],
+        {**fit["groups"], **read_group_files(files.groups)},
         int(snakemake.wildcards.fold),
         FoldInputs(
             tables={"train": Path(files.train), "test": Path(files.test)},
@@ -25,6 +28,7 @@ with job(snakemake.log[0], snakemake.threads):
             targets=Path(files.targets),
             folds=Path(files.folds),
             inner=optional_path(files.inner),
+            fold_made={"train": fold_train, "test": fold_test} if fold_train else None,
         ),
         FoldOutputs(
             oof, Path(snakemake.output.test), Path(snakemake.output.fits), oof.parent / "models"

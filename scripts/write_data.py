@@ -7,4 +7,4 @@ with job(snakemake.log[0]):
     from pathlib import Path
 
     adapter = importlib.import_module(snakemake.params.adapter)
-    adapter.write(Path(snakemake.output[0]).parent)
+    adapter.write(Path(snakemake.output[0]).parent, **snakemake.params.options)

@@ -12,12 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from blendmake.config import FeatureSet, Source
+from blendmake.config.features import FeatureSet
+from blendmake.config.sources import Source
 from blendmake.families import FAMILIES
 from blendmake.feature_files import FeatureSetFiles
 from blendmake.features import make_features
 from blendmake.files import read_note, read_parquet, write_parquet
-from blendmake.fitting import FoldInputs, FoldOutputs, fit_fold
+from blendmake.fit_store import StoredFit
+from blendmake.fitting import FoldOutputs, fit_fold
+from blendmake.fold_features import SetInputs, make_fold_features
+from blendmake.fold_job import FoldInputs
 from blendmake.folds import FoldRows, inner_split, make_folds, read_folds, write_folds, write_inner
 from blendmake.matrix import TableFile
 from blendmake.predictions import Predictions, read_predictions
@@ -49,9 +53,7 @@ class Problem:
         return self.labels[:, self.targets.index(target)]
 
     def test_files(self) -> FeatureSetFiles:
-        return FeatureSetFiles(
-            self.inputs.columns, self.inputs.tables["test"], self.inputs.made["test"]
-        )
+        return self.inputs.feature_files("test")
 
 
 def _read(folder: Path, kind: str, columns: Mapping[str, Any]) -> Path:
@@ -157,6 +159,49 @@ def with_labels(problem: Problem, labels: NDArray[Any], name: str) -> Problem:
     return replace(problem, inputs=inputs, labels=np.asarray(labels, np.float64))
 
 
+def with_fold_features(
+    problem: Problem,
+    fold: int,
+    features: Mapping[str, Any],
+    *,
+    name: str = "rich",
+    seed: int = 1,
+    groups: NDArray[np.int64] | None = None,
+    audit: Path | None = None,
+) -> Problem:
+    """The same problem, its feature set as it is in one fold.
+
+    Args:
+        features: keys of config.FeatureSet that use labels.
+        name: folder of what is made, beside the other sets'.
+    """
+    inputs, folder = problem.inputs, problem.folder / name / f"fold{fold}"
+    grouped = None
+    if groups is not None:
+        grouped = folder / "groups.parquet"
+        write_parquet(pa.table({"group": groups}), grouped)
+    made = {part: folder / f"{part}.arrow" for part in inputs.tables}
+    make_fold_features(
+        SetInputs(
+            inputs.tables,
+            inputs.made,
+            inputs.columns,
+            inputs.targets,
+            inputs.folds,
+            groups=grouped,
+            audit=audit,
+        ),
+        fold,
+        FeatureSet(**features).slice_with_labels(),
+        seed,
+        out_columns=folder / "columns.parquet",
+        out=made,
+        out_selection=folder / "selection.parquet",
+    )
+    new = replace(inputs, columns=folder / "columns.parquet", fold_made=made)
+    return replace(problem, inputs=new)
+
+
 def synthetic_columns(
     rows: int, test_rows: int, fold: NDArray[Any], seed: int = 0
 ) -> tuple[dict[str, Any], dict[str, Any], NDArray[np.float64]]:
@@ -232,13 +277,25 @@ class Done:
     def held_out(self, target: str) -> NDArray[np.float32]:
         return self.oof.values[:, self.oof.targets.index(target)]
 
+    def every_fit(self) -> list[dict[str, Any]]:
+        """The rows of fits.parquet: one per target and bag."""
+        rows: list[dict[str, Any]] = read_parquet(self.outputs.fits).to_pylist()
+        return rows
+
     def tested(self, target: str) -> NDArray[np.float32]:
         return self.test.values[:, self.test.targets.index(target)]
 
 
+def stored_fits(problem: Problem, scratch: Path, fold: int = 0) -> dict[tuple[str, int], StoredFit]:
+    """The finished fits in scratch, by target and bag."""
+    held_out = len(problem.rows(fold).valid)
+    found = [StoredFit.read(path, held_out, False) for path in scratch.glob("*/*.parquet")]
+    return {(one.row["target"], one.row["bag"]): one for one in found if one is not None}
+
+
 def source(family: str, **settings: Any) -> dict[str, Any]:
     """A source's config as a fit is given it."""
-    made = Source(family=family, **settings).model_dump()
+    made = Source(family=family, **settings).slice()
     return {key: value for key, value in made.items() if key not in ("family", "features")}
 
 

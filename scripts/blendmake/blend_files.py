@@ -71,7 +71,7 @@ def blend_files(
 
 
 def _is_member(name: str, config: Mapping[str, Any]) -> bool:
-    return name != config["fallback"] or name in config["sources"] or "all" in config["sources"]
+    return name != config.get("fallback") or name in config["sources"] or "all" in config["sources"]
 
 
 def _splits(folds: Folds) -> list[Split]:
@@ -92,13 +92,13 @@ def _options(config: Mapping[str, Any], members: Mapping[str, Member]) -> BlendO
         "steps",
         "shrinkage",
     )
-    weights = config["top_weights"]
+    weights = config.get("top_weights")
     return BlendOptions(
-        **{key: config[key] for key in same},
-        fallback=members[config["fallback"]] if config["fallback"] else None,
+        **{key: config[key] for key in same if key in config},
+        fallback=members[config["fallback"]] if config.get("fallback") else None,
         top_weights=None if weights is None else tuple(weights),
         bounds=(config["bounds"][0], config["bounds"][1]),
-        stack_neighbours=config["neighbours"],
+        stack_neighbours=config.get("neighbours"),
         stack_c=config["c"],
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,10 @@ Floats = NDArray[np.float64]
 Predictions = NDArray[np.float32]
 Rows = NDArray[np.integer]
 
-STACK = "stack"
-BLEND_METHODS = (*METHODS, STACK)
+STACK, CROSS_TARGET = "stack", "cross_target"
+STACKERS = (STACK, CROSS_TARGET)
+CROSS_NEIGHBOURS = 5
+BLEND_METHODS = (*METHODS, *STACKERS)
 SCALES = ("rank", "logit")
 INTERCEPT = "(intercept)"
 
@@ -101,7 +104,7 @@ class BlendOptions:
 
     Attributes:
         method: one of ``BLEND_METHODS``.
-        scale: "rank" or "logit"; ``stack`` is always on logits.
+        scale: "rank" or "logit"; stackers are always on logits.
         max_auc_gap: candidates whose solo AUC is further than this below the best are dropped.
         max_sources_per_target: only the best so many candidates are kept.
         allow_partial_sources: whether members may lack some of the targets.
@@ -113,8 +116,9 @@ class BlendOptions:
         steps: of ``greedy``: how many are selected, with replacement.
         shrinkage: of ``optimize_weights``: the pull towards uniform.
         bounds: of ``optimize_weights``: least and greatest weight.
-        stack_neighbours: of ``stack``: how many correlated other targets it sees.
-        stack_c: of ``stack``: scikit-learn's C on standardised inputs.
+        stack_neighbours: of stackers: how many correlated other targets they see; None: none, and
+            CROSS_NEIGHBOURS for ``cross_target``.
+        stack_c: of stackers: scikit-learn's C on standardised inputs.
     """
 
     method: str = "mean"
@@ -130,8 +134,15 @@ class BlendOptions:
     steps: int = STEPS
     shrinkage: float = SHRINKAGE
     bounds: tuple[float, float] = BOUNDS
-    stack_neighbours: int = 0
+    stack_neighbours: int | None = None
     stack_c: float = STACK_C
+
+    @property
+    def neighbours(self) -> int:
+        """How many correlated other targets a stacker sees."""
+        if self.stack_neighbours is not None:
+            return self.stack_neighbours
+        return CROSS_NEIGHBOURS if self.method == CROSS_TARGET else 0
 
     @property
     def chooses(self) -> bool:
@@ -321,6 +332,12 @@ class _Fit:
     why: list[str]
     intercept: float | None = None
     neighbours: dict[int, float] = field(default_factory=dict)
+    products: dict[tuple[int, int], float] = field(default_factory=dict)
+
+    @property
+    def targets_read(self) -> set[int]:
+        """Targets whose mean log odds it reads."""
+        return {*self.neighbours, *(target for pair in self.products for target in pair)}
 
 
 class _Work:
@@ -337,7 +354,7 @@ class _Work:
     ) -> None:
         self.members, self.labels, self.targets = members, labels, targets
         self.splits, self.folds, self.options = splits, fold_of_row, options
-        self.scale = "logit" if options.method == STACK else options.scale
+        self.scale = "logit" if options.method in STACKERS else options.scale
         self.chooses = options.chooses
         applied = [split.apply for split in splits]
         self.all_rows = np.sort(np.concatenate(applied)) if applied else np.arange(len(labels))
@@ -345,7 +362,7 @@ class _Work:
         self.weights: list[dict[str, Any]] = []
         self.duplicates: list[dict[str, Any]] = []
         self.correlations: dict[int | None, Floats] = {}
-        if options.method == STACK and options.stack_neighbours > 0:
+        if options.method in STACKERS and options.neighbours > 0:
             for fold, rows in self._fittings():
                 self.correlations[fold] = label_correlations(labels, rows)
 
@@ -392,6 +409,9 @@ class _Work:
             return self._take_fallback(target)
         candidates = self._candidates(target, covering)
         others = {fold: self._others(target, fold) for fold, _ in self._fittings()}
+        if self.options.method == CROSS_TARGET:
+            # Its products take the target's own mean log odds too.
+            others = {fold: [candidates.target, *found] for fold, found in others.items()}
         near = {
             other: self._mean_logit(other, test=False)
             for other in sorted({other for found in others.values() for other in found})
@@ -411,7 +431,7 @@ class _Work:
             crossed[rows] = self._apply(candidates, candidates.oof[:, rows], there, fits[fold])
         if candidates.test is None:
             return whole, crossed, None
-        near = {other: self._mean_logit(other, test=True) for other in final.neighbours}
+        near = {other: self._mean_logit(other, test=True) for other in sorted(final.targets_read)}
         return whole, crossed, self._apply(candidates, candidates.test, near, final)
 
     def _take_fallback(self, target: str) -> tuple[Floats, Floats, Floats | None]:
@@ -500,7 +520,7 @@ class _Work:
             return []
         eligible = np.array([t != target and bool(self.covering[t]) for t in self.targets])
         correlations = self.correlations[fold][self.targets.index(target)]
-        return nearest_targets(correlations, eligible, self.options.stack_neighbours)
+        return nearest_targets(correlations, eligible, self.options.neighbours)
 
     def _mean_logit(self, other: int, test: bool) -> Floats:
         """The mean log odds of another target over the members that cover it."""
@@ -535,7 +555,7 @@ class _Work:
         fitting = candidates.oof[:, rows]
         solo[:] = [scorer(column) for column in fitting]
         kept = self._within_limits(kept, solo, why)
-        if self.options.method == STACK:
+        if self.options.method in STACKERS:
             return self._fit_stack(candidates, rows, fitting, positive, kept, solo, why, near)
         chosen = METHODS[self.options.method](
             fitting[kept].T, positive, solo[kept], self.options.method_options()
@@ -575,17 +595,28 @@ class _Work:
         near: Mapping[int, Floats],
     ) -> _Fit:
         own = [i for i in candidates.by_name if i in kept]
-        inputs = [fitting[i] for i in own] + [column[rows] for column in near.values()]
+        there = {other: column[rows] for other, column in near.items()}
+        # A target's own mean adds nothing to its sources but in products.
+        single = [other for other in near if other != candidates.target]
+        crossed = self.options.method == CROSS_TARGET
+        pairs = list(combinations(near, 2)) if crossed else []
+        inputs = [fitting[i] for i in own] + [there[other] for other in single]
+        inputs += [there[a] * there[b] for a, b in pairs]
         model: StackModel = fit_stack(np.stack(inputs, axis=1), positive, self.options.stack_c)
+        found = model.coefficients.tolist()
         weights = np.zeros(len(candidates.names))
-        weights[own] = model.coefficients[: len(own)]
+        weights[own] = found[: len(own)]
         for i in own:
             why[i] = "coefficient"
-        further = {
-            other: float(coefficient)
-            for other, coefficient in zip(near, model.coefficients[len(own) :], strict=True)
-        }
-        return _Fit(weights, solo, why, model.intercept, further)
+        further, products = found[len(own) :][: len(single)], found[len(own) + len(single) :]
+        return _Fit(
+            weights,
+            solo,
+            why,
+            model.intercept,
+            dict(zip(single, further, strict=True)),
+            dict(zip(pairs, products, strict=True)),
+        )
 
     def _apply(
         self,
@@ -601,6 +632,8 @@ class _Work:
                 total += fit.weights[i] * columns[i]
         for other, coefficient in fit.neighbours.items():
             total += coefficient * neighbours[other]
+        for (a, b), coefficient in fit.products.items():
+            total += coefficient * neighbours[a] * neighbours[b]
         return np.clip(expit(total) if self.scale == "logit" else total, 0.0, 1.0)
 
     def _record(self, candidates: _Candidates, fold: int | None, fit: _Fit) -> None:
@@ -611,10 +644,11 @@ class _Work:
             solo, rank = (float(fit.solo[i]), int(ranks[i])) if known else (None, None)
             self._row(candidates, name, fold, float(fit.weights[i]), fit.why[i], solo, rank)
         if fit.intercept is not None:
-            for other, coefficient in fit.neighbours.items():
-                self._row(
-                    candidates, f"target:{self.targets[other]}", fold, coefficient, "coefficient"
-                )
+            terms = {f"target:{self.targets[a]}": value for a, value in fit.neighbours.items()}
+            for (a, b), value in fit.products.items():
+                terms[f"target:{self.targets[a]} * target:{self.targets[b]}"] = value
+            for term, coefficient in terms.items():
+                self._row(candidates, term, fold, coefficient, "coefficient")
             self._row(candidates, INTERCEPT, fold, fit.intercept, "coefficient")
 
     def _row(

@@ -5,6 +5,7 @@ Run: `make docs`. A test fails if the files are not what the models say.
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import types
@@ -17,23 +18,24 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from blendmake.config import (
-    Blend,
-    Categories,
-    Data,
-    EarlyStopping,
+from blendmake.config.audits import Audit
+from blendmake.config.blends import Blend, LeaderboardScore, Rename, Submissions
+from blendmake.config.data import Categories, Data, GroupsFile, TargetsFile
+from blendmake.config.external import External
+from blendmake.config.features import (
+    AuditList,
     FeatureSet,
-    Folds,
-    GroupsFile,
-    Override,
-    Overrides,
-    Problem,
-    Rename,
+    Quantise,
+    Select,
     Selection,
-    Source,
-    Submissions,
-    TargetsFile,
+    Svd,
+    TargetEncoding,
 )
+from blendmake.config.folds import Folds
+from blendmake.config.groups import Group
+from blendmake.config.problem import Problem
+from blendmake.config.run import Run
+from blendmake.config.sources import Bagging, EarlyStopping, Override, Overrides, Source
 
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The problem", Problem),
@@ -44,13 +46,24 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("folds", Folds),
     ("features.&lt;name&gt;", FeatureSet),
     ("features.&lt;name&gt;.files.&lt;file&gt;", Selection),
+    ("features.&lt;name&gt;.quantise", Quantise),
+    ("features.&lt;name&gt;.svd", Svd),
+    ("features.&lt;name&gt;.target_encoding", TargetEncoding),
+    ("features.&lt;name&gt;.select", Select),
+    ("features.&lt;name&gt;.audit", AuditList),
+    ("groups.&lt;name&gt;", Group),
     ("sources.&lt;name&gt;", Source),
     ("sources.&lt;name&gt;.early_stopping", EarlyStopping),
+    ("sources.&lt;name&gt;.bagging", Bagging),
     ("sources.&lt;name&gt;.overrides", Overrides),
     ("sources.&lt;name&gt;.overrides.groups.&lt;group&gt;, …targets.&lt;target&gt;", Override),
+    ("external.&lt;name&gt;", External),
     ("blends.&lt;name&gt;", Blend),
     ("submissions", Submissions),
     ("submissions.rename", Rename),
+    ("submissions.scores.&lt;name&gt;", LeaderboardScore),
+    ("audits.&lt;name&gt;", Audit),
+    ("This run: `snakemake --config key=value`", Run),
 )
 
 HEAD = """# Config reference
@@ -75,7 +88,7 @@ def schema() -> str:
 
 def _sections() -> Iterator[str]:
     for title, model in SECTIONS:
-        yield f"## {title}\n\n{(model.__doc__ or '').strip()}\n"
+        yield f"## {title}\n\n{inspect.cleandoc(model.__doc__ or '')}\n"
         yield "| key | type | default | meaning |"
         yield "| --- | --- | --- | --- |"
         for name, info in model.model_fields.items():

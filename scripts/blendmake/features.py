@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from blendmake.column_lists import (
+    FIELDS,
+    check_listings,
+    listing,
+    matching,
+    write_columns,
+    write_listings,
+)
 from blendmake.errors import BlendmakeError
-from blendmake.files import note_of, read_parquet, write_parquet
-from blendmake.matrix import Floats, TableFile, writing_table
-
-STATISTICS = (
-    "mean",
-    "min",
-    "max",
-    "sum",
-    "null_count",
-    "zero_count",
-    "null_share",
-    "zero_share",
+from blendmake.files import note_of, read_parquet
+from blendmake.matrix import Floats, TableFile
+from blendmake.recipes import (
+    PAIR_LEVELS,
+    Codes,
+    Components,
+    Frequency,
+    Made,
+    MissingFlags,
+    Pair,
+    QuantileBin,
+    Rounded,
+    Statistics,
 )
 
 
@@ -98,30 +106,6 @@ def variance(values: Floats) -> float:
     return float(present.var()) if len(present) else 0.0
 
 
-def row_statistics(values: Floats) -> Floats:
-    """Eight statistics over the columns of each row, in the order of STATISTICS.
-
-    Args:
-        values: (rows, columns) float32, NaN = null. A null is not a zero and enters no mean, minimum,
-            maximum or sum; a row of nulls only has null mean, minimum and maximum and sum 0.
-
-    Returns:
-        (rows, 8) float32.
-    """
-    null = np.isnan(values)
-    n_columns = values.shape[1]
-    nulls = null.sum(axis=1)
-    zeros = (values == 0).sum(axis=1)
-    present = n_columns - nulls
-    total = np.where(null, 0, values).sum(axis=1, dtype=np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(present > 0, total / present, np.nan)
-        low = np.where(present > 0, np.where(null, np.inf, values).min(axis=1), np.nan)
-        high = np.where(present > 0, np.where(null, -np.inf, values).max(axis=1), np.nan)
-    table = [mean, low, high, total, nulls, zeros, nulls / n_columns, zeros / n_columns]
-    return np.stack(table, axis=1).astype(np.float32)
-
-
 def distinct_values(train: TableFile, name: str, limit: int) -> Floats | None:
     """Sorted distinct values of a column, or None if there are more than `limit`."""
     values = np.empty(0, np.float32)
@@ -142,162 +126,135 @@ def make_features(
     out: Mapping[str, Path],
     note: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a feature set: its list of columns and the columns it makes.
+    """Write a feature set: its list of columns and the columns it makes without labels.
 
     Args:
         tables: the table files, by `train` and `test`.
         columns_path: tables/columns.parquet.
-        settings: config.FeatureSet as a mapping.
+        settings: config.FeatureSet as a mapping; keys that are not set may be absent, those of recipes
+            that use labels are not read.
         out_columns: parquet: name, origin (table or set), file, levels (0 for numbers), level_names.
         out: table files of made columns by `train` and `test` (without columns if none is made).
     """
-    name_of_set = out_columns.parent.name
     listed = read_parquet(columns_path)
-    every = listed.to_pylist()
     train = TableFile(tables["train"])
-    files = settings["files"]
-    if files is None:
-        files = {label: {} for label in dict.fromkeys(column["file"] for column in every)}
-    selected: list[dict[str, Any]] = []
-    made: list[_Made] = []
-    for label, selection in files.items():
-        of_file = [column for column in every if column["file"] == label]
-        names = set(
-            select_columns(of_file, selection, label, lambda name: variance(train.values(name)))
-        )
-        selected += [column for column in of_file if column["name"] in names]
-    for label in settings["row_stats"]:
-        numeric = [c["name"] for c in selected if c["file"] == label and c["kind"] == "number"]
+    recipes = _Recipes(out_columns.parent.name, listed.to_pylist(), settings, train)
+    kept, made = recipes.converted()
+    made = [*recipes.statistics(), *made, *recipes.others()]
+    listings = [
+        *kept,
+        *(
+            listing(name, "set", maker.file, maker.levels, maker.level_names)
+            for maker in made
+            for name in maker.names
+        ),
+    ]
+    check_listings(listings, recipes.name)
+    digests = {part: _write_made(made, TableFile(tables[part]), out[part]) for part in out}
+    all_digests = {"tables": note_of(listed)["digests"], "made": digests}
+    write_listings(listings, FIELDS, out_columns, {**(note or {}), "digests": all_digests})
+
+
+def _write_made(made: Sequence[Made], table: TableFile, path: Path) -> str:
+    names = [name for maker in made for name in maker.names]
+    return write_columns(
+        path, names, table, lambda batch: [maker.make(table, batch) for maker in made]
+    )
+
+
+class _Recipes:
+    """What the settings of a feature set ask for, over the columns that it selects."""
+
+    def __init__(
+        self,
+        name: str,
+        every: Sequence[dict[str, Any]],
+        settings: Mapping[str, Any],
+        train: TableFile,
+    ) -> None:
+        self.name, self.settings, self.train = name, settings, train
+        files = settings.get("files")
+        if files is None:
+            files = {label: {} for label in dict.fromkeys(column["file"] for column in every)}
+        self.selected: list[dict[str, Any]] = []
+        for label, selection in files.items():
+            of_file = [column for column in every if column["file"] == label]
+            names = set(
+                select_columns(of_file, selection, label, lambda name: variance(train.values(name)))
+            )
+            self.selected += [column for column in of_file if column["name"] in names]
+
+    def converted(self) -> tuple[list[dict[str, Any]], list[Made]]:
+        """The selected columns: those listed as they are, and makers of those that are turned."""
+        kept: list[dict[str, Any]] = []
+        made: list[Made] = []
+        categories = self.settings.get("categories")
+        below = self.settings.get("categorical_below")
+        for column in self.selected:
+            name, levels = column["name"], len(column["levels"])
+            if column["kind"] == "category" and categories == "ordinal":
+                levels = 0
+            elif column["kind"] == "category" and categories == "frequency":
+                made.append(Frequency(name, self.train, levels))
+                continue
+            elif column["kind"] == "number" and below:
+                values = distinct_values(self.train, name, below)
+                if values is not None and len(values):
+                    made.append(Codes(name, values))
+                    continue
+            names = column["levels"] if levels else []
+            kept.append(listing(name, "table", column["file"], levels, names))
+        return kept, made
+
+    def statistics(self) -> Iterator[Made]:
+        for label in self.settings.get("row_stats") or ():
+            yield Statistics(label, self._numbers("row_stats", label))
+
+    def others(self) -> Iterator[Made]:
+        """What stands beside the columns that it is made of."""
+        quantise = self.settings.get("quantise")
+        if quantise:
+            for name in self._matching("quantise.columns", quantise["columns"]):
+                if quantise.get("bins"):
+                    yield QuantileBin(name, self.train, quantise["bins"])
+                else:
+                    yield Rounded(name, quantise["decimals"])
+        for label in self.settings.get("missing_flags") or ():
+            yield MissingFlags(label, self.train, self._numbers("missing_flags", label))
+        yield from self._pairs()
+        svd = self.settings.get("svd")
+        if svd:
+            for label in svd["files"]:
+                numbers = self._numbers("svd.files", label)
+                yield Components(label, self.train, numbers, svd["components"])
+
+    def _pairs(self) -> Iterator[Made]:
+        levels = {column["name"]: column["levels"] for column in self.selected}
+        limit = self.settings.get("pair_levels") or PAIR_LEVELS
+        done: set[frozenset[str]] = set()
+        for first, second in self.settings.get("pairs") or ():
+            for a in self._matching("pairs", [first], "category"):
+                for b in self._matching("pairs", [second], "category"):
+                    # A pattern that matches several columns pairs each with each, once.
+                    both = frozenset((a, b))
+                    if a != b and both not in done:
+                        done.add(both)
+                        yield Pair((a, b), (levels[a], levels[b]), self.train, limit)
+
+    def _matching(self, key: str, patterns: Sequence[str], kind: str = "number") -> list[str]:
+        names = [column["name"] for column in self.selected if column["kind"] == kind]
+        what = "numeric column" if kind == "number" else "category column"
+        return matching(patterns, names, self.name, key, what)
+
+    def _numbers(self, key: str, label: str) -> list[str]:
+        """The selected numeric columns of a file."""
+        numeric = [
+            column["name"]
+            for column in self.selected
+            if column["file"] == label and column["kind"] == "number"
+        ]
         if not numeric:
             raise BlendmakeError(
-                f"row_stats: no numeric column of file '{label}' is selected to make statistics of."
+                f"features.{self.name}.{key}: no numeric column of file '{label}' is selected."
             )
-        made.append(_Statistics(label, numeric))
-    entries: list[dict[str, Any]] = []
-    for column in selected:
-        name, levels = column["name"], len(column["levels"])
-        if column["kind"] == "category" and settings["categories"] == "ordinal":
-            levels = 0
-        elif column["kind"] == "category" and settings["categories"] == "frequency":
-            made.append(_Frequency(name, train, levels))
-            continue
-        elif column["kind"] == "number" and settings["categorical_below"]:
-            values = distinct_values(train, name, settings["categorical_below"])
-            if values is not None and len(values):
-                made.append(_Codes(name, values))
-                continue
-        entries.append(
-            {
-                "name": name,
-                "origin": "table",
-                "file": column["file"],
-                "levels": levels,
-                "level_names": column["levels"] if levels else [],
-            }
-        )
-    for maker in made:
-        entries += [
-            {
-                "name": name,
-                "origin": "set",
-                "file": maker.file,
-                "levels": maker.levels,
-                "level_names": maker.level_names,
-            }
-            for name in maker.names
-        ]
-    if not entries:
-        raise BlendmakeError(f"Feature set '{name_of_set}' selects no column. Widen its selection.")
-    counts = Counter(entry["name"] for entry in entries)
-    twice = [name for name, count in counts.items() if count > 1]
-    if twice:
-        raise BlendmakeError(
-            f"Feature set '{name_of_set}' makes a column '{twice[0]}', but the table has one of that "
-            "name. Rename the table's."
-        )
-    made_digests = _write_made(made, tables, out)
-    table = pa.Table.from_pylist(
-        entries,
-        schema=pa.schema(
-            [
-                ("name", pa.string()),
-                ("origin", pa.string()),
-                ("file", pa.string()),
-                ("levels", pa.int32()),
-                ("level_names", pa.list_(pa.string())),
-            ]
-        ),
-    )
-    digests = {"tables": note_of(listed)["digests"], "made": made_digests}
-    write_parquet(table, out_columns, {**(note or {}), "digests": digests})
-
-
-class _Made:
-    """Columns made from a batch of the table, without labels."""
-
-    names: list[str]
-    file = ""
-    levels = 0
-    level_names: Sequence[str] = ()
-
-    def make(self, table: TableFile, batch: int) -> Floats:
-        """(rows of the batch, len(names)) float32."""
-        raise NotImplementedError
-
-
-class _Statistics(_Made):
-    def __init__(self, label: str, columns: list[str]) -> None:
-        self.file, self.columns = label, columns
-        self.names = [f"{label}__row_{statistic}" for statistic in STATISTICS]
-
-    def make(self, table: TableFile, batch: int) -> Floats:
-        parts = [table.column(name, batch).to_numpy() for name in self.columns]
-        rows = len(parts[0])
-        done = np.empty((rows, len(STATISTICS)), np.float32)
-        step = max(1, (64 << 20) // (4 * len(parts)))
-        for a in range(0, rows, step):
-            done[a : a + step] = row_statistics(np.stack([p[a : a + step] for p in parts], axis=1))
-        return done
-
-
-class _Frequency(_Made):
-    def __init__(self, name: str, train: TableFile, levels: int) -> None:
-        self.name, self.names = name, [f"{name}__frequency"]
-        codes = train.values(name)
-        present = codes[~np.isnan(codes)].astype(np.intp)
-        counts = np.bincount(present, minlength=levels)
-        # The last entry stands for a missing value.
-        self.shares = np.append(counts, len(codes) - len(present)) / max(1, len(codes))
-
-    def make(self, table: TableFile, batch: int) -> Floats:
-        codes = table.column(self.name, batch).to_numpy()
-        index = np.where(np.isnan(codes), len(self.shares) - 1, codes).astype(np.intp)
-        return self.shares[index].astype(np.float32)[:, None]
-
-
-class _Codes(_Made):
-    def __init__(self, name: str, values: Floats) -> None:
-        self.name, self.names = name, [f"{name}__category"]
-        self.values, self.levels = values, len(values)
-        self.level_names = [str(value) for value in values.tolist()]
-
-    def make(self, table: TableFile, batch: int) -> Floats:
-        numbers = table.column(self.name, batch).to_numpy()
-        codes = np.searchsorted(self.values, numbers).clip(max=self.levels - 1)
-        # A value the train table does not hold is an unseen category: missing.
-        return np.where(self.values[codes] == numbers, codes, np.nan).astype(np.float32)[:, None]
-
-
-def _write_made(
-    made: Sequence[_Made], tables: Mapping[str, Path], out: Mapping[str, Path]
-) -> dict[str, str]:
-    digests = {}
-    schema = pa.schema([pa.field(name, pa.float32()) for maker in made for name in maker.names])
-    for part, path in out.items():
-        table = TableFile(tables[part])
-        with writing_table(path, schema) as writer:
-            for batch in range(len(table.offsets) - 1) if made else ():
-                parts = [maker.make(table, batch) for maker in made]
-                writer.write([pa.array(p[:, j]) for p in parts for j in range(p.shape[1])])
-            digests[part] = writer.digest
-    return digests
+        return numeric

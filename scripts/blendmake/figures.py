@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from blendmake.correlations import DuplicatePair, duplicate_pairs
 from blendmake.files import replacing, write_text
 from blendmake.labels import MACRO
-from blendmake.leaderboard import HONEST, covered, footnotes, made_by, shortened
+from blendmake.leaderboard import HONEST, covered, footnotes, made_by, shortened, signed
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, INK, QUIET = "#0072b2", "#d55e00", "#009e73", "#222222", "#8a8a8a"
@@ -657,6 +657,9 @@ def leaderboard_html(
             "n",
             lambda row: _interval_text(row["test_ci_low"], row["test_ci_high"]),
         ),
+        ("public score", "n", lambda row: _auc_text(row["public_score"])),
+        ("private score", "n", lambda row: _auc_text(row["private_score"])),
+        ("score less macro AUC", "n", lambda row: signed(row["score_difference"])),
         (
             "fit time",
             "n",

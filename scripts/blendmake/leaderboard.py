@@ -41,6 +41,9 @@ _LEADERBOARD: list[tuple[str, pa.DataType]] = [
     ("test_ci_low", pa.float64()),
     ("test_ci_high", pa.float64()),
     ("fit_seconds", pa.float64()),
+    ("public_score", pa.float64()),
+    ("private_score", pa.float64()),
+    ("score_difference", pa.float64()),
 ]
 LEADERBOARD = pa.schema(_LEADERBOARD)
 """Columns of `build_leaderboard`."""
@@ -50,7 +53,8 @@ LEADERBOARD = pa.schema(_LEADERBOARD)
 class Entry:
     """A scored artifact: its name, `source` or `blend`, and its files.
 
-    `fits` is None for a blend, and for a source whose predictions somebody else made.
+    `fits` is None for a blend, and for a source whose predictions somebody else made. `public` and
+    `private` are what the competition's leaderboard gave its submission.
     """
 
     name: str
@@ -58,6 +62,8 @@ class Entry:
     oof: Path
     scores: Path
     fits: Path | None = None
+    public: float | None = None
+    private: float | None = None
 
 
 def build_leaderboard(entries: Sequence[Entry]) -> pa.Table:
@@ -72,7 +78,9 @@ def build_leaderboard(entries: Sequence[Entry]) -> pa.Table:
         (`oof` or `cross_fitted`); optimistic; in_sample (macro AUC of what was chosen on all rows,
         null if labels chose nothing); auc_fold_mean; test_auc with its 95% interval (null where
         test labels are unknown); fit_seconds (of a blend: of the distinct sources it stands on,
-        directly or through other blends; null if nothing was fitted here).
+        directly or through other blends; null if nothing was fitted here); public_score and
+        private_score as the config has them; score_difference (private, else public score, less
+        macro_auc).
 
     Raises:
         BlendmakeError: a file is missing or damaged, or a blend stands on something not among the
@@ -147,6 +155,8 @@ def _row(
         return {}
 
     main, test = macro(HONEST, "auc"), macro(["test"], "auc")
+    given = entry.public if entry.private is None else entry.private
+    known = given is not None and main.get("value") is not None
     return {
         "name": entry.name,
         "kind": entry.kind,
@@ -164,6 +174,9 @@ def _row(
         "test_ci_low": test.get("ci_low"),
         "test_ci_high": test.get("ci_high"),
         "fit_seconds": _total(_sources_of(entry.name, notes), seconds),
+        "public_score": entry.public,
+        "private_score": entry.private,
+        "score_difference": given - main["value"] if known else None,
     }
 
 
@@ -207,6 +220,9 @@ def _total(sources: Sequence[str], seconds: Mapping[str, float | None]) -> float
     return sum(known) if known else None
 
 
+OPTIONAL = ("in-sample", "test AUC", "public", "private", "diff")
+
+
 def leaderboard_text(table: pa.Table) -> str:
     """The leaderboard as aligned plain text, at most 100 columns wide, with footnotes.
 
@@ -216,7 +232,7 @@ def leaderboard_text(table: pa.Table) -> str:
     rows = table.to_pylist()
     most = max((row["targets"] for row in rows), default=0)
     header = ["#", "name", "made by", "targets", "macro AUC", "95% interval"]
-    header += ["in-sample", "test AUC", "fit s"]
+    header += ["in-sample", "test AUC", "public", "private", "diff", "fit s"]
     cells = [
         [
             str(rank),
@@ -227,6 +243,9 @@ def leaderboard_text(table: pa.Table) -> str:
             _interval(row["ci_low"], row["ci_high"]),
             _number(row["in_sample"]),
             _number(row["test_auc"]),
+            _number(row["public_score"]),
+            _number(row["private_score"]),
+            signed(row["score_difference"]),
             _seconds_text(row["fit_seconds"]),
         ]
         for rank, row in enumerate(rows, start=1)
@@ -235,7 +254,7 @@ def leaderboard_text(table: pa.Table) -> str:
     kept = [
         i
         for i, title in enumerate(header)
-        if title not in ("in-sample", "test AUC") or any(line[i] for line in cells)
+        if title not in OPTIONAL or any(line[i] for line in cells)
     ]
     header = [header[i] for i in kept]
     cells = [[line[i] for i in kept] for line in cells]
@@ -260,6 +279,8 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             "in-sample: weights scored on the rows they were fitted on; what it has over macro AUC "
             "flatters."
         )
+    if any(row["score_difference"] is not None for row in rows):
+        notes.append("diff: the competition's score (private, else public) less macro AUC.")
     if any(row["targets"] < most for row in rows):
         notes.append(
             f"n/{most} targets: its macro AUC is over those only, not comparable with the others."
@@ -309,6 +330,11 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
+
+
+def signed(value: float | None) -> str:
+    """A difference with its sign."""
+    return "" if value is None else f"{value:+.4f}"
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -151,7 +151,7 @@ class Column:
     """A column of a feature set: where its values are and what they mean.
 
     `levels` is the number of category codes, 0 for a number. `origin` is `table` (the problem's
-    table file) or `set` (made by the feature set).
+    table file), `set` (made by the feature set) or `fold` (made by it for one fold, with labels).
     """
 
     name: str

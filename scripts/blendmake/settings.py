@@ -17,6 +17,7 @@ class TargetSettings:
     rounds: int | None
     early_stopping: Mapping[str, Any] | None
     class_weight: str | float
+    bagging: Mapping[str, Any] | None
 
 
 def resolve_targets(
@@ -52,18 +53,24 @@ def settings_for(
     """
     aliases = aliases or {}
     layers = [source]
-    for group, override in source["overrides"]["groups"].items():
+    overrides = source.get("overrides", {})
+    for group, override in overrides.get("groups", {}).items():
         if target in groups[group]:
             layers.append(override)
-    if target in source["overrides"]["targets"]:
-        layers.append(source["overrides"]["targets"][target])
+    if target in overrides.get("targets", {}):
+        layers.append(overrides["targets"][target])
     params: dict[str, Any] = {}
     merged: dict[str, Any] = {}
     for layer in layers:
-        params.update({aliases.get(name, name): value for name, value in layer["params"].items()})
-        for key in ("rounds", "early_stopping", "class_weight"):
-            if layer[key] is not None:
+        own = layer.get("params", {})
+        params.update({aliases.get(name, name): value for name, value in own.items()})
+        for key in ("rounds", "early_stopping", "class_weight", "bagging"):
+            if layer.get(key) is not None:
                 merged[key] = layer[key]
     return TargetSettings(
-        params, merged.get("rounds"), merged.get("early_stopping") or None, merged["class_weight"]
+        params,
+        merged.get("rounds"),
+        merged.get("early_stopping") or None,
+        merged["class_weight"],
+        merged.get("bagging"),
     )

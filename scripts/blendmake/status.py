@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blendmake.bagging import bag_count
 from blendmake.durations import clock
 from blendmake.errors import BlendmakeError
 from blendmake.files import note_of, read_note, read_parquet
-from blendmake.settings import resolve_targets
+from blendmake.settings import resolve_targets, settings_for
+from blendmake.target_groups import read_group_files
 
 
 @dataclass(frozen=True)
 class Status:
-    """The state of one source or blend; seconds are of fits, `expected` those of missing fits."""
+    """The state of one source or blend; seconds are of fits, `expected` those of missing fits.
+
+    `missing`: number of fits that are not there, None where it is not known yet.
+    """
 
     name: str
     kind: str
@@ -26,23 +31,22 @@ class Status:
     macro_auc: float | None
     spent: float | None
     expected: float | None
+    missing: int | None = None
 
 
 def read_status(entries: Sequence[Mapping[str, Any]], targets: Path, folds: int) -> list[Status]:
     """The state of every entry.
 
     Args:
-        entries: `name`, `kind` (source or blend), `folder`; of a source also `scratch`, `family`,
-            `targets` (as in the config) and `groups`.
+        entries: `name`, `kind` (source or blend), `folder`; of a source that is fitted here also
+            `scratch`, `source` (its config), `groups` (those given) and `group_files` (those built).
         targets: tables/targets.parquet, which need not exist yet.
         folds: number of folds.
     """
     every = _target_names(targets)
     rates = _seconds_per_fit(entries)
     return [
-        _source_status(entry, every, folds, rates)
-        if entry["kind"] == "source"
-        else _blend_status(entry)
+        _source_status(entry, every, folds, rates) if "source" in entry else _unfitted_status(entry)
         for entry in entries
     ]
 
@@ -59,9 +63,9 @@ def _seconds_per_fit(entries: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Mean seconds of finished fits, by source and by family."""
     seen: dict[str, list[float]] = {}
     for entry in entries:
-        if entry["kind"] == "source":
+        if "source" in entry:
             seconds = [s for fits in _finished(entry).values() for s in fits]
-            for key in (f"source {entry['name']}", f"family {entry['family']}"):
+            for key in (f"source {entry['name']}", f"family {entry['source']['family']}"):
                 seen.setdefault(key, []).extend(seconds)
     return {key: sum(values) / len(values) for key, values in seen.items() if values}
 
@@ -110,10 +114,10 @@ def _source_status(
     done = sum(len(seconds) for seconds in finished.values())
     built = all((folder / f"{name}.parquet").exists() for name in ("oof", "test", "fits"))
     whole = sum((folder / f"fold{k}" / "oof.parquet").exists() for k in range(folds))
-    total = None
-    if every is not None:
-        total = folds * len(resolve_targets(entry["targets"], entry["groups"], every))
-    rate = rates.get(f"source {entry['name']}", rates.get(f"family {entry['family']}"))
+    fits = None if every is None else _fits_per_fold(entry, every)
+    total = None if fits is None else folds * fits
+    family = entry["source"]["family"]
+    rate = rates.get(f"source {entry['name']}", rates.get(f"family {family}"))
     missing = None if total is None else max(0, total - done)
     expected = None if built or rate is None or missing is None else rate * missing
     return Status(
@@ -125,14 +129,27 @@ def _source_status(
         macro_auc=_macro_auc(folder),
         spent=sum(sum(seconds) for seconds in finished.values()) if finished else None,
         expected=expected,
+        missing=missing,
     )
 
 
-def _blend_status(entry: Mapping[str, Any]) -> Status:
-    folder = Path(entry["folder"])
-    built = all((folder / f"{name}.parquet").exists() for name in ("oof", "test", "weights"))
+def _fits_per_fold(entry: Mapping[str, Any], every: Sequence[str]) -> int | None:
+    """How many fits there are in a fold; None while a group that the source names is not built."""
+    source = entry["source"]
+    if not all(Path(file).exists() for file in entry["group_files"]):
+        return None
+    groups = {**entry["groups"], **read_group_files(entry["group_files"])}
+    targets = resolve_targets(source["targets"], groups, every)
+    return sum(bag_count(settings_for(source, groups, target).bagging) for target in targets)
+
+
+def _unfitted_status(entry: Mapping[str, Any]) -> Status:
+    """The state of a blend, or of a source that somebody else made."""
+    folder, kind = Path(entry["folder"]), entry["kind"]
+    parts = ("oof", "test", "weights") if kind == "blend" else ("oof", "test")
+    built = all((folder / f"{name}.parquet").exists() for name in parts)
     state = "built" if built else "missing"
-    return Status(entry["name"], "blend", state, "", "", _macro_auc(folder), None, None)
+    return Status(entry["name"], kind, state, "", "", _macro_auc(folder), None, None)
 
 
 def _macro_auc(folder: Path) -> float | None:

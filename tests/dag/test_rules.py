@@ -17,7 +17,7 @@ RULES = {
     for path in FILES
     for match in re.finditer(r"^ *rule (\w+):\n(?:(?!^ *rule ).*\n?)*", path.read_text(), re.M)
 }
-PRINTING = {"status", "show_leaderboard"}
+PRINTING = {"preflight", "status", "show_config", "show_leaderboard"}
 
 
 def test_rules_are_found() -> None:
@@ -43,6 +43,7 @@ def test_a_script_is_named_after_its_rule(name: str) -> None:
         "read_test_targets": "read_targets",
         "score_source": "score_predictions",
         "score_blend": "score_predictions",
+        "preflight": "run_preflight",
         "status": "show_status",
     }
     script = re.search(r'script:\n +"\.\./scripts/(\w+)\.py"', RULES[name])

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from blendmake.auc import auc
-from blendmake.blending import BLEND_METHODS, Blended, BlendOptions, Member, Split, blend
+from blendmake.blending import (
+    BLEND_METHODS,
+    STACKERS,
+    Blended,
+    BlendOptions,
+    Member,
+    Split,
+    blend,
+)
 from blendmake.errors import BlendmakeError
 from blendmake.scale import expit, logit_scale, rank_scale
 from blendmake.stacking import fit_stack, label_correlations, nearest_targets
@@ -96,7 +104,7 @@ def test_every_method_gives_sound_predictions(problem: Problem, method: str, sca
     assert blended.test is not None
     assert blended.test.shape == (problem.m, 3)
     assert (blended.in_sample is None) == (method == "mean")
-    if method != "stack":
+    if method not in STACKERS:
         for fold in [None] if method == "mean" else [None, *range(FOLDS)]:
             for target in TARGETS:
                 weights = taken(blended, target=target, fold=fold)
@@ -149,7 +157,7 @@ def test_predictions_are_what_the_weights_table_says(problem: Problem) -> None:
 def test_the_applied_folds_labels_do_not_matter(
     problem: Problem, method: str, extra: dict[str, Any]
 ) -> None:
-    options = {"stack_neighbours": 1, **extra} if method == "stack" else extra
+    options = {"stack_neighbours": 1, **extra} if method in STACKERS else extra
     before = problem.blend(method, **options)
     changed = False
     for fold in range(FOLDS):
@@ -168,7 +176,7 @@ def test_the_applied_folds_labels_do_not_matter(
     assert changed  # the labels do matter elsewhere
 
 
-@pytest.mark.parametrize("method", ["winner", "greedy", "optimize_weights", "stack"])
+@pytest.mark.parametrize("method", ["winner", "greedy", "optimize_weights", *STACKERS])
 def test_noise_looks_good_in_sample_only(method: str) -> None:
     crossed, flattered = [], []
     for seed in range(40):
@@ -229,7 +237,7 @@ def test_an_uncovered_target_is_left_out_or_falls_back(method: str) -> None:
     )
     assert row["solo_auc"] > 0.6
     raw = spare.oof[:, 0]
-    scaled = raw if method == "stack" else rank_scale(raw, problem.folds)
+    scaled = raw if method in STACKERS else rank_scale(raw, problem.folds)
     np.testing.assert_allclose(blended.oof[:, 1], scaled, atol=1e-5)
     assert np.array_equal(blended.oof[:, [0, 2]], without.oof)
     assert blended.test is not None
@@ -342,7 +350,7 @@ def test_one_class_or_no_label_falls_back_to_the_mean(problem: Problem, method: 
             assert row["rank"] is None
             assert row["why"].startswith("taken")
     here = problem.folds == 1
-    mean = problem.blend("mean", scale="logit" if method == "stack" else "rank")
+    mean = problem.blend("mean", scale="logit" if method in STACKERS else "rank")
     assert np.array_equal(blended.oof[here, 0], mean.oof[here, 0])
 
 
@@ -357,7 +365,7 @@ def test_member_order_does_not_matter(problem: Problem, method: str) -> None:
     assert forward.test.tobytes() == backward.test.tobytes()
 
 
-@pytest.mark.parametrize("method", [m for m in BLEND_METHODS if m != "stack"])
+@pytest.mark.parametrize("method", [m for m in BLEND_METHODS if m not in STACKERS])
 def test_a_single_candidate_passes_through(method: str) -> None:
     problem = Problem()
     only = problem.add("only", 1.0, test=False)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from blendmake.config import Strict, load_problem
+from blendmake.config.base import Strict
+from blendmake.config.loading import load_problem
 from blendmake.errors import BlendmakeError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "config"
@@ -86,7 +87,7 @@ def test_short_forms_mean_the_long_ones() -> None:
     assert short.data.id == ["row_id"]
     assert short.data.targets is not None
     assert (short.data.targets.file, short.data.targets.columns) == ("labels.csv", None)
-    assert load_problem(config(("groups.rare", "y3"))).groups["rare"] == ["y3"]
+    assert load_problem(config(("groups.rare", "y3"))).groups["rare"].targets == ["y3"]
     one = load_problem(config(("data.targets.columns", "y1"), ("groups.rare", "y1")))
     assert one.known_targets() == ["y1"]
 
@@ -243,7 +244,7 @@ def test_an_unknown_key_near_none_lists_the_known() -> None:
         ),
         (
             [("sources.macro", {"family": "linear"})],
-            "'macro' is a reserved word, not a name for a source or blend",
+            "sources.macro: a reserved word, not a name",
         ),
         ([("groups.y1", ["y2"])], "groups.y1: a target has the same name"),
         (
@@ -297,7 +298,7 @@ def test_wrong_references(changes: list[tuple[str, Any]], expected: str) -> None
             "folds.scheme: unknown value 'strat'; did you mean 'stratified'?",
         ),
         ("folds.column", "f", "folds: scheme 'column' and the key 'column' go together"),
-        ("groups.rare", [], "groups.rare: must not be empty"),
+        ("groups.rare", [], "groups.rare.targets: must not be empty"),
         (
             "features.few.files",
             ["main"],
@@ -394,7 +395,7 @@ def test_names(section: str, name: str) -> None:
 def test_an_adapter_brings_its_own_files() -> None:
     for data, says in (
         ({"adapter": "yest"}, "data: unknown adapter 'yest'; did you mean 'yeast'?"),
-        ({"adapter": "yeast", "train": "a.csv"}, "data: an adapter brings its own files"),
+        ({"adapter": "yeast", "train": "a.csv"}, "data: adapter 'yeast' brings its own files"),
     ):
         with pytest.raises(BlendmakeError) as error:
             load_problem({"problem": "toy", "data": data})

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from blendmake import config_docs
-from blendmake.config import load_problem
+from blendmake.config.loading import load_problem
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 SHIPPED = sorted(CONFIG.glob("*.yaml"))

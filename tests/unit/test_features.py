@@ -10,19 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
+from sklearn.decomposition import PCA
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import StandardScaler
 
-from blendmake.config import FeatureSet
+from blendmake.config.features import FeatureSet
 from blendmake.errors import BlendmakeError
 from blendmake.feature_files import FeatureSetFiles, features_digest
-from blendmake.features import (
-    STATISTICS,
-    make_features,
-    read_names,
-    row_statistics,
-    select_columns,
-    variance,
-)
+from blendmake.features import make_features, read_names, select_columns, variance
 from blendmake.matrix import Rows, known_codes
+from blendmake.quantiles import quantile_bins, quantile_edges
+from blendmake.recipes import STATISTICS, row_statistics
 from helpers import ReadTables, files_below, flip_byte, read_user_tables, write_user_file
 
 # Spread of the columns, so that their variance ranks are x2, x0, x3, x1.
@@ -335,3 +334,245 @@ def test_a_made_column_must_not_hide_one_of_the_table(tmp_path: Path) -> None:
     tables = read_user_tables(tmp_path / "tables", {"main": path})
     with pytest.raises(BlendmakeError, match="makes a column 'main__row_mean'"):
         MadeSet(tables, {"row_stats": ["main"]})
+
+
+# Coarser copies, flags, pairs and components
+
+
+def test_rounded_copies(tables: ReadTables) -> None:
+    settings = {"files": {"main": {}}, "quantise": {"columns": ["x[02]", "grade"], "decimals": 1}}
+    made = MadeSet(tables, settings)
+    assert made.names == [*MAIN, "x0__rounded", "x2__rounded", "grade__rounded"]
+    for part in SIZES:
+        for name in ("x0", "x2", "grade"):
+            expected = made.column(name, part).astype(np.float64).round(1).astype(np.float32)
+            np.testing.assert_array_equal(made.column(f"{name}__rounded", part), expected)
+            assert not np.signbit(made.column(f"{name}__rounded", part)[expected == 0]).any()
+
+
+def test_quantile_bins_are_those_of_the_train_rows(tables: ReadTables) -> None:
+    settings = {"files": {"main": {}}, "quantise": {"columns": "x*", "bins": 4}}
+    made = MadeSet(tables, settings)
+    edges = np.quantile(made.column("x3"), [0.25, 0.5, 0.75], method="inverted_cdf")
+    for part in SIZES:
+        values = made.column("x3", part)
+        expected = [sum(value > edge for edge in edges) for value in values]
+        np.testing.assert_array_equal(made.column("x3__bin", part), expected)
+    assert np.bincount(made.column("x3__bin").astype(int)).tolist() == [5, 5, 5, 5]
+    settings["quantise"] = {"columns": "grade", "bins": 3}
+    grade = MadeSet(tables, settings)
+    bins = {1: 0, 2: 1, 3: 2, 5: 2, 9: 2}
+    for part in SIZES:
+        expected = [bins.get(value, np.nan) for value in tables.decoded("grade", part)]
+        np.testing.assert_array_equal(grade.column("grade__bin", part), expected)
+
+
+@pytest.mark.parametrize("bins", [2, 3, 10, 32])
+def test_bins_hold_like_shares(bins: int) -> None:
+    rng = np.random.default_rng(bins)
+    values = rng.normal(size=960).astype(np.float32)
+    edges = quantile_edges(values, bins)
+    assert len(edges) == bins - 1
+    counts = np.bincount(quantile_bins(values, edges))
+    assert counts.sum() == 960 and counts.max() - counts.min() <= 1
+    values[rng.random(960) < 0.1] = np.nan
+    codes = quantile_bins(values, quantile_edges(values, bins))
+    np.testing.assert_array_equal(codes == bins, np.isnan(values))
+
+
+def test_a_frequent_value_has_a_bin_to_itself() -> None:
+    values = np.concatenate([np.zeros(900), np.linspace(-2, -1, 50), np.linspace(1, 2, 50)])
+    codes = quantile_bins(values.astype(np.float32), quantile_edges(values.astype(np.float32), 8))
+    assert [set(codes[values == 0]), set(codes[values < 0]), set(codes[values > 0])] == [
+        {1},
+        {0},
+        {2},
+    ]
+    few = np.array([3, 1, 1, 2, np.nan], np.float32)
+    np.testing.assert_array_equal(quantile_edges(few, 32), [1, 2])
+    np.testing.assert_array_equal(quantile_bins(few, quantile_edges(few, 32)), [2, 0, 0, 1, 3])
+    for constant in (np.ones(5, np.float32), np.full(5, np.nan, np.float32)):
+        assert len(quantile_edges(constant, 4)) == 0
+
+
+def _read_pair(
+    tmp_path: Path, train: Mapping[str, Any], test: Mapping[str, Any] | None = None
+) -> ReadTables:
+    """Tables of one file `main`, ids added."""
+    rows = len(next(iter(train.values())))
+    paths = {"main": write_user_file(tmp_path / "a.parquet", {"id": list(range(rows)), **train})}
+    others = None
+    if test is not None:
+        ids = [1000 + i for i in range(len(next(iter(test.values()))))]
+        others = {"main": write_user_file(tmp_path / "b.parquet", {"id": ids, **test})}
+    return read_user_tables(tmp_path, paths, others)
+
+
+def test_missing_flags(tmp_path: Path) -> None:
+    gaps = [1.0, None, 3.0, None, 5.0]
+    train: dict[str, Any] = {
+        "full": [1.0, 2, 3, 4, 5],
+        "gaps": gaps,
+        "alike": [None if g is None else -g for g in gaps],
+        "other": [None, 1.0, 2, 3, 4],
+        "empty": pa.nulls(5, pa.float64()),
+        "text": ["a", None, "b", None, "c"],
+    }
+    test = {**{name: [1.0, None] for name in train if name != "text"}, "text": ["a", "b"]}
+    test["full"] = [None, 1.0]
+    made = MadeSet(_read_pair(tmp_path, train, test), {"missing_flags": "main"})
+    assert made.names == [*train, "gaps__missing", "other__missing"]
+    assert made.column("gaps__missing").tolist() == [0, 1, 0, 1, 0]
+    assert made.column("other__missing").tolist() == [1, 0, 0, 0, 0]
+    assert made.column("gaps__missing", "test").tolist() == [0, 1]
+    (tmp_path / "whole").mkdir()
+    nothing = _read_pair(tmp_path / "whole", {"x": [1.0, 2.0]})
+    assert MadeSet(nothing, {"missing_flags": "main"}).names == ["x"]
+
+
+def test_pairs_of_categories(tmp_path: Path) -> None:
+    train = {"a": ["x", "x", "y", None, "y", "x"], "b": ["1", "2", "1", "1", None, "1"]}
+    test = {"a": ["y", "y", "x", None], "b": ["2", "1", "1", "2"]}
+    tables = _read_pair(
+        tmp_path,
+        {k: [f"_{v}" if v else None for v in vs] for k, vs in train.items()},
+        {k: [f"_{v}" if v else None for v in vs] for k, vs in test.items()},
+    )
+    made = MadeSet(tables, {"pairs": [["a", "b"]]})
+    assert made.names == ["a", "b", "a__x__b"]
+    assert made.files["train"].level_names["a__x__b"] == [
+        '["_x", "_1"]',
+        '["_x", "_2"]',
+        '["_y", "_1"]',
+    ]
+    assert made.levels("a__x__b") == 3
+    nan = np.nan
+    np.testing.assert_array_equal(made.column("a__x__b"), [0, 1, 2, nan, nan, 0])
+    np.testing.assert_array_equal(made.column("a__x__b", "test"), [nan, 2, 0, nan])
+    # The most frequent pair, then the first of equally frequent ones.
+    fewer = MadeSet(tables, {"pairs": [["a", "b"]], "pair_levels": 2})
+    np.testing.assert_array_equal(fewer.column("a__x__b"), [0, 1, nan, nan, nan, 0])
+    every = MadeSet(tables, {"pairs": [["*", "*"], ["b", "a"]]})
+    assert every.names == ["a", "b", "a__x__b"]
+
+
+def test_a_pair_without_a_row_is_refused(tmp_path: Path) -> None:
+    tables = _read_pair(tmp_path, {"a": ["x", None], "b": [None, "y"]})
+    with pytest.raises(BlendmakeError, match="no train row has both 'a' and 'b'"):
+        MadeSet(tables, {"pairs": [["a", "b"]]})
+
+
+def test_components_against_scikit_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blendmake.tables.BATCH_ROWS", 30)
+    monkeypatch.setattr("blendmake.recipes.BLOCK_BYTES", 8 * 6 * 7)  # blocks of seven rows
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(100, 3)) @ rng.normal(size=(3, 5)) + rng.normal(size=(100, 5))
+    values = values * [1, 100, 0.01, 3, 5] + [0, 1000, 0, -3, 5]
+    values[rng.random(values.shape) < 0.15] = np.nan
+
+    def columns(rows: slice) -> dict[str, Any]:
+        made: dict[str, Any] = {
+            f"n{j}": pa.array(values[rows, j], from_pandas=True) for j in range(5)
+        }
+        return {**made, "c": np.full(len(values[rows]), 2.5), "text": ["a"] * len(values[rows])}
+
+    tables = _read_pair(tmp_path, columns(slice(0, 70)), columns(slice(70, 100)))
+    made = MadeSet(tables, {"svd": {"files": ["main"], "components": 4}})
+    names = [f"svd__main__{i}" for i in (1, 2, 3, 4)]
+    assert made.names[-4:] == names
+    values = values.astype(np.float32).astype(np.float64)
+    fill, scale = SimpleImputer().fit(values[:70]), StandardScaler()
+    pca = PCA(4).fit(scale.fit_transform(fill.transform(values[:70])))
+    signs = np.sign(pca.components_[range(4), np.abs(pca.components_).argmax(axis=1)])
+    for part, rows in (("train", slice(0, 70)), ("test", slice(70, 100))):
+        expected = pca.transform(scale.transform(fill.transform(values[rows]))) * signs
+        found = np.column_stack([made.column(name, part) for name in names])
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_more_components_than_the_rank_are_refused(tmp_path: Path) -> None:
+    ramp = np.arange(8.0)
+    tables = _read_pair(tmp_path, {"a": ramp, "b": 3 - 2 * ramp, "c": ramp**2, "d": np.ones(8)})
+    assert MadeSet(tables, {"svd": {"files": "main", "components": 2}}).names[-1] == "svd__main__2"
+    with pytest.raises(BlendmakeError, match=r"svd\.components: 3 .*'main' have rank 2"):
+        MadeSet(tables, {"svd": {"files": "main", "components": 3}})
+
+
+RECIPES: dict[str, Any] = {
+    "row_stats": "main",
+    "quantise": {"columns": "n?", "bins": 5},
+    "missing_flags": "main",
+    "pairs": [["city", "street"]],
+    "svd": {"files": "main", "components": 3},
+}
+
+
+def test_recipes_learn_from_train_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+
+    def columns(rows: int, shift: float) -> dict[str, Any]:
+        values = rng.normal(size=(rows, 4)) + shift
+        values[::3, 1] = np.nan
+        made: dict[str, Any] = {f"n{j}": pa.array(values[:, j], from_pandas=True) for j in range(4)}
+        # The same levels in either: they belong to the tables.
+        return {**made, "city": ["a", "b", "c"] * (rows // 3), "street": ["x", "y"] * (rows // 2)}
+
+    train = columns(60, 0)
+    files = []
+    for name, test in (("one", columns(12, 0)), ("two", columns(30, 50))):
+        (tmp_path / name).mkdir()
+        MadeSet(_read_pair(tmp_path / name, train, test), RECIPES)
+        files.append({p: (tmp_path / name / "set" / f"{p}.arrow").read_bytes() for p in SIZES})
+    assert files[0]["train"] == files[1]["train"]
+    assert files[0]["test"] != files[1]["test"]
+
+
+def test_settings_may_leave_out_what_is_not_set(tables: ReadTables) -> None:
+    """Jobs are given slices without what is not set."""
+    folder = tables.columns_path.parent.parent / "sliced"
+    for k, settings in enumerate(
+        ({}, {"files": {"main": {"top_variance": 2}, "extra": {}}}, {"row_stats": ["extra"]})
+    ):
+        whole = MadeSet(tables, settings)
+        made = {part: folder / f"{part}{k}.arrow" for part in SIZES}
+        make_features(
+            tables.paths,
+            tables.columns_path,
+            FeatureSet.model_validate(settings).slice_without_labels(),
+            out_columns=folder / f"columns{k}.parquet",
+            out=made,
+        )
+        assert features_digest(folder / f"columns{k}.parquet") == features_digest(
+            whole.columns_path
+        )
+    make_features(tables.paths, tables.columns_path, {}, out_columns=folder / "c.parquet", out=made)
+    files = FeatureSetFiles(folder / "c.parquet", tables.paths["test"], made["test"])
+    assert [column.name for column in files.columns] == MAIN + EXTRA
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            {"quantise": {"columns": ["x*", "y*"], "bins": 4}},
+            r"quantise\.columns: 'y\*' .* numeric",
+        ),
+        ({"quantise": {"columns": "city", "bins": 4}}, r"quantise\.columns: 'city' .* numeric"),
+        ({"files": {"extra": {}}, "quantise": {"columns": "x0", "bins": 4}}, "quantise.*'x0'"),
+        ({"pairs": [["city", "x0"]]}, "pairs: 'x0' matches no category column"),
+        ({"files": {"extra": {"first": 0}, "main": {}}, "svd": {"files": "extra"}}, "svd.*'extra'"),
+        ({"files": {"extra": {"first": 0}, "main": {}}, "missing_flags": "extra"}, "'extra'"),
+    ],
+)
+def test_recipes_over_nothing_are_refused(
+    tables: ReadTables, settings: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(BlendmakeError, match=rf"features\.set\..*{says}"):
+        MadeSet(tables, settings)
+    assert files_below(tables.columns_path.parent.parent / "set") == []
+
+
+@pytest.mark.parametrize("keys", [{}, {"decimals": 1, "bins": 4}])
+def test_quantise_needs_one_way(keys: dict[str, int]) -> None:
+    with pytest.raises(ValidationError, match="either decimals or bins"):
+        FeatureSet.model_validate({"quantise": {"columns": "x", **keys}})

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blendmake.config import FeatureSet
+from blendmake.config.features import FeatureSet
 from blendmake.durations import clock
 from blendmake.errors import BlendmakeError
 from blendmake.features import make_features
 from blendmake.files import read_parquet
-from blendmake.fitting import FITS
+from blendmake.fit_table import FITS
 from blendmake.models import predict_models
 from blendmake.seeds import derive_seed
 from blendmake.settings import resolve_targets, settings_for
@@ -232,7 +232,7 @@ def test_a_damaged_fit_is_done_again(
     path.write_bytes(changed)
     again, count = runs()
     assert count == 1
-    assert "the fit of full in scratch is damaged and is done again" in caplog.text
+    assert "is damaged: this fit is done again" in caplog.text
     assert np.array_equal(again.oof.values, first.oof.values)
 
 
@@ -321,6 +321,7 @@ def test_a_second_run_waits_for_the_first(runs: Runs, tmp_path: Path) -> None:
     paths = {
         name: {part: str(p) for part, p in value.items()} if isinstance(value, dict) else str(value)
         for name, value in vars(runs.problem.inputs).items()
+        if value is not None
     }
     code = f"""
 import json, logging, sys
@@ -340,7 +341,7 @@ run_fold(problem, "linear", out, scratch=scratch, rounds=20)
     try:
         assert holder.stdout is not None and second.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        assert "another run is fitting this source and fold: waiting" in second.stdout.readline()
+        assert "another run does the same work: waiting" in second.stdout.readline()
         time.sleep(0.3)
         assert second.poll() is None and not stamps(runs.scratch)
         # Killed outright, a run leaves no lock behind.

@@ -8,8 +8,17 @@ from __future__ import annotations
 
 FAMILIES: dict[str, str] = {
     "catboost": "blendmake.families.catboost",
+    "custom": "blendmake.families.custom",
     "extra_trees": "blendmake.families.extra_trees",
+    "lightautoml": "blendmake.families.lightautoml",
     "lightgbm": "blendmake.families.lightgbm",
     "linear": "blendmake.families.linear",
+    "mlp": "blendmake.families.mlp",
+    "tabm": "blendmake.families.tabm",
     "xgboost": "blendmake.families.xgboost",
+    "xgboost_vector": "blendmake.families.xgboost_vector",
 }
+# Those that fit one model for all targets, and those that run in an interpreter of their own: what the
+# config may say of them follows from it.
+JOINT = frozenset({"custom", "mlp", "tabm", "xgboost_vector"})
+FOREIGN = frozenset({"custom", "lightautoml"})

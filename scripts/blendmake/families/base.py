@@ -1,15 +1,20 @@
-"""The contract of a model family: fit one target on one fold, predict its held-out and test rows.
+"""The contract of a model family: fit targets on one fold, predict its held-out and test rows.
 
-A family is a module with a class `FAMILY`, a subclass of `Family`, and a function
-`predict_saved(path, rows, threads)`. It is made once per fold, so that what all targets share (the
-binned matrix, the scaled columns) is built once; `fit` is then called for one target after another.
+A family is a module with a class `FAMILY` and a function `predict_saved(path, rows, threads)`. The
+class is made once per fold and set of training rows, so that what all targets share (the binned
+matrix, the scaled columns) is built once. It is one of two kinds:
+
+- `Family`: one model per target; `fit` is called for one target (and bag) after another.
+  `predict_saved` gives (rows,).
+- `JointFamily`: one model for all targets at once; `fit` is called once per fold (and bag).
+  `predict_saved` gives (rows, targets).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,12 +29,16 @@ Labels = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FoldData:
-    """The rows of one fold. `stop` are the rows that early stopping watches, if it does."""
+    """The rows of one fold. `stop` are the rows that early stopping watches, if it does.
+
+    `level_names`: of category columns, what their codes 0, 1, … stand for.
+    """
 
     train: Rows
     valid: Rows
     test: Rows
     stop: Rows | None
+    level_names: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,9 +46,10 @@ class Fit:
     """One fit that is asked for.
 
     `params` go by the names that the family's ALIASES point to.
-    `labels` (train rows,) and `stop_labels` (stop rows,) are 0, 1 or NaN (unknown: not used). Both
-    classes occur in `labels`, and in `stop_labels` if there are any. `stop_rounds`: rounds without a
-    better AUC after which to stop. `positive_weight`: weight of a positive row, 1 for none.
+    `labels` (train rows,) and `stop_labels` (stop rows,) are 0, 1 or NaN (unknown, or left out by
+    undersampling: not used). Both classes occur in `labels`, and in `stop_labels` if there are any.
+    `stop_rounds`: rounds without a better AUC after which to stop. `positive_weight`: weight of a
+    positive row, 1 for none.
     """
 
     target: str
@@ -53,43 +63,74 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What a fit gives: predictions in [0, 1], float32 (rows,), the rounds used, and a way to save.
+class JointFit:
+    """One fit of several targets by one model.
 
-    `save(stem)` writes the model in its library's own format to `stem` with a suffix of its own and
-    returns that path.
+    As Fit, but `labels` (train rows, targets) and `stop_labels` (stop rows, targets) are of all
+    targets; a target may lack a class, in which case its predictions are not used. Early stopping
+    watches the macro AUC. `scratch`: a folder of this fit alone, for checkpoints, which survives a
+    kill and goes when the fit is done; the same fit asked for again finds it.
+    """
+
+    targets: tuple[str, ...]
+    params: Mapping[str, Any]
+    rounds: int
+    stop_rounds: int | None
+    positive_weights: NDArray[np.float64]
+    seed: int
+    labels: Labels
+    scratch: Path
+    stop_labels: Labels | None = None
+
+    @property
+    def target(self) -> str:
+        """All targets, for messages."""
+        return ", ".join(self.targets[:3]) + (" …" if len(self.targets) > 3 else "")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit gives: predictions in [0, 1], float32, the rounds used, and a way to save.
+
+    `valid`, `test`: (rows,), of a joint fit (rows, targets). `save(stem)` writes the model in its
+    library's own format to `stem` with a suffix of its own and returns that path. `stop_auc`: AUC on
+    the rows that early stopping watched, where it did; of a joint fit (targets,), NaN where a class
+    is absent.
     """
 
     valid: Floats
     test: Floats
     rounds: int
     save: Callable[[Path], Path]
+    stop_auc: float | NDArray[np.float64] | None = None
+    device: str = "cpu"
 
 
-class Family(ABC):
-    """Base of the families.
+class _Base:
+    """What both kinds share.
 
     Args:
         data: the fold's rows.
         threads: threads a fit may use; never more.
+        options: what the source sets beside params (`file` and `python` of sources that run a file).
     """
 
     PACKAGES: ClassVar[tuple[str, ...]] = ()  # whose versions belong to the provenance
     ROUNDS: ClassVar[int] = 300  # used where the config gives none
     STOPS: ClassVar[bool] = True  # whether early stopping means anything
+    SAVES: ClassVar[bool] = True  # whether models can be kept
     DEFAULTS: ClassVar[dict[str, Any]] = {}
     ALIASES: ClassVar[dict[str, str]] = {}  # other names of params
     RESERVED: ClassVar[dict[str, str]] = {}  # params set here, and the config key to use
 
-    def __init__(self, data: FoldData, threads: int) -> None:
+    def __init__(
+        self, data: FoldData, threads: int, options: Mapping[str, Any] | None = None
+    ) -> None:
         self.data = data
         self.threads = threads
+        self.options = dict(options or {})
 
-    @abstractmethod
-    def fit(self, task: Fit) -> Fitted:
-        """Fit one target."""
-
-    def params(self, task: Fit) -> dict[str, Any]:
+    def params(self, task: Fit | JointFit) -> dict[str, Any]:
         """The family's defaults with the task's params over them.
 
         Raises:
@@ -104,13 +145,29 @@ class Family(ABC):
         return {**self.DEFAULTS, **task.params}
 
 
+class Family(_Base, ABC):
+    """Base of the families that fit one target at a time."""
+
+    @abstractmethod
+    def fit(self, task: Fit) -> Fitted:
+        """Fit one target."""
+
+
+class JointFamily(_Base, ABC):
+    """Base of the families that fit all targets at once."""
+
+    @abstractmethod
+    def fit(self, task: JointFit) -> Fitted:
+        """Fit all targets."""
+
+
 def known_rows(labels: Labels) -> NDArray[np.intp] | None:
     """Positions of the rows whose label is known; None if all are."""
     known = ~np.isnan(labels)
     return None if known.all() else np.flatnonzero(known)
 
 
-def refused(task: Fit, error: Exception) -> BlendmakeError:
+def refused(task: Fit | JointFit, error: Exception) -> BlendmakeError:
     """The error for params that a library refuses."""
     first = str(error).strip().split("\n")[0]
     return BlendmakeError(

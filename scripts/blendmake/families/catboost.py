@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -62,8 +63,10 @@ class CatBoostFamily(Family):
         "verbose": "the log has a line per fit",
     }
 
-    def __init__(self, data: FoldData, threads: int) -> None:
-        super().__init__(data, threads)
+    def __init__(
+        self, data: FoldData, threads: int, options: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(data, threads, options)
         self._train = _frame(data.train)
         self._stop = None if data.stop is None else _frame(data.stop)
         self._valid = _pool(_frame(data.valid), data.valid, threads)
@@ -123,8 +126,12 @@ class CatBoostFamily(Family):
             model.save_model(str(path))
             return path
 
+        stop_auc = None
+        if task.stop_rounds is not None:
+            stop_auc = float(model.get_best_score()["validation"]["AUC"])
         valid = _predict(model, self._valid, self.threads)
-        return Fitted(valid, _predict(model, self._test, self.threads), model.tree_count_, save)
+        test = _predict(model, self._test, self.threads)
+        return Fitted(valid, test, model.tree_count_, save, stop_auc)
 
 
 def _frame(rows: Rows) -> Any:

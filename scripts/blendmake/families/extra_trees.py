@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,11 +30,14 @@ class ExtraTrees(Family):
         "warm_start": "it would tie the targets together",
     }
 
-    def __init__(self, data: FoldData, threads: int) -> None:
-        super().__init__(data, threads)
+    def __init__(
+        self, data: FoldData, threads: int, options: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(data, threads, options)
         dense = data.train.dense()
         self.fill = fill_values(dense, data.train)
         self._train = _filled(dense, self.fill)
+        del dense  # the copy by rows is what is kept
         self._valid = _filled(data.valid.dense(), self.fill)
         self._test = _filled(data.test.dense(), self.fill)
 

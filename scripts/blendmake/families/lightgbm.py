@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +31,7 @@ _ALIASES = {
     "bagging_fraction": "subsample sub_row bagging",
     "bagging_freq": "subsample_freq",
     "bin_construct_sample_cnt": "subsample_for_bin",
+    "boosting": "boosting_type boost",
     "data_random_seed": "data_seed",
     "enable_bundle": "is_enable_bundle bundle",
     "feature_fraction": "colsample_bytree sub_feature",
@@ -44,6 +46,10 @@ _ALIASES = {
     "min_child_weight",
     "num_leaves": "num_leaf max_leaves max_leaf max_leaf_nodes",
 }
+NO_BEST_ROUND = (
+    "with 'boosting: dart' LightGBM never stops early, as later rounds rescale earlier trees: leave "
+    "early_stopping out (or set it to false for this target)"
+)
 # Under every name that LightGBM takes them by: an alias would otherwise win without a word.
 _RESERVED = {
     "objective objective_type app application loss": "targets are binary",
@@ -92,8 +98,10 @@ class LightGBM(Family):
         name: mend for names, mend in _RESERVED.items() for name in names.split()
     }
 
-    def __init__(self, data: FoldData, threads: int) -> None:
-        super().__init__(data, threads)
+    def __init__(
+        self, data: FoldData, threads: int, options: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(data, threads, options)
         self._sets: dict[str, tuple[lgb.Dataset, lgb.Dataset | None]] = {}
         self._complaints = _Complaints()
         lgb.register_logger(self._complaints)
@@ -137,6 +145,8 @@ class LightGBM(Family):
 
     def fit(self, task: Fit) -> Fitted:
         params = self.params(task)
+        if params.get("boosting") == "dart" and task.stop_rounds is not None:
+            raise refused(task, ValueError(NO_BEST_ROUND))
         settings = {
             **params,
             **self._fixed(params),
@@ -162,6 +172,7 @@ class LightGBM(Family):
         if self._complaints.unknown:
             raise refused(task, ValueError(self._complaints.unknown[0]))
         rounds = booster.best_iteration if callbacks else task.rounds
+        stop_auc = float(booster.best_score["valid_0"]["auc"]) if callbacks else None
 
         def save(stem: Path) -> Path:
             path = stem.with_name(stem.name + ".txt")
@@ -169,7 +180,8 @@ class LightGBM(Family):
             return path
 
         valid = self._predict(booster, self.data.valid, rounds)
-        return Fitted(valid, self._predict(booster, self.data.test, rounds), rounds, save)
+        test = self._predict(booster, self.data.test, rounds)
+        return Fitted(valid, test, rounds, save, stop_auc)
 
     def _predict(self, booster: lgb.Booster, rows: Rows, rounds: int) -> Floats:
         return _predict(booster, rows, num_iteration=rounds, num_threads=self.threads)

@@ -1,0 +1,111 @@
+"""What all config sections share: names, lists, params, and strictness."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The hint of an error message: the known word nearest to `word`, or all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"known: {', '.join(known)}" if known else "there are none"
+
+
+def check_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", name):
+        raise PydanticCustomError(
+            "name",
+            "'{name}' is not a usable name: lower-case letters and digits, single underscores between",
+            {"name": name},
+        )
+    return name
+
+
+def as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_files(value: Any) -> Any:
+    return {"main": value} if isinstance(value, str) else value
+
+
+def _parse_numbers(value: Any) -> Any:
+    """YAML 1.1 reads `1e-7` as text; params mean the number."""
+    if isinstance(value, dict):
+        return {k: _parse_numbers(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_parse_numbers(v) for v in value]
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        return float(value)
+    return value
+
+
+def check_pair(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise PydanticCustomError(
+            "pair", "must be a pair [a, b]; found {found}", {"found": shown(value)}
+        )
+    return value
+
+
+def _check_different(names: list[str]) -> list[str]:
+    for name in names:
+        if names.count(name) > 1:
+            raise PydanticCustomError("twice", "'{name}' is named twice", {"name": name})
+    return names
+
+
+def shown(value: Any) -> str:
+    """A value as it stands in a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+Name = Annotated[str, AfterValidator(check_name)]
+Names = Annotated[list[str], BeforeValidator(as_list, json_schema_input_type=str | list[str])]
+NamesOnce = Annotated[Names, Field(min_length=1), AfterValidator(_check_different)]
+Files = Annotated[
+    dict[Name, str], BeforeValidator(_as_files, json_schema_input_type=str | dict[str, str])
+]
+Params = Annotated[dict[str, Any], BeforeValidator(_parse_numbers)]
+
+
+class Strict(BaseModel):
+    """A config section: unknown keys are errors that name the nearest known key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_keys(cls, data: Any) -> Any:
+        """A key with nothing behind it is a key left out."""
+        if isinstance(data, Mapping):
+            return {k: v for k, v in data.items() if v is not None or k not in cls.model_fields}
+        return {} if data is None else data
+
+    def slice(self) -> dict[str, Any]:
+        """The section as jobs are given it: without what is not set or empty.
+
+        So a key that is new in the config models, and not used, rebuilds nothing.
+        """
+        done: dict[str, Any] = _without_empty(self.model_dump())
+        return done
+
+
+def _without_empty(value: Any) -> Any:
+    """A nested mapping without entries that are None or hold nothing."""
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _without_empty(item) for key, item in value.items()}
+    return {key: item for key, item in kept.items() if item is not None and item not in ({}, [])}

@@ -1,0 +1,132 @@
+"""The data section: the user's tables."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from blendmake.adapters import ADAPTERS
+from blendmake.config.base import Files, Names, NamesOnce, Strict, nearest
+
+
+class TargetsFile(Strict):
+    """Where the labels are: one column per target, 0, 1 or missing."""
+
+    file: str | None = Field(
+        None, description="The file; left out: the columns are in the train file itself."
+    )
+    columns: NamesOnce | None = Field(
+        None, description="The target columns, in order; left out: every column but the id."
+    )
+
+
+def _as_targets(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
+class GroupsFile(Strict):
+    """Where the group of each row is (patient, scaffold, customer): groups are never split."""
+
+    file: str | None = Field(
+        None, description="The file; left out: the column is in the train file itself."
+    )
+    column: str = Field(description="The column that names the row's group.")
+
+
+class Categories(Strict):
+    """Which columns are categories, beside those whose dtype says so (text, dictionary)."""
+
+    columns: list[str] = Field([], description="Columns by name.")
+    patterns: Names = Field([], description="Columns by shell pattern, e.g. `cat_feature_*`.")
+
+
+class Data(Strict):
+    """The user's tables: parquet, CSV (also .gz) or Arrow, joined by id."""
+
+    adapter: str | None = Field(
+        None,
+        description="A built-in data set in place of files of one's own: "
+        + ", ".join(f"`{name}`" for name in ADAPTERS),
+    )
+    train: Files | None = Field(
+        None,
+        description="One feature file, or several by name (`{main: a.parquet, extra: b.parquet}`).",
+    )
+    test: Files | None = Field(
+        None, description="The same files for the test rows; left out: nothing to predict."
+    )
+    id: Names = Field(
+        [],
+        description="The id column, or several; left out: rows are matched by their position.",
+    )
+    targets: Annotated[
+        TargetsFile | None,
+        BeforeValidator(_as_targets, json_schema_input_type=str | TargetsFile | None),
+    ] = Field(None, description="The labels: a file, or file and columns.")
+    test_targets: str | None = Field(
+        None, description="Labels of the test rows, where known: only for the reported test AUC."
+    )
+    groups: GroupsFile | None = Field(None, description="Groups of rows that belong together.")
+    sample_submission: str | None = Field(
+        None, description="A file whose ids, columns and their order a submission must have."
+    )
+    rows: int | None = Field(
+        None, ge=1000, description="`contest_twin`: number of train rows (750,000)."
+    )
+    test_rows: int | None = Field(
+        None, ge=100, description="`contest_twin`: number of test rows (a third of the train rows)."
+    )
+    extra_columns: int | None = Field(
+        None, ge=0, description="`contest_twin`: number of extra columns (2,241)."
+    )
+    drift: Names = Field(
+        [], description="`contest_twin`: columns that are shifted between train and test."
+    )
+    categories: Categories = Field(Categories(), description="Which columns are categories.")
+    ignore: Names = Field([], description="Columns (shell patterns) that are not features.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Data:
+        if self.adapter is not None:
+            if self.adapter not in ADAPTERS:
+                raise PydanticCustomError(
+                    "adapter",
+                    "unknown adapter '{name}'; {hint}",
+                    {"name": self.adapter, "hint": nearest(self.adapter, ADAPTERS)},
+                )
+            own = {"adapter", "categories", "ignore", *ADAPTERS[self.adapter].OPTIONS}
+            given = sorted(self.model_fields_set - own)
+            if given:
+                raise PydanticCustomError(
+                    "adapter",
+                    "adapter '{name}' brings its own files: leave out {keys}",
+                    {"name": self.adapter, "keys": ", ".join(given)},
+                )
+            return self
+        for key in ("rows", "test_rows", "extra_columns", "drift"):
+            if key in self.model_fields_set:
+                raise PydanticCustomError(
+                    "adapter", "'{key}' belongs to adapter contest_twin", {"key": key}
+                )
+        if not self.train:
+            raise PydanticCustomError("train", "no 'train' file (or 'adapter') is given")
+        if self.targets is None:
+            raise PydanticCustomError("targets", "no 'targets' are given: a file, or columns")
+        if self.targets.file is None and not self.targets.columns:
+            raise PydanticCustomError(
+                "targets", "'targets' needs a file, or columns of the train file"
+            )
+        if self.test is not None and set(self.test) != set(self.train):
+            raise PydanticCustomError(
+                "test",
+                "train has the files {train}, test has {test}: the names must be the same",
+                {"train": ", ".join(self.train), "test": ", ".join(self.test)},
+            )
+        if self.test is None and (self.sample_submission or self.test_targets):
+            raise PydanticCustomError(
+                "test",
+                "sample_submission and test_targets speak of test rows, but 'test' is not given",
+            )
+        return self

@@ -1,0 +1,202 @@
+"""What the sections of a problem say of each other: every name that is used must stand for something."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from blendmake.adapters import ADAPTERS
+from blendmake.config.base import nearest
+
+if TYPE_CHECKING:
+    from blendmake.config.problem import Problem
+
+RESERVED = ("all", "base", "macro")  # of sources and blends
+
+
+def complaints(problem: Problem) -> Iterator[str]:
+    """One line per name that stands for nothing, is taken twice, or goes in a circle."""
+    names = list(_names(problem))
+    yield from names
+    yield from _features(problem)
+    yield from _groups(problem)
+    yield from _sources(problem)
+    yield from _blends(problem)
+    yield from _audits(problem)
+    if not names:  # a name taken twice would look like a circle
+        yield from _circles(problem)
+    yield from _comparisons(problem)
+    yield from _submissions(problem)
+    yield from _campaigns(problem)
+    if problem.budget is not None and problem.preset is None:
+        yield "budget: it sizes a preset; give one (quick, standard, strong), or use --config window=…"
+    if problem.folds.scheme == "group" and not problem.data.groups:
+        yield "folds.scheme: 'group' needs data.groups (which rows belong together)"
+
+
+def _check(where: str, name: str, known: Iterable[str], what: str) -> Iterator[str]:
+    if name not in known:
+        yield f"{where}: no {what} is called '{name}'; {nearest(name, known)}"
+
+
+def _names(problem: Problem) -> Iterator[str]:
+    taken: dict[str, str] = {}
+    for section in ("sources", "external", "blends", "audits"):
+        for name in getattr(problem, section):
+            if name in RESERVED:
+                yield f"{section}.{name}: a reserved word, not a name"
+            if name in taken:
+                what = {"sources": "a source", "external": "an external source"}
+                owner = what.get(taken[name], f"one of {taken[name]}")
+                yield f"{section}.{name}: {owner} has the same name"
+            taken.setdefault(name, section)
+
+
+def _features(problem: Problem) -> Iterator[str]:
+    labels: Collection[str] = problem.data.train or {}
+    if problem.data.adapter:
+        labels = ADAPTERS[problem.data.adapter].FILES
+    for name, features in problem.features.items():
+        where = f"features.{name}"
+        selected = features.files if features.files is not None else labels
+        for label in features.files or {}:
+            yield from _check(f"{where}.files", label, labels, "train file")
+        for key, names in features.file_labels().items():
+            for label in names:
+                yield from _check(f"{where}.{key}", label, selected, "selected file")
+        if features.audit is not None:
+            yield from _check(f"{where}.audit.name", features.audit.name, problem.audits, "audit")
+
+
+def _groups(problem: Problem) -> Iterator[str]:
+    known = problem.known_targets()
+    for name, group in problem.groups.items():
+        where = f"groups.{name}"
+        if name == "all":
+            yield "groups.all: 'all' always means every target; choose another name"
+        elif name in (known or []):
+            yield f"groups.{name}: a target has the same name"
+        for target in group.targets or [] if known is not None else []:
+            yield from _check(where, target, known or [], "target")
+        if group.source is None:
+            continue
+        yield from _check(f"{where}.source", group.source, problem.sources, "source")
+        source = problem.sources.get(group.source)
+        stopping = source.early_stopping if source else None
+        if source and (stopping is None or stopping.watch != "inner"):
+            yield (
+                f"{where}.source: '{group.source}' has no AUC on inner splits; give it "
+                "early_stopping (watch: inner)"
+            )
+
+
+def _sources(problem: Problem) -> Iterator[str]:
+    known = problem.known_targets()
+    for name, source in problem.sources.items():
+        where = f"sources.{name}"
+        sets = problem.feature_sets()
+        yield from _check(f"{where}.features", source.features, sets, "feature set")
+        for group in source.overrides.groups:
+            yield from _check(f"{where}.overrides.groups", group, problem.groups, "target group")
+        if known is not None:
+            named = {*known, *problem.groups, "all"}
+            for target in source.targets:
+                yield from _check(f"{where}.targets", target, named, "target or group")
+            for target in source.overrides.targets:
+                yield from _check(f"{where}.overrides.targets", target, known, "target")
+
+
+def _blends(problem: Problem) -> Iterator[str]:
+    artifacts = problem.artifacts()
+    for name, blend in problem.blends.items():
+        for member in blend.sources:
+            if member != "all":
+                yield from _check(f"blends.{name}.sources", member, artifacts, "source or blend")
+        if blend.fallback:
+            yield from _check(
+                f"blends.{name}.fallback", blend.fallback, artifacts, "source or blend"
+            )
+        if blend.sources == ["all"] and not problem.model_sources():
+            yield f"blends.{name}: there are no sources to blend"
+
+
+def _audits(problem: Problem) -> Iterator[str]:
+    known = problem.known_targets()
+    for name, audit in problem.audits.items():
+        sets = problem.feature_sets()
+        yield from _check(f"audits.{name}.features", audit.features, sets, "feature set")
+        if audit.features in sets and sets[audit.features].uses_labels:
+            yield (
+                f"audits.{name}.features: '{audit.features}' makes columns with labels; audit a set "
+                "that does not"
+            )
+        for target in audit.targets:
+            if target in problem.groups and problem.groups[target].is_built:
+                yield (
+                    f"audits.{name}.targets: '{target}' is built by a rule; name its targets, or all"
+                )
+            if known is not None:
+                named = {*known, *problem.groups, "all"}
+                yield from _check(f"audits.{name}.targets", target, named, "target or group")
+
+
+def _circles(problem: Problem) -> Iterator[str]:
+    """Names that stand on themselves: blends on blends, sources on groups on sources."""
+
+    def built(names: Iterable[str]) -> list[str]:
+        groups = problem.groups
+        return [f"group {name}" for name in names if name in groups and groups[name].is_built]
+
+    def needs(name: str) -> list[str]:
+        if name in problem.blends:
+            return problem.members(name)
+        if name in problem.sources:
+            return built(problem.sources[name].group_names(problem.groups))
+        if name.startswith("group "):
+            # It leaves out the members of the groups above it, whoever named those.
+            every, group = list(problem.groups), name.removeprefix("group ")
+            ranked = problem.groups[group].source
+            above = built(every[: every.index(group)])
+            return [*above, *([ranked] if ranked is not None else [])]
+        return []
+
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> Iterator[str]:
+        if name in path:
+            kind = "blends" if name in problem.blends else "sources"
+            kind = "groups" if name.startswith("group ") else kind
+            circle = (*path[path.index(name) :], name)
+            yield f"{kind}: {' -> '.join(circle)} goes in a circle"
+        elif name not in done:
+            for other in needs(name):
+                yield from visit(other, (*path, name))
+            done.add(name)
+
+    for name in [*problem.blends, *problem.sources]:
+        yield from visit(name, ())
+
+
+def _comparisons(problem: Problem) -> Iterator[str]:
+    for a, b in problem.comparisons:
+        for name in (a, b):
+            yield from _check("comparisons", name, problem.artifacts(), "source or blend")
+        if a == b:
+            yield f"comparisons: '{a}' is compared with itself"
+
+
+def _submissions(problem: Problem) -> Iterator[str]:
+    for key in ("blends", "scores"):
+        for name in getattr(problem.submissions, key):
+            yield from _check(f"submissions.{key}", name, problem.artifacts(), "source or blend")
+    if not (problem.data.adapter or problem.data.test):
+        for name in problem.submissions.blends:
+            yield f"submissions.blends: '{name}' cannot be handed in: data.test is not given"
+
+
+def _campaigns(problem: Problem) -> Iterator[str]:
+    known = {*problem.artifacts(), *problem.audits}
+    for name, items in problem.campaigns.items():
+        for item in items:
+            if "/" not in item:  # a path below the problem's results is checked by Snakemake
+                yield from _check(f"campaigns.{name}", item, known, "source, blend or audit")

@@ -1,0 +1,50 @@
+"""A model of the user's own: a Python file with a function that fits a fold (docs/custom.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from blendmake.errors import BlendmakeError
+from blendmake.families.base import Fitted, FoldData, JointFamily, JointFit
+from blendmake.foreign.calls import Exchange, interpreter, not_kept
+
+MEND = (
+    "The source's key 'python' names the interpreter of an environment that has numpy and pandas: "
+    "python3 -m venv envs/mine && envs/mine/bin/pip install numpy pandas"
+)
+
+
+class Custom(JointFamily):
+    """`fit_fold` of the file that option `file` names, run by the interpreter of option `python`.
+
+    Params go to the function as they are. It runs in a process of its own, whatever the interpreter,
+    so that what it imports, changes or breaks stays there. Results repeat if the function's do.
+    """
+
+    SAVES: ClassVar[bool] = False
+    ROUNDS = 300  # what fold.rounds says where the config says nothing
+
+    def __init__(
+        self, data: FoldData, threads: int, options: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(data, threads, options)
+        if not self.options.get("file"):
+            raise BlendmakeError("Family 'custom' needs the key 'file': the Python file to run.")
+        self.file = Path(self.options["file"])
+        self.python = interpreter(self.options.get("python"), MEND)
+
+    def fit(self, task: JointFit) -> Fitted:
+        exchange = Exchange(self.data, task.scratch / "exchange")
+        try:
+            valid, test = exchange.fit(
+                task, self.file, self.python, self.threads, task.scratch / "own"
+            )
+        finally:
+            exchange.remove()
+        return Fitted(valid, test, task.rounds, not_kept, device="unknown")
+
+
+FAMILY = Custom
+predict_saved = not_kept

@@ -1,0 +1,184 @@
+"""What the families built on XGBoost share: names of params, and the matrices of a fold's rows."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import xgboost as xgb
+from numpy.typing import NDArray
+
+from blendmake.families.base import Fit, FoldData, JointFit, Labels, refused
+from blendmake.matrix import Floats, Rows
+
+MAX_BIN = 256
+DEFAULTS: dict[str, Any] = {"learning_rate": 0.05}
+ALIASES: dict[str, str] = {
+    "alpha": "reg_alpha",
+    "eta": "learning_rate",
+    "lambda": "reg_lambda",
+    "min_split_loss": "gamma",
+}
+RESERVED: dict[str, str] = {
+    "objective": "targets are binary",
+    "eval_metric": "early stopping watches AUC",
+    "seed": "use the problem's seed",
+    "random_state": "use the problem's seed",
+    "nthread": "threads belong to the profile (set-threads)",
+    "n_jobs": "threads belong to the profile (set-threads)",
+    "n_estimators": "use the source's key 'rounds'",
+    "num_boost_round": "use the source's key 'rounds'",
+    "early_stopping_rounds": "use the source's key 'early_stopping'",
+    "scale_pos_weight": "use the source's key 'class_weight'",
+    "validate_parameters": "it is always on",
+    "verbosity": "the log has a line per fit",
+}
+
+
+class _Blocks(xgb.DataIter):  # type: ignore[misc]
+    """Feeds rows to XGBoost block by block, so that the table is never held twice."""
+
+    def __init__(self, rows: Rows, types: list[str]) -> None:
+        self.rows, self.types = rows, types
+        self._blocks: Iterator[Floats] = iter(())
+        super().__init__(release_data=True)
+
+    def reset(self) -> None:
+        self._blocks = self.rows.blocks()
+
+    def next(self, input_data: Callable[..., Any]) -> bool:
+        block = next(self._blocks, None)
+        if block is None:
+            return False
+        input_data(data=block, feature_types=self.types)
+        return True
+
+
+def _types(rows: Rows, categories: bool) -> list[str]:
+    return ["c" if categories and column.is_category else "q" for column in rows.columns]
+
+
+class FoldMatrices:
+    """The quantile matrices of one fold, each built when it is first asked for.
+
+    Bins are those of the training rows; the other rows are cut at the same places.
+
+    Args:
+        categories: whether categories are split as sets of levels; otherwise their codes are
+            numbers.
+        once: for one fit only: what is predicted is read in blocks, not binned and kept.
+    """
+
+    def __init__(
+        self, data: FoldData, threads: int, max_bin: int, categories: bool, once: bool
+    ) -> None:
+        self.data, self.threads = data, threads
+        self.max_bin, self.categories, self.once = max_bin, categories, once
+        self._made: dict[str, xgb.QuantileDMatrix] = {}
+
+    def matrix(self, part: str) -> xgb.QuantileDMatrix:
+        """The matrix of the rows `train`, `stop`, `valid` or `test`, which must not be empty."""
+        if part not in self._made:
+            rows = getattr(self.data, part)
+            self._made[part] = xgb.QuantileDMatrix(
+                _Blocks(rows, _types(rows, self.categories)),
+                max_bin=self.max_bin,
+                ref=None if part == "train" else self.matrix("train"),
+                nthread=self.threads,
+                enable_categorical=True,
+            )
+        return self._made[part]
+
+    def predict(self, booster: xgb.Booster, part: str) -> Floats:
+        """Predictions (rows,) or (rows, targets) for the rows of a part, which may be empty."""
+        rows = getattr(self.data, part)
+        if self.once or len(rows) == 0:
+            return predict_blocks(booster, rows, self.threads, self.categories)
+        return np.asarray(booster.predict(self.matrix(part)), np.float32)
+
+
+class Prepared(NamedTuple):
+    """What one fit stands on: its matrices, and the labels of their rows."""
+
+    matrices: FoldMatrices
+    labels: Labels
+    stop_labels: Labels | None
+
+
+class Matrices:
+    """The matrices of a fold, shared by all fits whose bins are alike."""
+
+    def __init__(self, data: FoldData, threads: int, categories: bool = True) -> None:
+        self._data, self._threads, self._categories = data, threads, categories
+        self._shared: FoldMatrices | None = None
+
+    def of(self, task: Fit | JointFit, max_bin: int) -> Prepared:
+        """The matrices for a fit.
+
+        Where fewer than half of the training rows have a label that counts (undersampling), the fit
+        gets matrices of those rows alone, with bins of their own. The bins of all rows would
+        serve as well, but must then be made for it, or what it gives would depend on the fits
+        before it.
+        """
+        known = _labelled(task.labels)
+        if 2 * known.sum() < len(known):
+            stop, stop_labels = self._data.stop, task.stop_labels
+            if stop is not None and stop_labels is not None:
+                watched = _labelled(stop_labels)
+                stop, stop_labels = _only(stop, watched), stop_labels[watched]
+            data = replace(self._data, train=_only(self._data.train, known), stop=stop)
+            alone = FoldMatrices(data, self._threads, max_bin, self._categories, once=True)
+            return Prepared(alone, task.labels[known], stop_labels)
+        if self._shared is None or self._shared.max_bin != max_bin:
+            self._shared = None  # the old matrices go before the new ones come
+            self._shared = FoldMatrices(
+                self._data, self._threads, max_bin, self._categories, once=False
+            )
+        return Prepared(self._shared, task.labels, task.stop_labels)
+
+
+def _labelled(labels: Labels) -> NDArray[np.bool_]:
+    """Which rows have a known label, of any target. (rows,)"""
+    known: NDArray[np.bool_] = np.any(~np.isnan(labels).reshape(len(labels), -1), axis=1)
+    return known
+
+
+def _only(rows: Rows, kept: NDArray[np.bool_]) -> Rows:
+    return replace(rows, positions=rows.positions[kept])
+
+
+@contextmanager
+def refusing(task: Fit | JointFit) -> Iterator[None]:
+    """Turn what XGBoost refuses, or warns of as unknown, into the error that names the target."""
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except (xgb.core.XGBoostError, TypeError, ValueError) as error:
+            raise refused(task, error) from error
+    for complaint in complaints:
+        # An unknown param is only a warning there, and cannot be raised out of its callback.
+        unused = re.search(r"Parameters: \{ (.*) \} are not used", str(complaint.message))
+        if unused:
+            raise refused(task, ValueError(f"Unknown param {unused[1]}"))
+
+
+def predict_blocks(
+    booster: xgb.Booster, rows: Rows, threads: int, categories: bool = True
+) -> Floats:
+    """Predictions (rows,) or (rows, targets), the rows read in blocks."""
+    values = []
+    for block in rows.blocks():
+        matrix = xgb.DMatrix(
+            block,
+            feature_types=_types(rows, categories),
+            nthread=threads,
+            enable_categorical=True,
+        )
+        values.append(booster.predict(matrix))
+    return np.concatenate(values).astype(np.float32) if values else np.empty(0, np.float32)

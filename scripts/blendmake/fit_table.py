@@ -1,0 +1,26 @@
+"""The columns of fits.parquet: what varies by nature (seconds, memory, device) stands there only."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+FITS = pa.schema(
+    [
+        ("source", pa.string()),
+        ("target", pa.string()),
+        ("fold", pa.int32()),
+        ("bag", pa.int32()),
+        ("rows", pa.int64()),
+        ("positives", pa.int64()),
+        ("rounds", pa.int32()),
+        ("stopped_on", pa.string()),  # inner, fold, or null: all rounds were run
+        ("seconds", pa.float64()),
+        ("device", pa.string()),
+        ("threads", pa.int32()),
+        ("peak_rss_mb", pa.float64()),  # of the job so far, mapped pages included
+        ("anonymous_mb", pa.float64()),  # at the end of the fit, without mapped pages
+        ("auc", pa.float64()),  # on the fold, null if it holds one class only
+        ("stop_auc", pa.float64()),  # on the rows that early stopping watched
+        ("seed", pa.int64()),
+    ]
+)

@@ -1,0 +1,1 @@
+"""What neural families share: the preparation of columns, the feeder, and one trainer."""

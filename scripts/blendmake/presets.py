@@ -1,0 +1,201 @@
+"""Presets: sources and blends chosen by the shape of the data and the time given, as plain config.
+
+What is in the ladders, in which order and with which params was measured on the sets in
+docs/benchmarks.md, on rows held out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blendmake.config.loading import load_problem
+from blendmake.config.problem import Problem
+from blendmake.errors import BlendmakeError
+from blendmake.facts import Facts
+from blendmake.files import write_text
+from blendmake.triage import predicted_seconds
+
+PRESETS = ("quick", "standard", "strong")
+USED = 0.6  # of a budget: the share that predicted fits may take; predictions are rough
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A source of the ladder: its config for a shape of data, or None where it is of no use there."""
+
+    name: str
+    source: Callable[[Facts], dict[str, Any] | None]
+
+
+def _per_target(few: int, many: int, facts: Facts) -> int:
+    """Rounds of a model per target: fewer where targets are many."""
+    return few if facts.targets <= 10 else many
+
+
+def _vector(**params: Any) -> Callable[[Facts], dict[str, Any] | None]:
+    """One boosted model for all targets; of use where there are several."""
+
+    def source(facts: Facts) -> dict[str, Any] | None:
+        if facts.targets < 2:
+            return None
+        rounds = params.get("rounds", 150)
+        own = {key: value for key, value in params.items() if key != "rounds"}
+        base = {"max_depth": 5, "learning_rate": 0.1, "subsample": 0.8}
+        return {"family": "xgboost_vector", "rounds": rounds, "params": {**base, **own}}
+
+    return source
+
+
+def _logistic(facts: Facts) -> dict[str, Any]:
+    wide = facts.columns > 200
+    return {"family": "linear", "rounds": 60, "params": {"C": 0.002 if wide else 0.05}}
+
+
+def _lightgbm(facts: Facts) -> dict[str, Any]:
+    params = {"num_leaves": 15, "learning_rate": 0.06, "cat_smooth": 30}
+    params["feature_fraction"] = 0.3 if facts.columns > 200 else 0.7
+    return {"family": "lightgbm", "rounds": _per_target(200, 100, facts), "params": params}
+
+
+def _xgboost(facts: Facts) -> dict[str, Any]:
+    share = 0.3 if facts.columns > 200 else 0.7
+    params = {"max_depth": 4, "learning_rate": 0.1, "subsample": 0.8, "colsample_bynode": share}
+    return {"family": "xgboost", "rounds": _per_target(150, 80, facts), "params": params}
+
+
+def _extra_trees(facts: Facts) -> dict[str, Any] | None:
+    if facts.rows > 50_000:
+        return None
+    return {"family": "extra_trees", "rounds": 80, "params": {"min_samples_leaf": 3}}
+
+
+def _tabm(facts: Facts) -> dict[str, Any]:
+    stopping = {"rounds": 5}
+    return {"family": "tabm", "rounds": 30, "early_stopping": stopping, "params": {"d_block": 128}}
+
+
+def _mlp(facts: Facts) -> dict[str, Any]:
+    return {"family": "mlp", "rounds": 40, "early_stopping": {"rounds": 8}}
+
+
+_WIDE = _vector(rounds=250, max_depth=6, learning_rate=0.06, split_dimensions=4)
+QUICK = (Rung("vector", _vector()), Rung("logistic", _logistic), Rung("lightgbm", _lightgbm))
+STANDARD = (*QUICK, Rung("vector_wide", _WIDE), Rung("extra_trees", _extra_trees))
+STRONG = (
+    Rung("vector", _vector()),
+    Rung("logistic", _logistic),
+    Rung("vector_wide", _WIDE),
+    Rung("mlp", _mlp),
+    Rung("tabm", _tabm),
+    Rung("extra_trees", _extra_trees),
+    Rung("lightgbm", _lightgbm),
+    Rung("xgboost", _xgboost),
+)
+LADDERS = {"quick": QUICK, "standard": STANDARD, "strong": STRONG}
+
+
+def expand(
+    preset: str, facts: Facts, folds: int, budget: float | None, side_by_side: float
+) -> dict[str, Any]:
+    """Sources, blends, submissions and the campaign of a preset.
+
+    Args:
+        facts: shape of the problem.
+        budget: seconds given for everything, or None.
+        side_by_side: how many fits run at once.
+
+    Returns:
+        Config sections; the blends `best_of_<n>` stand on the first n sources, `champion` on all, so
+        that a blend is ready long before the time is over.
+    """
+    sources: dict[str, Any] = {}
+    spent = 0.0
+    limit = None if budget is None else budget * USED * side_by_side
+    for rung in LADDERS[preset]:
+        source = rung.source(facts)
+        if source is None:
+            continue
+        cost = cost_of(source, facts, folds)
+        if limit is not None and sources and spent + cost > limit:
+            continue
+        sources[rung.name] = source
+        spent += cost
+    names = list(sources)
+    blends: dict[str, Any] = {
+        f"best_of_{n}": {"method": "greedy", "sources": names[:n]}
+        for n in range(2, len(names))
+        if n in (2, 3, 5)
+    }
+    if len(names) > 1:
+        blends["champion"] = {"method": "greedy", "sources": names}
+        if facts.targets > 1:
+            neighbours = min(5, facts.targets - 1)
+            stack = {"method": "stack", "sources": names, "neighbours": neighbours}
+            blends |= {
+                "champion": {"method": "mean", "sources": ["greedy", "stacked"], "scale": "logit"},
+                "greedy": {"method": "greedy", "sources": names},
+                "stacked": stack,
+            }
+    order = _order(names, blends)
+    return {
+        "sources": sources,
+        "blends": blends,
+        "campaigns": {preset: order},
+    }
+
+
+SECTIONS = ("sources", "blends", "campaigns")
+
+
+def with_preset(problem: Problem, chosen: Mapping[str, Any]) -> Problem:
+    """The problem with the sections of a written-out preset; what the user gives himself wins."""
+    own = problem.model_dump(exclude_unset=True, exclude={"manifests"})
+    merged = {**own, **{key: {**chosen[key], **own.get(key, {})} for key in SECTIONS}}
+    has_test = bool(problem.data.adapter or problem.data.test)
+    if has_test and "submissions" not in own:
+        best = "champion" if "champion" in merged["blends"] else next(iter(merged["sources"]))
+        merged["submissions"] = {"blends": [best]}
+    return load_problem(merged)
+
+
+def read_preset(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A preset that was written out before; None if there is none, or something else was asked for.
+
+    Raises:
+        BlendmakeError: the file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found if found["asked"] == dict(asked) else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BlendmakeError(f"{path} is damaged. Delete it: the preset is chosen anew.") from error
+
+
+def write_preset(path: Path, chosen: Mapping[str, Any]) -> None:
+    """Freeze a preset, unless it stands there already."""
+    text = json.dumps(chosen, indent=1) + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(text, path)
+
+
+def _order(names: list[str], blends: Mapping[str, Any]) -> list[str]:
+    """Sources and blends, each blend as soon as its sources are there."""
+    order: list[str] = []
+    for n, name in enumerate(names, 1):
+        order.append(name)
+        if f"best_of_{n}" in blends:
+            order.append(f"best_of_{n}")
+    return [*order, *(name for name in ("greedy", "stacked", "champion") if name in blends)]
+
+
+def cost_of(source: Mapping[str, Any], facts: Facts, folds: int) -> float:
+    """Predicted seconds of all fits of a source, one after another."""
+    one = predicted_seconds(source["family"], facts.rows, facts.columns, source["rounds"])
+    joint = source["family"] in ("xgboost_vector", "mlp", "tabm")
+    return folds * one * (1 if joint else facts.targets)

@@ -1,0 +1,21 @@
+"""Build a group of targets by its rule, once."""
+
+from blendmake.job import job, optional_path
+
+with job(snakemake.log[0]):
+    from pathlib import Path
+
+    from blendmake.provenance import provenance
+    from blendmake.target_groups import build_group, read_group_files
+
+    params = snakemake.params
+    name = snakemake.wildcards.group
+    build_group(
+        name,
+        params.group["rule"],
+        Path(snakemake.input.targets),
+        {**params.group["given"], **read_group_files(snakemake.input.above)},
+        optional_path(snakemake.input.fits),
+        Path(snakemake.output[0]),
+        provenance(params.group, params.code),
+    )

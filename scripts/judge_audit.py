@@ -1,0 +1,18 @@
+"""List what one fold's audit would drop."""
+
+from blendmake.job import job
+
+with job(snakemake.log[0]):
+    from pathlib import Path
+
+    from blendmake.audits import judge_fold
+    from blendmake.provenance import provenance
+
+    verdict = snakemake.params.verdict
+    judge_fold(
+        Path(snakemake.input.features),
+        Path(snakemake.input.columns),
+        verdict,
+        Path(snakemake.output[0]),
+        provenance(verdict, snakemake.params.code, fold=int(snakemake.wildcards.fold)),
+    )

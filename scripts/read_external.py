@@ -1,0 +1,21 @@
+"""Check predictions that somebody else made and put them into the project's form."""
+
+from blendmake.job import job
+
+with job(snakemake.log[0]):
+    from pathlib import Path
+
+    from blendmake.external import read_external
+    from blendmake.provenance import provenance
+
+    files, params = snakemake.input, snakemake.params
+    name = snakemake.wildcards.external
+    read_external(
+        {"oof": files.oof, "test": files.test},
+        Path(files.targets),
+        Path(files.table),
+        Path(files.folds),
+        {part: Path(snakemake.output[part]) for part in ("oof", "test")},
+        rename=params.rename,
+        note=provenance(params.external, params.code, name=name, kind="source", sizes=params.sizes),
+    )
