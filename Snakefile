@@ -10,7 +10,8 @@ sys.path[:0] = [str(Path(workflow.basedir) / folder) for folder in ("scripts", "
 
 from plan import Plan, one_of
 
-plan = Plan(config, workflow.basedir, workflow.resource_settings.cores)
+# Snakemake knows the targets only once this file is read.
+plan = Plan(config, workflow.basedir, workflow.resource_settings.cores, sys.argv)
 
 
 pathvars:
@@ -55,7 +56,7 @@ onstart:
 
 
 onerror:
-    plan.close(workflow.dag_settings.targets)
+    plan.close()
 
 
 rule all:

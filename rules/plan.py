@@ -35,12 +35,19 @@ class Plan(PlanFiles):
         config: Snakemake's config.
         basedir: folder of the Snakefile.
         cores: how many this run has, where it has a number.
+        asked: words of the command, the campaigns that it asks for among them.
 
     Raises:
         WorkflowError: the config is wrong; with one line per mistake.
     """
 
-    def __init__(self, config: Mapping[str, Any], basedir: str, cores: int | None = None) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        basedir: str,
+        cores: int | None = None,
+        asked: Iterable[str] = (),
+    ) -> None:
         self.started = time.time()
         self.cores = cores
         self.scripts = Path(basedir) / "scripts"
@@ -54,6 +61,7 @@ class Plan(PlanFiles):
         except BlendmakeError as error:
             raise WorkflowError(str(error)) from None
         self.window = self.problem.budget if run.window is None else run.window
+        self.asked = [name for name in self.campaigns if f"campaign_{name}" in set(asked)]
         self.slices = self._slices()
         self._check_files()
         self.code = self._code()
@@ -91,7 +99,7 @@ class Plan(PlanFiles):
     @property
     def written_out(self) -> dict[str, Any]:
         """The config as it is resolved, a preset written out, without what is not set."""
-        return _without(self.problem.slice(), "preset", "budget")
+        return _without(self.problem.slice(), "preset", "budget", "manifests")
 
     @property
     def fit_threads(self) -> int:
@@ -136,15 +144,13 @@ class Plan(PlanFiles):
         for text, path in texts.items():
             print(f"\nERROR: {text}\n  ({path})", file=sys.stderr)
 
-    def close(self, targets: Iterable[str]) -> None:
+    def close(self) -> None:
         """What a run that failed leaves behind: errors repeated, manifests of its campaigns."""
-        from blendmake.campaign import manifest, manifest_text, write_manifest
+        from blendmake.reports.campaign import manifest, manifest_text, write_manifest
 
         self.print_errors()
         failed = "not built in this run; see the errors above"
-        for name in self.campaigns:
-            if f"campaign_{name}" not in targets:
-                continue
+        for name in self.asked:
             items = self.campaign_items(name)
             reasons = {item["label"]: failed for item in items} | self.left
             entries = manifest(items, reasons)
@@ -161,8 +167,9 @@ class Plan(PlanFiles):
         from blendmake.window import open_window, time_left
 
         open_window(seconds)
+        named = self.named_in(self.asked)
         done = choose(
-            self.ranking,
+            named or self.ranking,
             self.stands_on,
             self._work(),
             max(0.0, time_left()),
@@ -174,7 +181,7 @@ class Plan(PlanFiles):
 
     def _work(self) -> dict[str, Any]:
         """What is left to fit of each source (triage.Work), from what past fits took."""
-        from blendmake.status import read_status
+        from blendmake.reports.status import read_status
         from blendmake.triage import Work
 
         work = {}
@@ -193,15 +200,15 @@ class Plan(PlanFiles):
         """Seconds of a source of which nothing is known but its config and the tables' size."""
         from blendmake.triage import predicted_seconds
 
-        source, facts = self.problem.sources[name], self.facts
-        fits = len(self.folds) * facts.targets if missing is None else missing
-        rounds = source.rounds or 300
-        return fits * predicted_seconds(source.family, facts.rows, facts.columns, rounds)
+        facts, folds = self.facts, len(self.folds)
+        targets = facts.targets if missing is None else missing / folds
+        source = self.problem.sources[name].slice()
+        return predicted_seconds(source, facts.rows, facts.columns, targets, folds)
 
     @cached_property
     def facts(self) -> Any:
         """facts.Facts of the tables that stand, else of the files that they are made from."""
-        from blendmake.facts import Facts, facts_of_files, facts_of_tables
+        from blendmake.tables.facts import Facts, facts_of_files, facts_of_tables
 
         found = facts_of_tables(Path(self.results) / "tables")
         if found is None and self.problem.data.adapter:

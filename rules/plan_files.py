@@ -376,8 +376,13 @@ class PlanFiles:
 
     def campaign_files(self, campaign: str) -> list[str]:
         """What a campaign asks for in this run."""
-        items = self.problem.campaigns[campaign]
-        return [file for item in items if item not in self.left for file in self.item_files(item)]
+        items = [item for item in self.problem.campaigns[campaign] if not self._is_left(item)]
+        return [file for item in items for file in self.item_files(item)]
+
+    def _is_left(self, item: str) -> bool:
+        """Whether an item of a campaign is, or is a file of, what a window leaves for another."""
+        parts = Path(item).with_suffix("").parts
+        return any(part in self.left for part in parts)
 
     def campaign_items(self, campaign: str) -> list[dict[str, Any]]:
         """What a campaign's manifest lists, in its order."""
@@ -410,9 +415,12 @@ class PlanFiles:
     @property
     def ranking(self) -> list[str]:
         """Sources and blends by priority: as campaigns list them, then as the config does."""
-        listed = [name for items in self.problem.campaigns.values() for name in items]
-        named = [name for name in listed if name in self.artifacts]
-        return list(dict.fromkeys([*named, *self.artifacts]))
+        return list(dict.fromkeys([*self.named_in(self.campaigns), *self.artifacts]))
+
+    def named_in(self, campaigns: Iterable[str]) -> list[str]:
+        """Sources and blends that some campaigns list, in their order."""
+        items = [item for name in campaigns for item in self.problem.campaigns[name]]
+        return list(dict.fromkeys(item for item in items if item in self.artifacts))
 
     @property
     def priorities(self) -> dict[str, int]:

@@ -15,7 +15,7 @@ SETS = ("features", "fold_features")
 
 
 def preflight_plan(plan: Plan) -> dict[str, Any]:
-    """The plan as `blendmake.preflight.preflight` takes it: texts, numbers, lists and mappings only."""
+    """The plan as `preflight` takes it: texts, numbers, lists and mappings only."""
     problem, data = plan.problem, plan.data
     repository = plan.scripts.parent
     envs = Path("envs" if repository == Path.cwd() else repository / "envs")

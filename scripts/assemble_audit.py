@@ -5,8 +5,8 @@ from blendmake.job import job
 with job(snakemake.log[0]):
     from pathlib import Path
 
-    from blendmake.assembly import clear_scratch
-    from blendmake.audits import assemble_audit
+    from blendmake.audits.verdicts import assemble_audit
+    from blendmake.fits.assembly import clear_scratch
     from blendmake.provenance import provenance
 
     names = ("features", "columns")

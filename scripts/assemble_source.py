@@ -5,7 +5,7 @@ from blendmake.job import job
 with job(snakemake.log[0]):
     from pathlib import Path
 
-    from blendmake.assembly import assemble_source, clear_scratch
+    from blendmake.fits.assembly import assemble_source, clear_scratch
     from blendmake.provenance import provenance
 
     names = ("oof", "test", "fits")

@@ -5,7 +5,7 @@ from blendmake.job import job
 with job(snakemake.log[0], snakemake.threads):
     from pathlib import Path
 
-    from blendmake.auditing import AuditInputs, AuditOutputs, audit_fold
+    from blendmake.audits.auditing import AuditInputs, AuditOutputs, audit_fold
     from blendmake.provenance import provenance
 
     files = {name: Path(path) for name, path in snakemake.input.items()}

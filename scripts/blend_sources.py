@@ -5,7 +5,7 @@ from blendmake.job import job
 with job(snakemake.log[0], snakemake.threads):
     from pathlib import Path
 
-    from blendmake.blend_files import blend_files
+    from blendmake.blends.files import blend_files
     from blendmake.provenance import provenance
 
     config = snakemake.params.blend

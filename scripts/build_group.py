@@ -5,8 +5,8 @@ from blendmake.job import job, optional_path
 with job(snakemake.log[0]):
     from pathlib import Path
 
+    from blendmake.fits.target_groups import build_group, read_group_files
     from blendmake.provenance import provenance
-    from blendmake.target_groups import build_group, read_group_files
 
     params = snakemake.params
     name = snakemake.wildcards.group

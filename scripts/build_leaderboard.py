@@ -5,8 +5,8 @@ from blendmake.job import job
 with job(snakemake.log[0]):
     from pathlib import Path
 
-    from blendmake.leaderboard import Entry, write_leaderboard
     from blendmake.provenance import provenance
+    from blendmake.reports.leaderboard import Entry, write_leaderboard
 
     entries = []
     for entry in snakemake.params.entries:

@@ -5,9 +5,9 @@ from blendmake.job import job
 with job(snakemake.log[0]):
     from pathlib import Path
 
-    from blendmake.correlations import write_correlations
     from blendmake.folds import read_folds
     from blendmake.provenance import provenance
+    from blendmake.reports.correlations import write_correlations
 
     names = snakemake.params.names
     write_correlations(

@@ -5,8 +5,8 @@ from blendmake.job import job
 with job(snakemake.log[0]):
     from pathlib import Path
 
-    from blendmake.figures import draw_comparisons
     from blendmake.files import read_parquet
+    from blendmake.reports.figures import draw_comparisons
 
     paths = [Path(path) for path in snakemake.input]
     tables = {path.stem.replace("__vs__", " vs "): read_parquet(path) for path in paths}

@@ -5,9 +5,9 @@ from blendmake.job import job
 with job(snakemake.log[0]):
     from pathlib import Path
 
-    from blendmake import figures
-    from blendmake.correlations import duplicate_pairs
     from blendmake.files import read_parquet
+    from blendmake.reports import figures
+    from blendmake.reports.correlations import duplicate_pairs
 
     def tables(names, paths):
         return {name: read_parquet(Path(p)) for name, p in zip(names, paths, strict=True)}

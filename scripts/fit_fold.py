@@ -6,10 +6,10 @@ with job(snakemake.log[0], snakemake.threads):
     import importlib
     from pathlib import Path
 
-    from blendmake.fitting import FoldOutputs, fit_fold
-    from blendmake.fold_job import FoldInputs
+    from blendmake.fits.fitting import FoldOutputs, fit_fold
+    from blendmake.fits.fold_job import FoldInputs
+    from blendmake.fits.target_groups import read_group_files
     from blendmake.provenance import provenance
-    from blendmake.target_groups import read_group_files
 
     files, fit = snakemake.input, snakemake.params.fit
     fold_train, fold_test = optional_path(files.fold_train), optional_path(files.fold_test)

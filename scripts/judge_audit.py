@@ -5,7 +5,7 @@ from blendmake.job import job
 with job(snakemake.log[0]):
     from pathlib import Path
 
-    from blendmake.audits import judge_fold
+    from blendmake.audits.verdicts import judge_fold
     from blendmake.provenance import provenance
 
     verdict = snakemake.params.verdict

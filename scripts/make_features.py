@@ -5,7 +5,7 @@ from blendmake.job import job
 with job(snakemake.log[0], snakemake.threads):
     from pathlib import Path
 
-    from blendmake.features import make_features
+    from blendmake.features.sets import make_features
     from blendmake.provenance import provenance
 
     settings = snakemake.params.features

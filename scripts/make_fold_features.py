@@ -5,7 +5,7 @@ from blendmake.job import job, optional_path
 with job(snakemake.log[0], snakemake.threads):
     from pathlib import Path
 
-    from blendmake.fold_features import SetInputs, make_fold_features
+    from blendmake.features.fold_features import SetInputs, make_fold_features
     from blendmake.provenance import provenance
 
     files, out, settings = snakemake.input, snakemake.output, snakemake.params.features

@@ -8,7 +8,7 @@ with job(snakemake.log[0]):
     from blendmake.folds import make_folds, write_folds
     from blendmake.labels import read_groups, read_labels
     from blendmake.provenance import provenance
-    from blendmake.user_labels import read_column
+    from blendmake.tables.user_labels import read_column
 
     folds = snakemake.params.folds
     ids, names, labels = read_labels(Path(snakemake.input.targets))

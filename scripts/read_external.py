@@ -5,7 +5,7 @@ from blendmake.job import job
 with job(snakemake.log[0]):
     from pathlib import Path
 
-    from blendmake.external import read_external
+    from blendmake.fits.external import read_external
     from blendmake.provenance import provenance
 
     files, params = snakemake.input, snakemake.params

@@ -8,7 +8,7 @@ with job(snakemake.log[0]):
     from blendmake.files import read_note, write_parquet
     from blendmake.matrix import TableFile
     from blendmake.provenance import provenance
-    from blendmake.user_labels import group_codes, read_column
+    from blendmake.tables.user_labels import group_codes, read_column
 
     data = snakemake.params.data
     id_columns = read_note(snakemake.input.columns)["id_columns"]

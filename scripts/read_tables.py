@@ -6,7 +6,7 @@ with job(snakemake.log[0], snakemake.threads):
     from pathlib import Path
 
     from blendmake.provenance import provenance
-    from blendmake.tables import read_tables
+    from blendmake.tables.tables import read_tables
 
     data = snakemake.params.data
     read_tables(

@@ -8,7 +8,7 @@ with job(snakemake.log[0]):
     from blendmake.files import note_of, read_parquet, write_parquet
     from blendmake.matrix import TableFile
     from blendmake.provenance import provenance
-    from blendmake.user_labels import read_targets
+    from blendmake.tables.user_labels import read_targets
 
     data = snakemake.params.data
     columns = read_parquet(snakemake.input.columns)

@@ -5,8 +5,8 @@ from blendmake.job import job
 with job(snakemake.log[0]):
     import logging
 
-    from blendmake.preflight import preflight
-    from blendmake.preflight_findings import finding_text, head_text, raise_if_failed, totals_text
+    from blendmake.preflight.checks import preflight
+    from blendmake.preflight.findings import finding_text, head_text, raise_if_failed, totals_text
 
     log, findings = logging.getLogger("blendmake"), []
     print(f"\nproblem {snakemake.params.problem}\n\n{head_text()}", flush=True)

@@ -6,7 +6,7 @@ with job(snakemake.log[0]):
     from pathlib import Path
 
     from blendmake.files import read_parquet
-    from blendmake.leaderboard import leaderboard_text
+    from blendmake.reports.leaderboard import leaderboard_text
 
     lines = [f"problem {snakemake.params.problem}", ""]
     lines += [leaderboard_text(read_parquet(Path(snakemake.input.leaderboard))), ""]

@@ -5,7 +5,7 @@ from blendmake.job import job
 with job(snakemake.log[0]):
     from pathlib import Path
 
-    from blendmake.status import read_status, status_text
+    from blendmake.reports.status import read_status, status_text
 
     rows = read_status(
         snakemake.params.entries, Path(snakemake.params.targets), snakemake.params.folds

@@ -5,7 +5,7 @@ from blendmake.job import job
 with job(snakemake.log[0]):
     from pathlib import Path
 
-    from blendmake.campaign import manifest, manifest_text, write_manifest
+    from blendmake.reports.campaign import manifest, manifest_text, write_manifest
 
     params = snakemake.params
     entries = manifest(params.artifacts, params.left)

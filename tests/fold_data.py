@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blendmake.families.base import FoldData, JointFit
-from blendmake.feature_files import FeatureSetFiles
+from blendmake.features.files import FeatureSetFiles
 from blendmake.folds import read_inner
 from blendmake.matrix import Rows, known_codes
 from problems import Problem

@@ -13,7 +13,7 @@ from pyarrow import csv
 
 from blendmake.files import read_parquet
 from blendmake.matrix import TableFile
-from blendmake.tables import read_tables
+from blendmake.tables.tables import read_tables
 
 
 def _write_csv(table: pa.Table, path: Path, delimiter: str = ",") -> None:

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blendmake.auc import auc
+from blendmake.blends.scale import expit
 from blendmake.families.base import Fitted, FoldData, JointFamily, JointFit
 from blendmake.files import write_text
 from blendmake.matrix import Floats, Rows
-from blendmake.scale import expit
 from blendmake.seeds import derive_seed
 
 Numbers = NDArray[np.float64]

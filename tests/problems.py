@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 from blendmake.config.features import FeatureSet
 from blendmake.config.sources import Source
 from blendmake.families import FAMILIES
-from blendmake.feature_files import FeatureSetFiles
-from blendmake.features import make_features
+from blendmake.features.files import FeatureSetFiles
+from blendmake.features.fold_features import SetInputs, make_fold_features
+from blendmake.features.sets import make_features
 from blendmake.files import read_note, read_parquet, write_parquet
-from blendmake.fit_store import StoredFit
-from blendmake.fitting import FoldOutputs, fit_fold
-from blendmake.fold_features import SetInputs, make_fold_features
-from blendmake.fold_job import FoldInputs
+from blendmake.fits.fitting import FoldOutputs, fit_fold
+from blendmake.fits.fold_job import FoldInputs
+from blendmake.fits.store import StoredFit
 from blendmake.folds import FoldRows, inner_split, make_folds, read_folds, write_folds, write_inner
 from blendmake.matrix import TableFile
 from blendmake.predictions import Predictions, read_predictions
 from blendmake.seeds import derive_seed
-from blendmake.tables import read_tables
-from blendmake.user_labels import read_targets
+from blendmake.tables.tables import read_tables
+from blendmake.tables.user_labels import read_targets
 
 FOLDS = 3
 ONE_POSITIVE_FOLD = 0  # the fold that holds one positive of the target `rare`

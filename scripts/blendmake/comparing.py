@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from blendmake.blends.scale import rank_scale
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.folds import read_folds
 from blendmake.labels import label_columns, read_groups, read_labels
 from blendmake.predictions import read_predictions
-from blendmake.scale import rank_scale
 from blendmake.scores import compare_predictions
 
 

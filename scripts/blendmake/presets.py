@@ -15,12 +15,12 @@ from typing import Any
 from blendmake.config.loading import load_problem
 from blendmake.config.problem import Problem
 from blendmake.errors import BlendmakeError
-from blendmake.facts import Facts
 from blendmake.files import write_text
+from blendmake.tables.facts import Facts
 from blendmake.triage import predicted_seconds
 
 PRESETS = ("quick", "standard", "strong")
-USED = 0.6  # of a budget: the share that predicted fits may take; predictions are rough
+USED = 0.65  # of a budget: the share that predicted fits may take; predictions are rough
 
 
 @dataclass(frozen=True)
@@ -73,23 +73,34 @@ def _extra_trees(facts: Facts) -> dict[str, Any] | None:
     return {"family": "extra_trees", "rounds": 80, "params": {"min_samples_leaf": 3}}
 
 
-def _tabm(facts: Facts) -> dict[str, Any]:
-    stopping = {"rounds": 5}
-    return {"family": "tabm", "rounds": 30, "early_stopping": stopping, "params": {"d_block": 128}}
+def _neural(family: str, small: dict[str, Any], large: dict[str, Any]) -> Callable[[Facts], Any]:
+    """A network: many short epochs on few rows, few long ones with larger batches on many."""
+
+    def source(facts: Facts) -> dict[str, Any]:
+        if facts.rows < MANY_ROWS:
+            stopping, rounds, params = {"rounds": 5}, 30, small
+        else:
+            stopping, rounds, params = {"rounds": 3}, 10, {"batch_size": 1024, **large}
+        return {"family": family, "rounds": rounds, "early_stopping": stopping, "params": params}
+
+    return source
 
 
-def _mlp(facts: Facts) -> dict[str, Any]:
-    return {"family": "mlp", "rounds": 40, "early_stopping": {"rounds": 8}}
+MANY_ROWS = 20_000
+_mlp = _neural("mlp", {}, {"learning_rate": 0.003, "dropout": 0.2})
+_tabm = _neural("tabm", {"d_block": 128}, {"d_block": 128, "learning_rate": 0.006})
 
 
-_WIDE = _vector(rounds=250, max_depth=6, learning_rate=0.06, split_dimensions=4)
+_WIDE = _vector(
+    rounds=250, max_depth=6, learning_rate=0.06, colsample_bytree=0.4, split_dimensions=4
+)
 QUICK = (Rung("vector", _vector()), Rung("logistic", _logistic), Rung("lightgbm", _lightgbm))
 STANDARD = (*QUICK, Rung("vector_wide", _WIDE), Rung("extra_trees", _extra_trees))
 STRONG = (
     Rung("vector", _vector()),
     Rung("logistic", _logistic),
-    Rung("vector_wide", _WIDE),
     Rung("mlp", _mlp),
+    Rung("vector_wide", _WIDE),
     Rung("tabm", _tabm),
     Rung("extra_trees", _extra_trees),
     Rung("lightgbm", _lightgbm),
@@ -119,7 +130,7 @@ def expand(
         source = rung.source(facts)
         if source is None:
             continue
-        cost = cost_of(source, facts, folds)
+        cost = predicted_seconds(source, facts.rows, facts.columns, facts.targets, folds)
         if limit is not None and sources and spent + cost > limit:
             continue
         sources[rung.name] = source
@@ -192,10 +203,3 @@ def _order(names: list[str], blends: Mapping[str, Any]) -> list[str]:
         if f"best_of_{n}" in blends:
             order.append(f"best_of_{n}")
     return [*order, *(name for name in ("greedy", "stacked", "champion") if name in blends)]
-
-
-def cost_of(source: Mapping[str, Any], facts: Facts, folds: int) -> float:
-    """Predicted seconds of all fits of a source, one after another."""
-    one = predicted_seconds(source["family"], facts.rows, facts.columns, source["rounds"])
-    joint = source["family"] in ("xgboost_vector", "mlp", "tabm")
-    return folds * one * (1 if joint else facts.targets)

@@ -16,7 +16,7 @@ from pyarrow import csv
 from blendmake.errors import BlendmakeError
 from blendmake.files import replacing, write_parquet
 from blendmake.predictions import read_predictions
-from blendmake.user_files import POSITION, UserTable, order_by, read_ids
+from blendmake.tables.user_files import POSITION, UserTable, order_by, read_ids
 
 
 def read_sample(

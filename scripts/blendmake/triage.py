@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from blendmake.durations import clock
+from blendmake.families import JOINT
 
 
 @dataclass(frozen=True)
@@ -29,22 +31,52 @@ class Choice:
     left: dict[str, str]
 
 
-# Seconds per fit, for each million of rows × columns and each round: measured on two cores.
-SECONDS = {
-    "xgboost": 0.012,
-    "xgboost_vector": 0.2,
-    "lightgbm": 0.008,
-    "catboost": 0.02,
-    "extra_trees": 0.02,
-    "linear": 0.002,
+# Seconds per round (epoch, tree) on one core, per million of (rows × columns, rows × targets, rows):
+# fitted by hand to what the sets in docs/benchmarks.md took.
+RATES = {
+    "catboost": (0.008, 0.0, 0.15),
+    "extra_trees": (0.0018, 0.0, 0.1),
+    "lightgbm": (0.0012, 0.0, 0.04),
+    "linear": (0.0008, 0.0, 0.02),
+    "mlp": (0.11, 0.0, 38.0),
+    "tabm": (0.2, 0.0, 165.0),
+    "xgboost": (0.0018, 0.0, 0.05),
+    "xgboost_vector": (0.006, 0.04, 0.02),
 }
-FALLBACK = 0.02
+UNKNOWN = (0.004, 0.1, 0.1)
+ROUNDS = {"linear": 60, "mlp": 60, "tabm": 60}  # where the source gives none
+OTHER_ROUNDS = 300
 LEAST = 0.05
+STOPPED = 0.7  # of the rounds, where early stopping may end them
+JOB = 2.5  # seconds of a job besides its fits: Python, imports, the matrix
 
 
-def predicted_seconds(family: str, rows: int, columns: int, rounds: int) -> float:
-    """A rule of thumb for the seconds of one fit, where none has been seen."""
-    return max(LEAST, SECONDS.get(family, FALLBACK) * rows * columns / 1e6 * rounds)
+def predicted_seconds(
+    source: Mapping[str, Any], rows: int, columns: int, targets: float, folds: int
+) -> float:
+    """A rule of thumb for the seconds of a source's fits, where none has been seen.
+
+    Args:
+        source: its config (config.sources.Source as a mapping).
+        targets: how many it fits in each fold (and bag).
+    """
+    family = str(source["family"])
+    params = source.get("params", {})
+    if "timeout" in params:
+        return folds * targets * float(params["timeout"])
+    rounds = source.get("rounds") or ROUNDS.get(family, OTHER_ROUNDS)
+    per_cell, per_label, per_row = RATES.get(family, UNKNOWN)
+    if family == "xgboost_vector":
+        # The histograms of each dimension of the split search.
+        per_cell *= max(1, params.get("split_dimensions", 1))
+    if "early_stopping" in source:
+        rounds *= STOPPED
+    together = family in JOINT
+    trained = rows * (folds - 1) / folds / 1e6
+    one = (
+        trained * (per_cell * columns + per_label * (targets if together else 1) + per_row) * rounds
+    )
+    return folds * (JOB + (1 if together else targets) * max(LEAST, one))
 
 
 def choose(

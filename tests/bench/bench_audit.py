@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from blendmake.auc import AucScorer
-from blendmake.permuting import Forest, permuted_drops
+from blendmake.audits.permuting import Forest, permuted_drops
 
 
 def order(rows: int, column: int, repeat: int) -> NDArray[np.intp]:

@@ -89,7 +89,9 @@ def test_every_shipped_config_is_counted() -> None:
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_job_counts(name: str, tmp_path: Path) -> None:
     config = REPO / "config" / f"{name}.yaml"
-    for path in _files(yaml.safe_load(config.read_text())["data"]):
+    content = yaml.safe_load(config.read_text())
+    own = [source["file"] for source in content["sources"].values() if "file" in source]
+    for path in [*_files(content["data"]), *own]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
     assert _dry_run(config, tmp_path) == EXPECTED[name]

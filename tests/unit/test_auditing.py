@@ -14,29 +14,29 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from blendmake import auditing
 from blendmake.auc import AucScorer, auc
-from blendmake.audit_figures import (
-    draw_drift,
-    draw_effects,
-    draw_target_effects,
-    macro_effects,
-)
-from blendmake.auditing import (
+from blendmake.audits import auditing
+from blendmake.audits.auditing import (
     AuditInputs,
     AuditOutputs,
     audit_fold,
     sample_rows,
     shortlisted,
 )
-from blendmake.audits import VERDICTS, assemble_audit, judge_fold
+from blendmake.audits.drift import COLUMNS, grouped_auc
+from blendmake.audits.figures import (
+    draw_drift,
+    draw_effects,
+    draw_target_effects,
+    macro_effects,
+)
+from blendmake.audits.permuting import Forest, permuted_drops
+from blendmake.audits.verdicts import VERDICTS, assemble_audit, judge_fold
 from blendmake.config.audits import Audit
-from blendmake.drift import COLUMNS, grouped_auc
 from blendmake.errors import BlendmakeError
-from blendmake.features import read_names, select_columns
+from blendmake.features.sets import read_names, select_columns
 from blendmake.files import note_of, read_note, read_parquet
 from blendmake.matrix import TableFile
-from blendmake.permuting import Forest, permuted_drops
 from problems import FOLDS, Problem, with_labels, write_problem
 
 ROWS, TEST_ROWS = 1500, 300
@@ -97,7 +97,7 @@ class Audited:
         judge_fold(*paths, Audit().model_dump(), out, {})
         found: dict[str, set[str]] = {"signal_only": set(), "drift_pruned": set()}
         for row in read_parquet(out).to_pylist():
-            found[row["columns"]].add(row["feature"])
+            found[row["list"]].add(row["feature"])
         return found
 
     def assemble(self, problem: Problem, files: Sequence[str] = ()) -> dict[str, Any]:

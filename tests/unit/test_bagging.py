@@ -11,15 +11,15 @@ import pyarrow as pa
 import pytest
 
 from blendmake.auc import auc
-from blendmake.bagging import bag_count, draw_bag, undo_undersampling
 from blendmake.families.base import Fit, Fitted
 from blendmake.families.linear import Linear
 from blendmake.files import write_parquet
-from blendmake.fit_store import mean_prediction
+from blendmake.fits.bagging import bag_count, draw_bag, undo_undersampling
+from blendmake.fits.models import predict_models
+from blendmake.fits.store import mean_prediction
 from blendmake.folds import read_inner
-from blendmake.models import predict_models
+from blendmake.reports.status import read_status, status_text
 from blendmake.seeds import derive_seed
-from blendmake.status import read_status, status_text
 from problems import Problem, run_fold, source, stored_fits, synthetic, with_labels, write_problem
 
 LABELS = np.array([1] * 10 + [0] * 60 + [np.nan] * 5, np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from blendmake.auc import auc
-from blendmake.blending import (
+from blendmake.blends.blending import (
     BLEND_METHODS,
     STACKERS,
     Blended,
@@ -19,9 +19,9 @@ from blendmake.blending import (
     Split,
     blend,
 )
+from blendmake.blends.scale import expit, logit_scale, rank_scale
+from blendmake.blends.stacking import fit_stack, label_correlations, nearest_targets
 from blendmake.errors import BlendmakeError
-from blendmake.scale import expit, logit_scale, rank_scale
-from blendmake.stacking import fit_stack, label_correlations, nearest_targets
 
 FOLDS = 4
 TARGETS = ("t0", "t1", "t2")

@@ -183,7 +183,13 @@ def digests_before(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return family_digests(tmp_path_factory.mktemp("code") / "scripts")
 
 
-ELSEWHERE = ("families/__init__.py", "config/problem.py", "tables.py", "figures.py", "blending.py")
+ELSEWHERE = (
+    "families/__init__.py",
+    "config/problem.py",
+    "tables/tables.py",
+    "reports/figures.py",
+    "blends/blending.py",
+)
 
 
 @pytest.mark.parametrize(
@@ -192,8 +198,8 @@ ELSEWHERE = ("families/__init__.py", "config/problem.py", "tables.py", "figures.
         (["families/lightgbm.py"], "\nEXTRA = 1\n", {"lightgbm"}),
         (["families/xgboost.py"], "\nEXTRA = 1\n", {"xgboost"}),
         (["families/base.py"], "\nEXTRA = 1\n", set(FAMILIES)),
-        (["fitting.py"], "\nEXTRA = 1\n", set(FAMILIES)),
-        (["fitting.py", "families/xgboost.py"], "\n# a remark\n", set()),
+        (["fits/fitting.py"], "\nEXTRA = 1\n", set(FAMILIES)),
+        (["fits/fitting.py", "families/xgboost.py"], "\n# a remark\n", set()),
         (ELSEWHERE, "\nEXTRA = 1\n", set()),
     ],
 )

@@ -80,8 +80,9 @@ GROUPS: list[tuple[Any, str]] = [
         "groups.g.source: no source is called 'm'; known: a, b",
     ),
     (
-        WEAK,  # which stops nowhere
-        "groups.g.source: 'a' has no AUC on inner splits; give it early_stopping (watch: inner)",
+        WEAK,  # of a family that watches nothing
+        "groups.g.source: 'a' (linear) has no AUC on inner splits; name a source of catboost, "
+        "lightgbm, mlp, tabm, xgboost, xgboost_vector",
     ),
 ]
 

@@ -12,10 +12,15 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import pearsonr, rankdata
 
-from blendmake.correlations import CORRELATIONS, DuplicatePair, duplicate_pairs, write_correlations
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_note, read_parquet
 from blendmake.predictions import write_predictions
+from blendmake.reports.correlations import (
+    CORRELATIONS,
+    DuplicatePair,
+    duplicate_pairs,
+    write_correlations,
+)
 
 N = 60
 FOLDS = np.arange(N) % 3

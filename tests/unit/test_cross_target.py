@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from blendmake.auc import auc
-from blendmake.blending import (
+from blendmake.blends.blending import (
     BLEND_METHODS,
     CROSS_NEIGHBOURS,
     Blended,
@@ -19,8 +19,8 @@ from blendmake.blending import (
     Split,
     blend,
 )
+from blendmake.blends.scale import expit, logit_scale
 from blendmake.config.blends import Method
-from blendmake.scale import expit, logit_scale
 
 FOLDS = 4
 TARGETS = ("odd", "a", "b", "c")

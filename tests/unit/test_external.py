@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from blendmake.errors import BlendmakeError
-from blendmake.external import read_external
 from blendmake.files import read_parquet, write_parquet
+from blendmake.fits.external import read_external
 from blendmake.folds import read_folds
 from blendmake.matrix import TableFile, writing_table
 from blendmake.predictions import read_predictions

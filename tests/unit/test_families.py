@@ -24,9 +24,9 @@ from blendmake.families import FAMILIES, FOREIGN, JOINT, linear, xgboost
 from blendmake.families.base import Fit, FoldData
 from blendmake.families.xgboost_matrix import FoldMatrices, Matrices, predict_blocks
 from blendmake.files import note_of, read_parquet
+from blendmake.fits.models import predict_models
 from blendmake.folds import read_inner
 from blendmake.matrix import Rows
-from blendmake.models import predict_models
 from fold_data import fold_data, labels_at
 from problems import (
     FOLDS,

@@ -17,11 +17,11 @@ from sklearn.preprocessing import StandardScaler
 
 from blendmake.config.features import FeatureSet
 from blendmake.errors import BlendmakeError
-from blendmake.feature_files import FeatureSetFiles, features_digest
-from blendmake.features import make_features, read_names, select_columns, variance
+from blendmake.features.files import FeatureSetFiles, features_digest
+from blendmake.features.quantiles import quantile_bins, quantile_edges
+from blendmake.features.recipes import STATISTICS, row_statistics
+from blendmake.features.sets import make_features, read_names, select_columns, variance
 from blendmake.matrix import Rows, known_codes
-from blendmake.quantiles import quantile_bins, quantile_edges
-from blendmake.recipes import STATISTICS, row_statistics
 from helpers import ReadTables, files_below, flip_byte, read_user_tables, write_user_file
 
 # Spread of the columns, so that their variance ranks are x2, x0, x3, x1.
@@ -49,8 +49,8 @@ def _columns(part: str) -> tuple[dict[str, Any], dict[str, Any]]:
 @pytest.fixture
 def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReadTables:
     """Two files of 20 train and 11 test rows, in batches of 6 rows."""
-    monkeypatch.setattr("blendmake.tables.BATCH_ROWS", 6)
-    monkeypatch.setattr("blendmake.user_files.BATCH_ROWS", 6)
+    monkeypatch.setattr("blendmake.tables.tables.BATCH_ROWS", 6)
+    monkeypatch.setattr("blendmake.tables.user_files.BATCH_ROWS", 6)
     paths = {
         part: {
             label: write_user_file(tmp_path / f"{part}_{label}.parquet", columns)
@@ -463,8 +463,8 @@ def test_a_pair_without_a_row_is_refused(tmp_path: Path) -> None:
 
 
 def test_components_against_scikit_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blendmake.tables.BATCH_ROWS", 30)
-    monkeypatch.setattr("blendmake.recipes.BLOCK_BYTES", 8 * 6 * 7)  # blocks of seven rows
+    monkeypatch.setattr("blendmake.tables.tables.BATCH_ROWS", 30)
+    monkeypatch.setattr("blendmake.features.recipes.BLOCK_BYTES", 8 * 6 * 7)  # blocks of seven rows
     rng = np.random.default_rng(1)
     values = rng.normal(size=(100, 3)) @ rng.normal(size=(3, 5)) + rng.normal(size=(100, 5))
     values = values * [1, 100, 0.01, 3, 5] + [0, 1000, 0, -3, 5]

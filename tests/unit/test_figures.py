@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from blendmake.blending import WEIGHTS_SCHEMA
-from blendmake.correlations import CORRELATIONS, DuplicatePair
-from blendmake.figures import (
+from blendmake.blends.blending import WEIGHTS_SCHEMA
+from blendmake.reports.correlations import CORRELATIONS, DuplicatePair
+from blendmake.reports.figures import (
     draw_auc_heatmap,
     draw_comparisons,
     draw_correlations,
@@ -27,7 +27,7 @@ from blendmake.figures import (
     draw_weights,
     leaderboard_html,
 )
-from blendmake.leaderboard import LEADERBOARD
+from blendmake.reports.leaderboard import LEADERBOARD
 from blendmake.scores import COMPARISON, SCORES
 
 MINUS = "\N{MINUS SIGN}"

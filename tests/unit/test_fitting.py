@@ -17,12 +17,12 @@ import pytest
 from blendmake.config.features import FeatureSet
 from blendmake.durations import clock
 from blendmake.errors import BlendmakeError
-from blendmake.features import make_features
+from blendmake.features.sets import make_features
 from blendmake.files import read_parquet
-from blendmake.fit_table import FITS
-from blendmake.models import predict_models
+from blendmake.fits.models import predict_models
+from blendmake.fits.settings import resolve_targets, settings_for
+from blendmake.fits.table import FITS
 from blendmake.seeds import derive_seed
-from blendmake.settings import resolve_targets, settings_for
 from problems import Done, Problem, run_fold, source, synthetic, with_labels, write_problem
 
 EVERY = ["a", "b", "c", "d"]

@@ -15,15 +15,22 @@ from sklearn.metrics.cluster import contingency_matrix, expected_mutual_informat
 
 from blendmake.auc import auc
 from blendmake.config.features import FeatureSet
-from blendmake.encoding import any_positive, encodings, level_codes
 from blendmake.errors import BlendmakeError
-from blendmake.feature_files import features_digest
+from blendmake.features.encoding import any_positive, encodings, level_codes
+from blendmake.features.files import features_digest
+from blendmake.features.label_counts import LabelCounts
+from blendmake.features.selection import (
+    BINS,
+    ENOUGH,
+    MutualInformation,
+    binned,
+    choose,
+    sample_rows,
+)
 from blendmake.files import read_parquet, write_parquet
 from blendmake.folds import group_folds
-from blendmake.label_counts import LabelCounts
 from blendmake.matrix import Rows
 from blendmake.seeds import derive_seed
-from blendmake.selection import BINS, ENOUGH, MutualInformation, binned, choose, sample_rows
 from problems import (
     FOLDS,
     ONE_POSITIVE_FOLD,
@@ -63,8 +70,8 @@ def written(problem: Problem) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def problem(tmp_path_factory: pytest.TempPathFactory) -> Problem:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("blendmake.tables.BATCH_ROWS", 100)
-        patch.setattr("blendmake.user_files.BATCH_ROWS", 100)
+        patch.setattr("blendmake.tables.tables.BATCH_ROWS", 100)
+        patch.setattr("blendmake.tables.user_files.BATCH_ROWS", 100)
         return synthetic(tmp_path_factory.mktemp("problem"), features={"row_stats": ["main"]})
 
 

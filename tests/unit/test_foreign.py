@@ -26,7 +26,7 @@ from blendmake.errors import BlendmakeError
 from blendmake.families.base import Fit, Fitted, FoldData, JointFit
 from blendmake.families.custom import Custom
 from blendmake.families.lightautoml import LightAutoML
-from blendmake.feature_files import FeatureSetFiles
+from blendmake.features.files import FeatureSetFiles
 from blendmake.files import HOST
 from fold_data import fold_data, joint_fit, labels_at
 from helpers import files_below

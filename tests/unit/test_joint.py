@@ -18,9 +18,9 @@ from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES, FOREIGN, JOINT
 from blendmake.families.base import Fitted, JointFamily, JointFit
 from blendmake.files import read_parquet
-from blendmake.fit_store import mean_prediction
+from blendmake.fits.models import predict_models
+from blendmake.fits.store import mean_prediction
 from blendmake.folds import read_inner, write_inner
-from blendmake.models import predict_models
 from blendmake.seeds import derive_seed
 from joint_family import Together
 from problems import Done, Problem, run_fold, stored_fits, synthetic, with_labels

@@ -15,7 +15,8 @@ import pytest
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_note, read_parquet, write_parquet
-from blendmake.leaderboard import (
+from blendmake.predictions import write_predictions
+from blendmake.reports.leaderboard import (
     LEADERBOARD,
     Entry,
     build_leaderboard,
@@ -23,7 +24,6 @@ from blendmake.leaderboard import (
     shortened,
     write_leaderboard,
 )
-from blendmake.predictions import write_predictions
 from blendmake.scores import SCORES
 
 TARGETS = ("t0", "t1", "t2")

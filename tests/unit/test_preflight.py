@@ -22,8 +22,8 @@ import pytest
 from blendmake.errors import BlendmakeError
 from blendmake.labels import read_labels
 from blendmake.matrix import TableFile
-from blendmake.preflight import fit_finding, preflight
-from blendmake.preflight_findings import (
+from blendmake.preflight.checks import fit_finding, preflight
+from blendmake.preflight.findings import (
     FAIL,
     PASS,
     WARN,
@@ -32,8 +32,8 @@ from blendmake.preflight_findings import (
     raise_if_failed,
     totals_text,
 )
-from blendmake.preflight_inputs import Inputs
-from blendmake.preflight_machine import (
+from blendmake.preflight.inputs import Inputs
+from blendmake.preflight.machine import (
     SERVICE,
     folder_findings,
     git_findings,
@@ -42,11 +42,11 @@ from blendmake.preflight_machine import (
     package_findings,
     service_findings,
 )
-from blendmake.preflight_process import ask, run_limited
-from blendmake.preflight_record import record_findings
-from blendmake.preflight_sample import TRAIN_ROWS, Miniature, choose_rows
-from blendmake.preflight_sizes import Sizes, available_memory, disk_findings, memory_findings
-from blendmake.user_files import UserTable
+from blendmake.preflight.process import ask, run_limited
+from blendmake.preflight.record import record_findings
+from blendmake.preflight.sample import TRAIN_ROWS, Miniature, choose_rows
+from blendmake.preflight.sizes import Sizes, available_memory, disk_findings, memory_findings
+from blendmake.tables.user_files import UserTable
 from helpers import files_below, write_user_file
 from plan import Plan
 from plan_preflight import preflight_plan

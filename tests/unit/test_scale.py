@@ -10,7 +10,7 @@ from scipy.special import expit as scipy_expit
 from scipy.special import logit
 from scipy.stats import rankdata, spearmanr
 
-from blendmake.scale import (
+from blendmake.blends.scale import (
     expit,
     logit_scale,
     rank_correlations,

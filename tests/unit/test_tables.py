@@ -16,8 +16,8 @@ import pytest
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_note, read_parquet, write_parquet
 from blendmake.matrix import TableFile
-from blendmake.user_files import POSITION
-from blendmake.user_labels import group_codes, read_column, read_targets
+from blendmake.tables.user_files import POSITION
+from blendmake.tables.user_labels import group_codes, read_column, read_targets
 from helpers import WRITERS, ReadTables, files_below, read_user_tables, write_user_file
 
 BATCH = 7
@@ -39,8 +39,8 @@ DECODED = {
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blendmake.tables.BATCH_ROWS", BATCH)
-    monkeypatch.setattr("blendmake.user_files.BATCH_ROWS", BATCH)
+    monkeypatch.setattr("blendmake.tables.tables.BATCH_ROWS", BATCH)
+    monkeypatch.setattr("blendmake.tables.user_files.BATCH_ROWS", BATCH)
 
 
 def _take(columns: Mapping[str, Any], rows: Any) -> pa.Table:

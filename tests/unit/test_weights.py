@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.optimize import check_grad
 
 from blendmake.auc import auc
+from blendmake.blends.scale import rank_scale
+from blendmake.blends.weights import METHODS, smooth_auc
 from blendmake.errors import BlendmakeError
-from blendmake.scale import rank_scale
-from blendmake.weights import METHODS, smooth_auc
 
 Floats = NDArray[np.float64]
 

@@ -35,7 +35,8 @@ def small_campaign() -> dict[str, Any]:
         if "select" in features:
             features["select"] |= {"top": 10, "cap": 60}
     for name, source in config["sources"].items():
-        if source.get("targets") not in ("rare", "hard"):
+        # One source covers all targets: a submission must.
+        if source.get("targets") not in ("rare", "hard") and name != "logistic":
             source["targets"] = [*COMMON, "rare"] if name == "lgb" else list(COMMON)
         if "rounds" in source:
             source["rounds"] = ROUNDS.get(name, 12)

@@ -93,10 +93,10 @@ def test_dates_rebuild_nothing(copied: Workspace) -> None:
         # The registry is no part of any fit.
         ("families/__init__.py", '    "linear":', '    "linea": "",\n    "linear":', set()),
         # Scales: what blends, never what fits or scores.
-        ("scale.py", "1e-6", "2e-6", {"blend_sources"}),
+        ("blends/scale.py", "1e-6", "2e-6", {"blend_sources"}),
         # Figures: what draws.
         (
-            "figures.py",
+            "reports/figures.py",
             "figsize=(",
             "figsize=(0 + ",
             {"draw_figures", "draw_comparisons", "draw_weights"},

@@ -95,17 +95,22 @@ class Strict(BaseModel):
         return {} if data is None else data
 
     def slice(self) -> dict[str, Any]:
-        """The section as jobs are given it: without what is not set or empty.
+        """The section as jobs are given it: without keys that are not set or hold nothing.
 
-        So a key that is new in the config models, and not used, rebuilds nothing.
+        So a key that is new in the config models, and not used, rebuilds nothing. What a user names
+        himself (sources, files, params) stays, whatever it holds.
         """
-        done: dict[str, Any] = _without_empty(self.model_dump())
-        return done
+        fields = {name: _sliced(getattr(self, name)) for name in type(self).model_fields}
+        return {
+            key: item for key, item in fields.items() if item is not None and item not in ({}, [])
+        }
 
 
-def _without_empty(value: Any) -> Any:
-    """A nested mapping without entries that are None or hold nothing."""
-    if not isinstance(value, dict):
-        return value
-    kept = {key: _without_empty(item) for key, item in value.items()}
-    return {key: item for key, item in kept.items() if item is not None and item not in ({}, [])}
+def _sliced(value: Any) -> Any:
+    if isinstance(value, Strict):
+        return value.slice()
+    if isinstance(value, dict):
+        return {key: _sliced(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_sliced(item) for item in value]
+    return value

@@ -76,10 +76,10 @@ class Data(Strict):
         None, ge=1000, description="`contest_twin`: number of train rows (750,000)."
     )
     test_rows: int | None = Field(
-        None, ge=100, description="`contest_twin`: number of test rows (a third of the train rows)."
+        None, ge=250, description="`contest_twin`: number of test rows (a third of the train rows)."
     )
     extra_columns: int | None = Field(
-        None, ge=0, description="`contest_twin`: number of extra columns (2,241)."
+        None, ge=1, description="`contest_twin`: number of extra columns (2,241)."
     )
     drift: Names = Field(
         [], description="`contest_twin`: columns that are shifted between train and test."

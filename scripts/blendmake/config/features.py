@@ -178,13 +178,6 @@ class FeatureSet(Strict):
             "svd.files": svd,
         }
 
-    def slice(self) -> dict[str, Any]:
-        """As of any section; but a file without a selection is a file all the same."""
-        done = super().slice()
-        if self.files is not None:
-            done["files"] = {label: selection.slice() for label, selection in self.files.items()}
-        return done
-
     def slice_without_labels(self) -> dict[str, Any]:
         """What the set's own files depend on."""
         return {key: value for key, value in self.slice().items() if key not in WITH_LABELS}

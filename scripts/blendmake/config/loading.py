@@ -110,6 +110,8 @@ def _manifest(file: str) -> list[dict[str, str]]:
         raise BlendmakeError(f"manifests: {file} cannot be read: {first}.") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise BlendmakeError(f"manifests: {file} must be a list of {', '.join(keys)}.")
+    # A campaign's own manifest also lists what has no predictions, or is missing.
+    entries = [entry for entry in entries if "oof_path" in entry or "state" not in entry]
     for number, entry in enumerate(entries, 1):
         wrong = [key for key in keys if not isinstance(entry.get(key), str)]
         if wrong:

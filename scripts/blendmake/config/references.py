@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from blendmake.adapters import ADAPTERS
 from blendmake.config.base import nearest
+from blendmake.families import WATCHING
 
 if TYPE_CHECKING:
     from blendmake.config.problem import Problem
@@ -83,7 +84,12 @@ def _groups(problem: Problem) -> Iterator[str]:
         yield from _check(f"{where}.source", group.source, problem.sources, "source")
         source = problem.sources.get(group.source)
         stopping = source.early_stopping if source else None
-        if source and (stopping is None or stopping.watch != "inner"):
+        if source and source.family not in WATCHING:
+            yield (
+                f"{where}.source: '{group.source}' ({source.family}) has no AUC on inner splits; name a "
+                f"source of {', '.join(sorted(WATCHING))}"
+            )
+        elif source and (stopping is None or stopping.watch != "inner"):
             yield (
                 f"{where}.source: '{group.source}' has no AUC on inner splits; give it "
                 "early_stopping (watch: inner)"

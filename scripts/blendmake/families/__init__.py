@@ -18,7 +18,8 @@ FAMILIES: dict[str, str] = {
     "xgboost": "blendmake.families.xgboost",
     "xgboost_vector": "blendmake.families.xgboost_vector",
 }
-# Those that fit one model for all targets, and those that run in an interpreter of their own: what the
-# config may say of them follows from it.
+# Those that fit one model for all targets, those that run in an interpreter of their own, and those
+# that tell the AUC on the rows that early stopping watches: what the config may say follows from it.
 JOINT = frozenset({"custom", "mlp", "tabm", "xgboost_vector"})
 FOREIGN = frozenset({"custom", "lightautoml"})
+WATCHING = frozenset({"catboost", "lightgbm", "mlp", "tabm", "xgboost", "xgboost_vector"})

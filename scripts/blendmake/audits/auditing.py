@@ -1,0 +1,427 @@
+"""One fold's audit: which columns carry signal, target by target, judged on the fold's inner rows.
+
+Only training rows of the fold are looked at. Models train on those outside the inner split, and
+columns are permuted on those inside, so that what is chosen by the audit of fold k may be used in
+fold k. What chance alone gives comes from models fitted to shuffled labels.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from blendmake.auc import AucScorer
+from blendmake.audits.drift import adversarial, check_columns
+from blendmake.audits.permuting import Forest, permuted_drops
+from blendmake.errors import BlendmakeError
+from blendmake.families.base import Fit, FoldData
+from blendmake.families.lightgbm import LightGBM
+from blendmake.features.files import FeatureSetFiles, features_digest
+from blendmake.files import digest_of, read_note, write_parquet
+from blendmake.fits.settings import resolve_targets
+from blendmake.folds import read_folds, read_inner
+from blendmake.labels import Labels, read_labels
+from blendmake.matrix import Positions, Rows, known_codes
+from blendmake.scratch import found_or_made, locked
+from blendmake.seeds import derive_seed
+
+log = logging.getLogger(__name__)
+
+FEATURES = pa.schema(
+    [
+        ("target", pa.string()),
+        ("feature", pa.string()),
+        ("gain", pa.float64()),
+        ("rank", pa.int32()),  # by gain, from 1
+        ("effect", pa.float64()),  # mean fall of the AUC when the column is permuted
+        ("null_mean", pa.float64()),  # of the effects of columns in models of shuffled labels
+        ("null_sd", pa.float64()),
+        ("z", pa.float64()),
+    ]
+)
+ADVERSARIAL = pa.schema(
+    [
+        ("feature", pa.string()),
+        ("gain", pa.float64()),
+        ("auc", pa.float64()),  # of the model, the same in every row
+        ("z", pa.float64()),
+    ]
+)
+CHECKED = 256
+"""Rows on which the reading of a model is compared with LightGBM's own predictions."""
+REFUSED = {
+    "linear_tree": "trees with linear leaves cannot be audited",
+    "zero_as_missing": "a zero is a value here",
+}
+
+
+@dataclass(frozen=True)
+class AuditInputs:
+    """The files an audit reads; of `train` and `test`, the table and the set's made columns."""
+
+    columns: Path
+    train: tuple[Path, Path]
+    test: tuple[Path, Path]
+    targets: Path
+    folds: Path
+    inner: Path
+
+    def digest(self) -> str:
+        """What identifies their content."""
+        paths = (self.targets, self.folds, self.inner)
+        return digest_of([*(read_note(p)["content"] for p in paths), features_digest(self.columns)])
+
+
+@dataclass(frozen=True)
+class AuditOutputs:
+    """The files of one fold's audit."""
+
+    features: Path
+    columns: Path
+
+
+def audit_fold(
+    name: str,
+    audit: Mapping[str, Any],
+    groups: Mapping[str, Sequence[str]],
+    fold: int,
+    inputs: AuditInputs,
+    outputs: AuditOutputs,
+    *,
+    seed: int,
+    code: str,
+    scratch: Path,
+    threads: int,
+    note: Mapping[str, Any],
+) -> None:
+    """Audit the columns of a feature set on one fold.
+
+    Args:
+        name, audit: the audit and its config (config.audits.Audit as a mapping; of what decides
+            verdicts nothing is read).
+        groups: members of the target groups that it names.
+        code: digest of the code, part of the scratch folder's name.
+        scratch: folder for finished targets; one that holds a target saves it being done again.
+        threads: threads per fit.
+        note: provenance of the outputs.
+
+    Raises:
+        BlendmakeError: a target or param that there is not, or a param that audits cannot take.
+    """
+    _, every, labels = read_labels(inputs.targets)
+    targets = resolve_targets(audit["targets"], groups, every)
+    _check_params(name, audit["params"])
+    rest = {key: audit[key] for key in KEYS}
+    key = digest_of([name, code, inputs.digest(), seed, note.get("versions"), rest])
+    made = {**note, "fold": fold, "audit": digest_of([key, targets])}
+    folder = scratch / key
+    with locked(folder):
+        if _stands(outputs, made["audit"]):
+            log.info("another run has finished this fold meanwhile")
+            return
+        job = _Job(name, audit, fold, inputs, seed, threads, folder, every, labels)
+        columns, drift = job.check()
+        tables = job.run(targets, columns)
+        write_parquet(columns, outputs.columns, {**made, "adversarial": drift})
+        write_parquet(pa.concat_tables(tables), outputs.features, made)
+
+
+KEYS = ("rows", "shortlist", "repeats", "null_repeats", "rounds", "params")
+
+
+def _check_params(name: str, params: Mapping[str, Any]) -> None:
+    for param, value in params.items():
+        known = LightGBM.ALIASES.get(param, param)
+        if known in REFUSED:
+            raise BlendmakeError(f"audits.{name}.params.{param}: {REFUSED[known]}. Leave it out.")
+        if known == "num_leaves" and value > 64:
+            raise BlendmakeError(f"audits.{name}.params.{param}: at most 64 leaves; found {value}.")
+
+
+def _stands(outputs: AuditOutputs, audit: str) -> bool:
+    """Whether another run has just made these outputs; features are written last."""
+    paths = (outputs.columns, outputs.features)
+    return all(path.exists() and read_note(path).get("audit") == audit for path in paths)
+
+
+def sample_rows(labels: NDArray[np.float32], most: int, seed: int) -> Positions:
+    """Positions of at most `most` rows, ascending: all, or a random sample of those with a label.
+
+    In a sample the rarer class is kept up to half.
+
+    Args:
+        labels: (rows,) 0, 1 or NaN.
+    """
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    rng = np.random.default_rng(seed)
+    positive, negative = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
+    some = min(len(positive), most // 2)
+    others = min(len(negative), most - some)
+    some = min(len(positive), most - others)
+    taken = [
+        rng.choice(rows, count, replace=False)
+        for rows, count in ((positive, some), (negative, others))
+    ]
+    return np.sort(np.concatenate(taken))
+
+
+def shortlisted(gains: NDArray[np.float64], most: int) -> list[int]:
+    """The columns of highest gain, highest first, none without gain; ties go by position."""
+    order = np.argsort(-gains, kind="stable")[:most]
+    return [int(column) for column in order if gains[column] > 0]
+
+
+class _Job:
+    """The audit of one fold."""
+
+    def __init__(
+        self,
+        name: str,
+        audit: Mapping[str, Any],
+        fold: int,
+        inputs: AuditInputs,
+        seed: int,
+        threads: int,
+        folder: Path,
+        every: Sequence[str],
+        labels: Labels,
+    ) -> None:
+        self.name, self.audit, self.fold = name, audit, fold
+        self.seed, self.threads, self.folder = seed, threads, folder
+        self.every, self.labels = every, labels
+        self.train_rows = read_folds(inputs.folds).rows(fold).train
+        aside = read_inner(inputs.inner, fold)[self.train_rows]
+        self.fit_rows, self.inner_rows = self.train_rows[~aside], self.train_rows[aside]
+        if not len(self.fit_rows) or not len(self.inner_rows):
+            raise BlendmakeError(f"{inputs.inner}: fold {fold} has no rows inside or outside.")
+        self.train = FeatureSetFiles(inputs.columns, *inputs.train)
+        self.test = FeatureSetFiles(inputs.columns, *inputs.test)
+        self._shared: tuple[Positions, LightGBM] | None = None
+
+    def _seed(self, *parts: Any) -> int:
+        return derive_seed(self.seed, "audit", self.name, self.fold, *parts)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """Name the audit in what LightGBM refuses."""
+        try:
+            yield
+        except BlendmakeError as error:
+            raise BlendmakeError(f"audits.{self.name}: {error}") from error
+
+    # Columns
+
+    def check(self) -> tuple[pa.Table, Mapping[str, float] | None]:
+        """The checks of every column (drift.COLUMNS), and AUC and z of test against train rows."""
+        found = found_or_made(self.folder / "adversarial.parquet", self._adversarial).to_pylist()
+        gains = {row["feature"]: row["gain"] for row in found}
+        drift = {measure: found[0][measure] for measure in ("auc", "z")} if found else None
+        columns = found_or_made(
+            self.folder / "columns.parquet",
+            lambda: check_columns(
+                self.train,
+                self.test,
+                self.train_rows,
+                self.every,
+                self.labels[self.train_rows],
+                gains,
+                self._seed("halves"),
+            ),
+        )
+        return columns, drift
+
+    def _adversarial(self) -> pa.Table:
+        started = time.monotonic()
+        with self._refusals():
+            found = adversarial(
+                self.train,
+                self.test,
+                self.train_rows,
+                self.audit["rows"],
+                params=self.audit["params"],
+                rounds=self.audit["rounds"],
+                threads=self.threads,
+                seed=self._seed("adversarial"),
+                scratch=self.folder,
+            )
+        if found is None:
+            log.info("%s fold %d: no test rows to compare with", self.name, self.fold)
+            return ADVERSARIAL.empty_table()
+        log.info(
+            "%s fold %d: AUC of test against train rows %.4f, %.1f s",
+            self.name,
+            self.fold,
+            found.auc,
+            time.monotonic() - started,
+        )
+        rows = [
+            {"feature": feature, "gain": gain, "auc": found.auc, "z": found.z}
+            for feature, gain in found.gains.items()
+        ]
+        return pa.Table.from_pylist(rows, schema=ADVERSARIAL)
+
+    # Targets
+
+    def run(self, targets: Sequence[str], checked: pa.Table) -> list[pa.Table]:
+        """The effects (FEATURES) of each target's shortlist; what scratch holds is not done again."""
+        left = {row["feature"] for row in checked.to_pylist() if not _useless(row)}
+        self.columns = [column for column in self.train.columns if column.name in left]
+        bar = tqdm(
+            targets, desc=f"{self.name} fold {self.fold}", unit="target", leave=False, disable=None
+        )
+        return [
+            found_or_made(
+                self.folder / f"target-{digest_of(target)}.parquet", partial(self._target, target)
+            )
+            for target in bar
+        ]
+
+    def _target(self, target: str) -> pa.Table:
+        started = time.monotonic()
+        column = self.labels[:, self.every.index(target)]
+        most = self.audit["rows"]
+        rows = self.fit_rows[sample_rows(column[self.fit_rows], most, self._seed(target, "fit"))]
+        judged = self.inner_rows[~np.isnan(column[self.inner_rows])]
+        judged = judged[sample_rows(column[judged], most, self._seed(target, "inner"))]
+        scorer = AucScorer(column[judged])
+        known = column[rows][~np.isnan(column[rows])]
+        if not self.columns or not scorer.defined or not AucScorer(known).defined:
+            log.warning("%s: nothing to audit, its rows hold one class only", target)
+            return FEATURES.empty_table()
+        family = self._family(rows)
+        forest = self._forest(family, target, column[rows], "model")
+        chosen = shortlisted(forest.gains, self.audit["shortlist"])
+        base, effects = self._effects(forest, family, target, judged, scorer, chosen, "model")
+        chance: list[float] = []
+        for repeat in range(self.audit["null_repeats"]):
+            shuffled = _shuffled(column[rows], self._seed(target, "shuffle", repeat))
+            null = self._forest(family, target, shuffled, repeat)
+            # Its own shortlist: a column that got there by chance is what must be told apart.
+            tried = shortlisted(null.gains, self.audit["shortlist"])
+            chance += self._effects(null, family, target, judged, scorer, tried, repeat)[1]
+        mean, sd = _spread(chance, scorer)
+        log.info(
+            "%s fold %d: %s auc %.4f, %d columns tried, %.1f s",
+            self.name,
+            self.fold,
+            target,
+            base,
+            len(chosen),
+            time.monotonic() - started,
+        )
+        found = [
+            {
+                "target": target,
+                "feature": self.columns[index].name,
+                "gain": float(forest.gains[index]),
+                "rank": rank,
+                "effect": effect,
+                "null_mean": mean,
+                "null_sd": sd,
+                "z": (effect - mean) / sd,
+            }
+            for rank, (index, effect) in enumerate(zip(chosen, effects, strict=True), start=1)
+        ]
+        return pa.Table.from_pylist(found, schema=FEATURES)
+
+    def _family(self, rows: Positions) -> LightGBM:
+        """LightGBM on some rows; targets that share them share the binned matrix."""
+        if self._shared is None or not np.array_equal(self._shared[0], rows):
+            self._shared = None  # the old matrix goes before the new one comes
+            files = self.train.files
+            codes = known_codes(Rows(files, self.columns, rows))
+            data = FoldData(
+                Rows(files, self.columns, rows, codes),
+                Rows(files, self.columns, self.inner_rows[:CHECKED], codes),
+                Rows(files, self.columns, rows[:0], codes),
+                None,
+            )
+            self._shared = rows, LightGBM(data, self.threads)
+        return self._shared[1]
+
+    def _forest(
+        self, family: LightGBM, target: str, labels: NDArray[np.float32], model: str | int
+    ) -> Forest:
+        """A model of these labels of the family's training rows."""
+        task = Fit(
+            target=target,
+            params=self.audit["params"],
+            rounds=self.audit["rounds"],
+            stop_rounds=None,
+            positive_weight=1.0,
+            seed=self._seed(target, "seed", model),
+            labels=labels,
+        )
+        with self._refusals():
+            fitted = family.fit(task)
+        path = fitted.save(self.folder / "model")
+        forest = Forest(path, [column.levels for column in self.columns])
+        path.unlink()
+        checked = family.data.valid
+        bins = {column: forest.bins(column, checked.codes(column)) for column in forest.columns}
+        if bins and not np.allclose(
+            forest.probabilities(forest.scores(bins)), fitted.valid, rtol=0, atol=1e-5
+        ):
+            raise RuntimeError("a model was read otherwise than LightGBM reads it")
+        return forest
+
+    def _effects(
+        self,
+        forest: Forest,
+        family: LightGBM,
+        target: str,
+        judged: Positions,
+        scorer: AucScorer,
+        columns: Sequence[int],
+        model: str | int,
+    ) -> tuple[float, list[float]]:
+        """AUC on the judged rows, and its mean fall for each of some columns."""
+        rows = Rows(self.train.files, self.columns, judged, family.data.train.known)
+
+        def order(column: int, repeat: int) -> NDArray[np.intp]:
+            seed = self._seed(target, "permute", model, self.columns[column].name, repeat)
+            return np.random.default_rng(seed).permutation(len(judged))
+
+        base, drops = permuted_drops(
+            forest, rows.codes, columns, order, self.audit["repeats"], scorer
+        )
+        return base, drops.mean(axis=1).tolist()
+
+
+def _useless(row: Mapping[str, Any]) -> bool:
+    """Whether a column is left out of models: it would say nothing, or hide what others say."""
+    return bool(row["constant"] or row["all_null"] or row["duplicate_of"] or row["label_copy_of"])
+
+
+def _shuffled(labels: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """The known labels in random order, the unknown ones where they were."""
+    shuffled = labels.copy()
+    known = ~np.isnan(labels)
+    shuffled[known] = np.random.default_rng(seed).permutation(labels[known])
+    return shuffled
+
+
+def _spread(chance: Sequence[float], scorer: AucScorer) -> tuple[float, float]:
+    """Mean and standard deviation of chance effects.
+
+    The deviation is at least a tenth of the standard error of an AUC of so many rows under chance:
+    with few splits, or none, chance effects say too little.
+    """
+    m, n = scorer.positives, scorer.negatives
+    least = math.sqrt((m + n + 1) / (12 * m * n)) / 10
+    if not chance:
+        return 0.0, least
+    return float(np.mean(chance)), max(least, float(np.std(chance)))

@@ -1,0 +1,1 @@
+"""Blends: weights, stackers, and their files."""

@@ -1,0 +1,674 @@
+"""One blend over all targets, cross-fitted.
+
+Whatever is chosen with labels (who is dropped, who is taken, how much of each) is chosen once per
+split on the split's fitting rows and applied to its other rows; and once more on all rows, for the
+test table and for the in-sample figure that shows how much the choice flatters itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from blendmake.auc import AucScorer
+from blendmake.blends.scale import DUPLICATE, expit, logit_scale, rank_correlations, rank_scale
+from blendmake.blends.stacking import (
+    STACK_C,
+    StackModel,
+    fit_stack,
+    label_correlations,
+    nearest_targets,
+)
+from blendmake.blends.weights import (
+    BOUNDS,
+    GRID_SOURCES,
+    METHODS,
+    SHRINKAGE,
+    STEP,
+    STEPS,
+    uniform,
+)
+from blendmake.errors import BlendmakeError
+
+Floats = NDArray[np.float64]
+Predictions = NDArray[np.float32]
+Rows = NDArray[np.integer]
+
+STACK, CROSS_TARGET = "stack", "cross_target"
+STACKERS = (STACK, CROSS_TARGET)
+CROSS_NEIGHBOURS = 5
+BLEND_METHODS = (*METHODS, *STACKERS)
+SCALES = ("rank", "logit")
+INTERCEPT = "(intercept)"
+
+_WEIGHTS: list[tuple[str, pa.DataType]] = [
+    ("target", pa.string()),
+    ("source", pa.string()),
+    ("fold", pa.int32()),
+    ("weight", pa.float64()),
+    ("solo_auc", pa.float64()),
+    ("rank", pa.int32()),
+    ("why", pa.string()),
+]
+WEIGHTS_SCHEMA = pa.schema(_WEIGHTS)
+_DUPLICATES: list[tuple[str, pa.DataType]] = [
+    ("target", pa.string()),
+    ("source", pa.string()),
+    ("duplicate_of", pa.string()),
+    ("rank_correlation", pa.float64()),
+    ("identical", pa.bool_()),
+]
+DUPLICATES_SCHEMA = pa.schema(_DUPLICATES)
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A source's predictions.
+
+    Attributes:
+        name: the source's name.
+        targets: the T_s targets it covers, in the order of its columns.
+        oof: (n, T_s) out-of-fold predictions.
+        test: (m, T_s) test predictions; None if the problem has no test table.
+    """
+
+    name: str
+    targets: tuple[str, ...]
+    oof: Predictions
+    test: Predictions | None
+
+    def digest_of(self, target: str) -> str:
+        """A digest of the bytes of one target's OOF column."""
+        column = np.ascontiguousarray(self.oof[:, self.targets.index(target)], dtype=np.float32)
+        return hashlib.blake2b(column.tobytes(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Row positions: what is fitted on ``fit`` predicts ``apply``. They share no row."""
+
+    fit: Rows
+    apply: Rows
+
+
+@dataclass(frozen=True, eq=False)
+class BlendOptions:
+    """Settings of one blend.
+
+    Attributes:
+        method: one of ``BLEND_METHODS``.
+        scale: "rank" or "logit"; stackers are always on logits.
+        max_auc_gap: candidates whose solo AUC is further than this below the best are dropped.
+        max_sources_per_target: only the best so many candidates are kept.
+        allow_partial_sources: whether members may lack some of the targets.
+        drop_duplicates: whether duplicates are dropped, rather than only named.
+        fallback: what to take for a target that no member covers.
+        top_weights: of ``top2_weighted`` and ``top3_weighted``.
+        step: of ``simplex_grid``.
+        grid_sources: of ``simplex_grid``: how many of the best it searches.
+        steps: of ``greedy``: how many are selected, with replacement.
+        shrinkage: of ``optimize_weights``: the pull towards uniform.
+        bounds: of ``optimize_weights``: least and greatest weight.
+        stack_neighbours: of stackers: how many correlated other targets they see; None: none, and
+            CROSS_NEIGHBOURS for ``cross_target``.
+        stack_c: of stackers: scikit-learn's C on standardised inputs.
+    """
+
+    method: str = "mean"
+    scale: str = "rank"
+    max_auc_gap: float | None = None
+    max_sources_per_target: int | None = None
+    allow_partial_sources: bool = True
+    drop_duplicates: bool = False
+    fallback: Member | None = None
+    top_weights: tuple[float, ...] | None = None
+    step: float = STEP
+    grid_sources: int = GRID_SOURCES
+    steps: int = STEPS
+    shrinkage: float = SHRINKAGE
+    bounds: tuple[float, float] = BOUNDS
+    stack_neighbours: int | None = None
+    stack_c: float = STACK_C
+
+    @property
+    def neighbours(self) -> int:
+        """How many correlated other targets a stacker sees."""
+        if self.stack_neighbours is not None:
+            return self.stack_neighbours
+        return CROSS_NEIGHBOURS if self.method == CROSS_TARGET else 0
+
+    @property
+    def chooses(self) -> bool:
+        """Whether labels decide anything, so that there is something to cross-fit."""
+        limits = (self.max_auc_gap, self.max_sources_per_target)
+        return self.method != "mean" or any(limit is not None for limit in limits)
+
+    def method_options(self) -> Mapping[str, Any]:
+        """The settings as the weight methods take them."""
+        return {
+            "top_weights": self.top_weights,
+            "step": self.step,
+            "grid_sources": self.grid_sources,
+            "steps": self.steps,
+            "shrinkage": self.shrinkage,
+            "bounds": self.bounds,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Blended:
+    """A finished blend; all predictions are finite and within [0, 1].
+
+    Attributes:
+        targets: the T' targets with a prediction, in the order asked for.
+        oof: (n, T'), each row by what was fitted without its split's ``apply`` rows.
+        in_sample: (n, T'), every row by what was fitted on all rows; None if nothing was chosen.
+        test: (m, T'), by what was fitted on all rows; None without a test table.
+        weights: one row per target, candidate and fold. ``fold`` is the position of the split;
+            null for what was fitted on all rows. ``rank`` counts from 1, the best solo AUC, and is
+            null with ``solo_auc`` where the fitting rows have only one class. ``why`` begins with
+            "taken", "not chosen", "dropped: ", "fallback" or, of a stacker, "coefficient"; then
+            ``weight`` is the change in log odds per unit of the candidate's log odds, and further
+            rows give "(intercept)" and "target:<other>", the mean log odds of another target.
+            A blend that chooses nothing has the rows with a null fold only.
+        duplicates: the duplicates found, dropped or not.
+    """
+
+    targets: tuple[str, ...]
+    oof: Predictions
+    in_sample: Predictions | None
+    test: Predictions | None
+    weights: pa.Table
+    duplicates: pa.Table
+
+
+def blend(
+    members: Sequence[Member],
+    labels: NDArray[np.floating],
+    targets: Sequence[str],
+    splits: Sequence[Split],
+    fold_of_row: Rows,
+    options: BlendOptions,
+) -> Blended:
+    """Blends the members' predictions, target by target.
+
+    Members are put on one scale (``options.scale``): ranks within each fold (OOF) and within the
+    whole table (test), or logits. For every split the candidates' solo AUCs, the limits on them
+    and the weights come from its ``fit`` rows whose label is known, and predict its ``apply``
+    rows; the test table, and rows that no split applies to, by what was fitted on all rows (those
+    in some ``apply``). Where the fitting rows have only one class nothing can be chosen: the mean
+    is taken, with no limits.
+
+    Of two members whose OOF columns are byte-identical or have a rank correlation of at least
+    0.9999, the later one is the duplicate. That needs no labels, so that it is the same for every
+    split.
+
+    Args:
+        members: the sources to blend; order matters for duplicates and between equal solo AUCs.
+        labels: (n, T), 0/1, NaN where unknown, columns in the order of ``targets``.
+        targets: the T targets asked for.
+        splits: no row in two ``apply``.
+        fold_of_row: (n,), the fold whose model predicted the row, the block to rank it in.
+        options: method and settings.
+
+    Returns:
+        The blend, over the targets that a member or the fallback covers.
+
+    Raises:
+        BlendmakeError: unusable members or settings, each named.
+        ValueError: rows, splits or labels that do not fit together.
+    """
+    _check(members, labels, targets, splits, fold_of_row, options)
+    work = _Work(members, labels, tuple(targets), splits, fold_of_row, options)
+    return work.run()
+
+
+def _check(
+    members: Sequence[Member],
+    labels: NDArray[np.floating],
+    targets: Sequence[str],
+    splits: Sequence[Split],
+    fold_of_row: Rows,
+    options: BlendOptions,
+) -> None:
+    n = len(labels)
+    if labels.shape != (n, len(targets)) or fold_of_row.shape != (n,):
+        raise ValueError(
+            f"labels {labels.shape}, folds {fold_of_row.shape}, {len(targets)} targets"
+        )
+    applied = np.zeros(n, dtype=np.int64)
+    for split in splits:
+        here = np.bincount(split.apply, minlength=n)
+        if here[split.fit].any():
+            raise ValueError("a split applies to rows that it was fitted on")
+        applied += here
+    if applied.max(initial=0) > 1:
+        raise ValueError("a row is applied to twice")
+    if options.chooses and not splits:
+        raise ValueError("nothing to cross-fit on: no splits")
+
+    if options.method not in BLEND_METHODS:
+        raise BlendmakeError(
+            f"Unknown blend method {options.method!r}; known are {', '.join(BLEND_METHODS)}."
+        )
+    if options.scale not in SCALES:
+        raise BlendmakeError(f"Unknown scale {options.scale!r}; known are {', '.join(SCALES)}.")
+    if options.max_sources_per_target is not None and options.max_sources_per_target < 1:
+        raise BlendmakeError("max_sources_per_target must be at least 1.")
+    if options.max_auc_gap is not None and not options.max_auc_gap >= 0:
+        raise BlendmakeError("max_auc_gap must be at least 0.")
+    if not members:
+        raise BlendmakeError("A blend needs at least one source.")
+    names = [member.name for member in members]
+    for name in names:
+        if names.count(name) > 1:
+            raise BlendmakeError(f"Source {name} is named twice in one blend.")
+    everyone = [*members, *([options.fallback] if options.fallback else [])]
+    for member in everyone:
+        _check_shapes(member, n)
+    lengths = {m.name: None if m.test is None else len(m.test) for m in everyone}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(
+            f"{name} {'none' if rows is None else rows}" for name, rows in lengths.items()
+        )
+        raise BlendmakeError(f"The sources' test predictions differ in rows: {told}.")
+    if not options.allow_partial_sources:
+        for member in members:
+            lacking = [target for target in targets if target not in member.targets]
+            if lacking:
+                raise BlendmakeError(
+                    f"Source {member.name} does not cover {', '.join(lacking)}; leave it out, "
+                    "blend fewer targets, or set allow_partial_sources: true."
+                )
+
+
+def _check_shapes(member: Member, n: int) -> None:
+    width = len(member.targets)
+    if member.oof.shape != (n, width):
+        raise BlendmakeError(
+            f"Source {member.name} has out-of-fold predictions of shape {member.oof.shape}; "
+            f"{n} rows and {width} targets were expected."
+        )
+    if member.test is not None and member.test.shape[1:] != (width,):
+        raise BlendmakeError(
+            f"Source {member.name} has test predictions of shape {member.test.shape}; "
+            f"{width} targets were expected."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidates:
+    """The candidates of one target on one scale, in config order.
+
+    ``oof[i]`` (n,) and ``test[i]`` (m,) are candidate i's columns. ``duplicate_of`` says of which
+    earlier candidate one is a duplicate.
+    """
+
+    target: int
+    names: tuple[str, ...]
+    oof: Floats
+    test: Floats | None
+    duplicate_of: dict[int, int]
+
+    @property
+    def by_name(self) -> list[int]:
+        # Sums go in this order, so that the order in the config changes no bit of them.
+        return sorted(range(len(self.names)), key=self.names.__getitem__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """What was chosen on some rows: a weight per candidate, and a stacker's further terms."""
+
+    weights: Floats
+    solo: Floats
+    why: list[str]
+    intercept: float | None = None
+    neighbours: dict[int, float] = field(default_factory=dict)
+    products: dict[tuple[int, int], float] = field(default_factory=dict)
+
+    @property
+    def targets_read(self) -> set[int]:
+        """Targets whose mean log odds it reads."""
+        return {*self.neighbours, *(target for pair in self.products for target in pair)}
+
+
+class _Work:
+    """The blend in the making; holds what every target needs."""
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        labels: NDArray[np.floating],
+        targets: tuple[str, ...],
+        splits: Sequence[Split],
+        fold_of_row: Rows,
+        options: BlendOptions,
+    ) -> None:
+        self.members, self.labels, self.targets = members, labels, targets
+        self.splits, self.folds, self.options = splits, fold_of_row, options
+        self.scale = "logit" if options.method in STACKERS else options.scale
+        self.chooses = options.chooses
+        applied = [split.apply for split in splits]
+        self.all_rows = np.sort(np.concatenate(applied)) if applied else np.arange(len(labels))
+        self.covering = {t: [m for m in members if t in m.targets] for t in targets}
+        self.weights: list[dict[str, Any]] = []
+        self.duplicates: list[dict[str, Any]] = []
+        self.correlations: dict[int | None, Floats] = {}
+        if options.method in STACKERS and options.neighbours > 0:
+            for fold, rows in self._fittings():
+                self.correlations[fold] = label_correlations(labels, rows)
+
+    def run(self) -> Blended:
+        fallback = self.options.fallback
+        covered = [
+            t for t in self.targets if self.covering[t] or (fallback and t in fallback.targets)
+        ]
+        shape = (len(self.labels), len(covered))
+        oof = np.empty(shape, dtype=np.float32, order="F")
+        in_sample = np.empty(shape, dtype=np.float32, order="F") if self.chooses else None
+        with_test = self.members[0].test
+        test = None
+        if with_test is not None:
+            test = np.empty((len(with_test), len(covered)), dtype=np.float32, order="F")
+
+        for column, target in enumerate(covered):
+            whole, crossed, tested = self._blend_target(target)
+            oof[:, column] = crossed
+            if in_sample is not None:
+                in_sample[:, column] = whole
+            if test is not None:
+                test[:, column] = tested
+        return Blended(
+            targets=tuple(covered),
+            oof=oof,
+            in_sample=in_sample,
+            test=test,
+            weights=pa.Table.from_pylist(self.weights, schema=WEIGHTS_SCHEMA),
+            duplicates=pa.Table.from_pylist(self.duplicates, schema=DUPLICATES_SCHEMA),
+        )
+
+    def _fittings(self) -> Iterator[tuple[int | None, Rows]]:
+        """Every fitting there is: a split's position and its rows; None and all rows."""
+        if self.chooses:
+            for fold, split in enumerate(self.splits):
+                yield fold, split.fit
+        yield None, self.all_rows
+
+    def _blend_target(self, target: str) -> tuple[Floats, Floats, Floats | None]:
+        """Predictions of all rows by the fit on all, the same cross-fitted, and of the test."""
+        covering = self.covering[target]
+        if not covering:
+            return self._take_fallback(target)
+        candidates = self._candidates(target, covering)
+        others = {fold: self._others(target, fold) for fold, _ in self._fittings()}
+        if self.options.method == CROSS_TARGET:
+            # Its products take the target's own mean log odds too.
+            others = {fold: [candidates.target, *found] for fold, found in others.items()}
+        near = {
+            other: self._mean_logit(other, test=False)
+            for other in sorted({other for found in others.values() for other in found})
+        }
+        fits: dict[int | None, _Fit] = {}
+        for fold, rows in self._fittings():
+            inputs = {other: near[other] for other in others[fold]}
+            fits[fold] = self._fit(candidates, rows, inputs)
+            self._record(candidates, fold, fits[fold])
+
+        final = fits[None]
+        whole = self._apply(candidates, candidates.oof, near, final)
+        crossed = whole.copy()
+        for fold, split in enumerate(self.splits if self.chooses else ()):
+            rows = split.apply
+            there = {other: column[rows] for other, column in near.items()}
+            crossed[rows] = self._apply(candidates, candidates.oof[:, rows], there, fits[fold])
+        if candidates.test is None:
+            return whole, crossed, None
+        near = {other: self._mean_logit(other, test=True) for other in sorted(final.targets_read)}
+        return whole, crossed, self._apply(candidates, candidates.test, near, final)
+
+    def _take_fallback(self, target: str) -> tuple[Floats, Floats, Floats | None]:
+        assert self.options.fallback is not None
+        candidates = self._candidates(target, [self.options.fallback])
+        labels = self.labels[self.all_rows, candidates.target]
+        known = np.isfinite(labels)
+        scorer = AucScorer(labels[known] > 0.5)
+        solo = scorer(candidates.oof[0, self.all_rows[known]])  # NaN without both classes
+        fit = _Fit(uniform(1), np.array([solo]), ["fallback"])
+        self._record(candidates, None, fit)
+        whole = self._apply(candidates, candidates.oof, {}, fit)
+        if candidates.test is None:
+            return whole, whole, None
+        return whole, whole, self._apply(candidates, candidates.test, {}, fit)
+
+    def _candidates(self, target: str, covering: Sequence[Member]) -> _Candidates:
+        oof = np.empty((len(covering), len(self.labels)))
+        with_test = covering[0].test
+        test = None if with_test is None else np.empty((len(covering), len(with_test)))
+        for i, member in enumerate(covering):
+            oof[i] = self._scaled(member, target, test=False)
+            if test is not None:
+                test[i] = self._scaled(member, target, test=True)
+        duplicate_of: dict[int, int] = {}
+        if len(covering) > 1:
+            duplicate_of = self._find_duplicates(target, covering, oof)
+        names = tuple(member.name for member in covering)
+        return _Candidates(self.targets.index(target), names, oof, test, duplicate_of)
+
+    def _scaled(self, member: Member, target: str, test: bool) -> Floats:
+        table = member.test if test else member.oof
+        assert table is not None
+        values = np.ascontiguousarray(table[:, member.targets.index(target)])
+        kind = "test" if test else "out-of-fold"
+        if not np.isfinite(values).all():
+            raise BlendmakeError(
+                f"Source {member.name} has a missing or infinite {kind} prediction of {target}."
+            )
+        if self.scale == "rank":
+            return rank_scale(values, None if test else self.folds)
+        if values.size and (values.min() < 0 or values.max() > 1):
+            raise BlendmakeError(
+                f"Source {member.name} has {kind} predictions of {target} outside [0, 1], which "
+                "have no logit; blend on scale: rank."
+            )
+        return logit_scale(values)
+
+    def _find_duplicates(
+        self, target: str, covering: Sequence[Member], oof: Floats
+    ) -> dict[int, int]:
+        ranks = oof
+        if self.scale != "rank":
+            # One column at a time: ranks of the clipped logits are not those of the predictions.
+            ranks = np.empty_like(oof)
+            for i, member in enumerate(covering):
+                values = np.ascontiguousarray(member.oof[:, member.targets.index(target)])
+                ranks[i] = rank_scale(values, self.folds)
+        correlations = rank_correlations(ranks)
+        digests = [member.digest_of(target) for member in covering]
+        kept: list[int] = []
+        duplicate_of: dict[int, int] = {}
+        for later in range(len(covering)):
+            for earlier in kept:
+                identical = digests[later] == digests[earlier]
+                correlation = 1.0 if identical else float(correlations[later, earlier])
+                if identical or correlation >= DUPLICATE:
+                    duplicate_of[later] = earlier
+                    self.duplicates.append(
+                        {
+                            "target": target,
+                            "source": covering[later].name,
+                            "duplicate_of": covering[earlier].name,
+                            "rank_correlation": correlation,
+                            "identical": identical,
+                        }
+                    )
+                    break
+            else:
+                kept.append(later)
+        return duplicate_of
+
+    def _others(self, target: str, fold: int | None) -> list[int]:
+        """The other targets that the target's stacker sees, chosen on the fold's fitting rows."""
+        if fold not in self.correlations:
+            return []
+        eligible = np.array([t != target and bool(self.covering[t]) for t in self.targets])
+        correlations = self.correlations[fold][self.targets.index(target)]
+        return nearest_targets(correlations, eligible, self.options.neighbours)
+
+    def _mean_logit(self, other: int, test: bool) -> Floats:
+        """The mean log odds of another target over the members that cover it."""
+        target = self.targets[other]
+        covering = sorted(self.covering[target], key=lambda member: member.name)
+        total = self._scaled(covering[0], target, test)
+        for member in covering[1:]:
+            total += self._scaled(member, target, test)
+        return total / len(covering)
+
+    def _fit(self, candidates: _Candidates, rows: Rows, near: Mapping[int, Floats]) -> _Fit:
+        labels = self.labels[rows, candidates.target]
+        known = np.isfinite(labels)
+        rows, positive = rows[known], labels[known] > 0.5
+        count = len(candidates.names)
+        why = [""] * count
+        kept = list(range(count))
+        if self.options.drop_duplicates:
+            for later, earlier in candidates.duplicate_of.items():
+                why[later] = f"dropped: duplicate of {candidates.names[earlier]}"
+            kept = [i for i in kept if i not in candidates.duplicate_of]
+
+        solo = np.full(count, np.nan)
+        if positive.all() or not positive.any():
+            weights = np.zeros(count)
+            weights[kept] = uniform(len(kept))
+            for i in kept:
+                why[i] = "taken: the mean, for want of two classes"
+            return _Fit(weights, solo, why)
+
+        scorer = AucScorer(positive)
+        fitting = candidates.oof[:, rows]
+        solo[:] = [scorer(column) for column in fitting]
+        kept = self._within_limits(kept, solo, why)
+        if self.options.method in STACKERS:
+            return self._fit_stack(candidates, rows, fitting, positive, kept, solo, why, near)
+        chosen = METHODS[self.options.method](
+            fitting[kept].T, positive, solo[kept], self.options.method_options()
+        )
+        weights = np.zeros(count)
+        weights[kept] = chosen
+        for i in kept:
+            why[i] = "taken" if weights[i] > 0 else "not chosen"
+        return _Fit(weights, solo, why)
+
+    def _within_limits(self, kept: list[int], solo: Floats, why: list[str]) -> list[int]:
+        """Those kept, best solo AUC first; tells in ``why`` of the others."""
+        kept = sorted(kept, key=lambda i: -solo[i])  # stable: equals stay in config order
+        gap = self.options.max_auc_gap
+        if gap is not None:
+            best = solo[kept[0]]
+            far = [i for i in kept if best - solo[i] > gap]
+            for i in far:
+                why[i] = f"dropped: {best - solo[i]:.4f} below the best"
+            kept = [i for i in kept if i not in far]
+        most = self.options.max_sources_per_target
+        if most is not None:
+            for i in kept[most:]:
+                why[i] = f"dropped: beyond the best {most}"
+            kept = kept[:most]
+        return kept
+
+    def _fit_stack(
+        self,
+        candidates: _Candidates,
+        rows: Rows,
+        fitting: Floats,
+        positive: NDArray[np.bool_],
+        kept: list[int],
+        solo: Floats,
+        why: list[str],
+        near: Mapping[int, Floats],
+    ) -> _Fit:
+        own = [i for i in candidates.by_name if i in kept]
+        there = {other: column[rows] for other, column in near.items()}
+        # A target's own mean adds nothing to its sources but in products.
+        single = [other for other in near if other != candidates.target]
+        crossed = self.options.method == CROSS_TARGET
+        pairs = list(combinations(near, 2)) if crossed else []
+        inputs = [fitting[i] for i in own] + [there[other] for other in single]
+        inputs += [there[a] * there[b] for a, b in pairs]
+        model: StackModel = fit_stack(np.stack(inputs, axis=1), positive, self.options.stack_c)
+        found = model.coefficients.tolist()
+        weights = np.zeros(len(candidates.names))
+        weights[own] = found[: len(own)]
+        for i in own:
+            why[i] = "coefficient"
+        further, products = found[len(own) :][: len(single)], found[len(own) + len(single) :]
+        return _Fit(
+            weights,
+            solo,
+            why,
+            model.intercept,
+            dict(zip(single, further, strict=True)),
+            dict(zip(pairs, products, strict=True)),
+        )
+
+    def _apply(
+        self,
+        candidates: _Candidates,
+        columns: Floats,
+        neighbours: Mapping[int, Floats],
+        fit: _Fit,
+    ) -> Floats:
+        """Predictions (r,) from the candidates' scaled columns (s, r)."""
+        total = np.full(columns.shape[1], 0.0 if fit.intercept is None else fit.intercept)
+        for i in candidates.by_name:
+            if fit.weights[i] != 0.0:
+                total += fit.weights[i] * columns[i]
+        for other, coefficient in fit.neighbours.items():
+            total += coefficient * neighbours[other]
+        for (a, b), coefficient in fit.products.items():
+            total += coefficient * neighbours[a] * neighbours[b]
+        return np.clip(expit(total) if self.scale == "logit" else total, 0.0, 1.0)
+
+    def _record(self, candidates: _Candidates, fold: int | None, fit: _Fit) -> None:
+        known = bool(np.isfinite(fit.solo).all())
+        ranks = np.empty(len(fit.solo), dtype=np.int64)
+        ranks[np.argsort(-fit.solo, kind="stable")] = np.arange(1, len(fit.solo) + 1)
+        for i, name in enumerate(candidates.names):
+            solo, rank = (float(fit.solo[i]), int(ranks[i])) if known else (None, None)
+            self._row(candidates, name, fold, float(fit.weights[i]), fit.why[i], solo, rank)
+        if fit.intercept is not None:
+            terms = {f"target:{self.targets[a]}": value for a, value in fit.neighbours.items()}
+            for (a, b), value in fit.products.items():
+                terms[f"target:{self.targets[a]} * target:{self.targets[b]}"] = value
+            for term, coefficient in terms.items():
+                self._row(candidates, term, fold, coefficient, "coefficient")
+            self._row(candidates, INTERCEPT, fold, fit.intercept, "coefficient")
+
+    def _row(
+        self,
+        candidates: _Candidates,
+        source: str,
+        fold: int | None,
+        weight: float,
+        why: str,
+        solo: float | None = None,
+        rank: int | None = None,
+    ) -> None:
+        self.weights.append(
+            {
+                "target": self.targets[candidates.target],
+                "source": source,
+                "fold": fold,
+                "weight": weight,
+                "solo_auc": solo,
+                "rank": rank,
+                "why": why,
+            }
+        )

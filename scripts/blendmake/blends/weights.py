@@ -1,0 +1,290 @@
+"""Methods that find the weights of one target's candidates.
+
+Each takes ``(scores, labels, solo, options)`` and returns weights (s,), float64, not negative, of
+sum 1:
+
+- ``scores``: (n, s), the candidates' predictions on one scale, best solo AUC first;
+- ``labels``: (n,), 0/1 or bool, both classes present;
+- ``solo``: (s,), the candidates' own AUCs on these rows;
+- ``options``: the settings named in each method's docstring; what is absent takes its default.
+
+None draws at random: the same input gives the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blendmake.auc import AucScorer
+from blendmake.blends.scale import expit
+from blendmake.errors import BlendmakeError
+
+Floats = NDArray[np.float64]
+Labels = NDArray[Any]
+Options = Mapping[str, Any]
+WeightMethod = Callable[[Floats, Labels, Floats, Options], Floats]
+
+TOP2_WEIGHTS = (0.65, 0.35)
+TOP3_WEIGHTS = (0.45, 0.35, 0.20)
+STEP = 0.05
+GRID_SOURCES = 3
+STEPS = 20
+SHRINKAGE = 0.01
+BOUNDS = (0.0, 1.0)
+
+# AUCs are ratios of whole numbers below 1e12 in practice: closer than this, they are the same.
+SAME_AUC = 1e-12
+SAMPLED_POSITIVES = 512
+SAMPLED_NEGATIVES = 1024
+# Width of the sigmoid that stands in for AUC's step, in standard deviations of the mean score.
+# Narrow enough to follow AUC, wide enough that a pair out of order still pulls.
+SIGMOID_WIDTH = 0.1
+
+
+def mean(scores: Floats, labels: Labels, solo: Floats, options: Options) -> Floats:
+    """The same weight for every candidate."""
+    return uniform(scores.shape[1])
+
+
+def winner(scores: Floats, labels: Labels, solo: Floats, options: Options) -> Floats:
+    """Everything on the candidate with the best solo AUC."""
+    return _leading((1.0,), scores.shape[1])
+
+
+def top2_weighted(scores: Floats, labels: Labels, solo: Floats, options: Options) -> Floats:
+    """The best two by solo AUC at 0.65 and 0.35, or at ``top_weights``; a lone one takes all."""
+    return _leading(_top_weights(options, TOP2_WEIGHTS), scores.shape[1])
+
+
+def top3_weighted(scores: Floats, labels: Labels, solo: Floats, options: Options) -> Floats:
+    """The best three by solo AUC at 0.45, 0.35 and 0.20, or at ``top_weights``.
+
+    Two candidates take the weights of ``top2_weighted``; a lone one takes all.
+    """
+    weights = _top_weights(options, TOP3_WEIGHTS)
+    return _leading(weights if scores.shape[1] > 2 else TOP2_WEIGHTS, scores.shape[1])
+
+
+def simplex_grid(scores: Floats, labels: Labels, solo: Floats, options: Options) -> Floats:
+    """The best exact AUC among all weights that are multiples of a step.
+
+    Searches the best ``grid_sources`` (3) candidates at ``step`` (0.05): 231 points for three.
+    Among equals the point nearest to uniform wins, and then the one that favours the better
+    candidate.
+
+    Raises:
+        BlendmakeError: ``step`` does not divide 1.
+    """
+    units = _units(float(options.get("step", STEP)))
+    count = min(int(options.get("grid_sources", GRID_SOURCES)), scores.shape[1])
+    score = _blend_scorer(labels)
+    leading = np.asfortranarray(scores[:, :count])
+    best: tuple[int, ...] | None = None
+    best_auc, best_distance = -np.inf, 0
+    for point in _compositions(units, count):
+        value = score(leading @ (np.array(point) / units))
+        distance = sum((count * part - units) ** 2 for part in point)  # whole, hence exact
+        better = value > best_auc + SAME_AUC
+        if better or (value >= best_auc - SAME_AUC and distance < best_distance):
+            # A tie keeps the higher figure: a chain of ties must not creep downwards.
+            best, best_auc, best_distance = point, max(best_auc, value), distance
+    assert best is not None
+    return _leading(np.array(best) / units, scores.shape[1])
+
+
+def optimize_weights(scores: Floats, labels: Labels, solo: Floats, options: Options) -> Floats:
+    """The weights of best smoothed AUC, found by SLSQP and pulled towards uniform.
+
+    AUC is piecewise constant in the weights, so that it has no useful gradient. Its smooth
+    stand-in is the mean of sigmoid((positive's score - negative's score) / h) over all pairs of at
+    most 512 positives and 1,024 negatives, picked evenly by position in the order of the mean
+    score (cf. Yan et al., ICML 2003). ``shrinkage`` (0.01) x ||w - 1/s||^2 is taken off.
+    The result is kept only if its exact AUC on all rows is not below that of uniform weights.
+
+    ``bounds`` (0, 1) hold for every candidate; where the number of candidates makes them
+    impossible (0.5 each for three), they are widened just so far that uniform weights obey.
+
+    Raises:
+        BlendmakeError: bounds that are not 0 <= lower <= upper <= 1.
+    """
+    from scipy.optimize import minimize
+
+    start = uniform(scores.shape[1])
+    if len(start) == 1:
+        return start
+    lower, upper = _bounds(options, len(start))
+    shrinkage = float(options.get("shrinkage", SHRINKAGE))
+    positive, negative, width = _sampled_pairs(scores, labels)
+    if width == 0.0:
+        return start
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        value, slope = smooth_auc(weights, positive, negative, width)
+        away = weights - start
+        return shrinkage * float(away @ away) - value, 2 * shrinkage * away - slope
+
+    found = minimize(
+        loss,
+        start,
+        jac=True,
+        method="SLSQP",
+        bounds=[(lower, upper)] * len(start),
+        constraints={
+            "type": "eq",
+            "fun": lambda weights: weights.sum() - 1.0,
+            "jac": np.ones_like,
+        },
+        options={"maxiter": 100, "ftol": 1e-8},
+    )
+    weights = np.clip(np.asarray(found.x, dtype=np.float64), lower, upper)
+    weights[weights < 1e-9] = 0.0
+    total = weights.sum()
+    if not np.isfinite(total) or total <= 0.0:
+        return start
+    weights /= total
+    score = _blend_scorer(labels)
+    return weights if score(scores @ weights) >= score(scores @ start) else start
+
+
+def greedy(scores: Floats, labels: Labels, solo: Floats, options: Options) -> Floats:
+    """Ensemble selection with replacement (Caruana et al., ICML 2004).
+
+    Starts from the best candidate, then adds again and again the one that makes the mean of the
+    selected score the best exact AUC, until ``steps`` (20) are selected; the earlier candidate
+    wins a tie. The weights are the shares in the selection at its best size, the smallest of
+    equals.
+    """
+    score = _blend_scorer(labels)
+    columns = np.ascontiguousarray(scores.T)
+    total = columns[0].copy()
+    trial = np.empty_like(total)
+    counts = np.zeros(len(columns))
+    counts[0] = 1
+    best_auc, best_counts = score(total), counts.copy()
+    for size in range(2, int(options.get("steps", STEPS)) + 1):
+        pick, pick_auc = 0, -np.inf
+        for candidate, column in enumerate(columns):
+            np.add(total, column, out=trial)
+            trial /= size
+            value = score(trial)
+            if value > pick_auc + SAME_AUC:
+                pick, pick_auc = candidate, value
+        total += columns[pick]
+        counts[pick] += 1
+        if pick_auc > best_auc + SAME_AUC:
+            best_auc, best_counts = pick_auc, counts.copy()
+    shares: Floats = best_counts / best_counts.sum()
+    return shares
+
+
+METHODS: dict[str, WeightMethod] = {
+    "mean": mean,
+    "winner": winner,
+    "top2_weighted": top2_weighted,
+    "top3_weighted": top3_weighted,
+    "simplex_grid": simplex_grid,
+    "optimize_weights": optimize_weights,
+    "greedy": greedy,
+}
+
+
+def uniform(count: int) -> Floats:
+    """Equal weights (count,)."""
+    return np.full(count, 1.0 / count)
+
+
+def smooth_auc(
+    weights: Floats, positive: Floats, negative: Floats, width: float
+) -> tuple[float, Floats]:
+    """The smooth stand-in for AUC and its gradient in the weights.
+
+    Args:
+        weights: (s,).
+        positive: (p, s), scores of positives.
+        negative: (q, s), scores of negatives.
+        width: h, the width of the sigmoid.
+
+    Returns:
+        The mean of sigmoid((positive - negative) / h) over the p x q pairs, and its gradient (s,).
+    """
+    order = expit(((positive @ weights)[:, None] - (negative @ weights)[None, :]) / width)
+    value = float(order.mean())
+    order *= 1.0 - order  # the sigmoid's own slope
+    slope = order.sum(axis=1) @ positive - order.sum(axis=0) @ negative
+    return value, slope / (width * order.size)
+
+
+def _blend_scorer(labels: Labels) -> Callable[[Floats], float]:
+    """Exact AUC of blended scores (n,) in float32, the precision in which a blend is written.
+
+    Sums of ranks are often equal; in float64 the rounding of the sum would order them by chance.
+    """
+    scorer = AucScorer(labels)
+    return lambda blended: scorer(blended.astype(np.float32))
+
+
+def _leading(weights: Sequence[float] | Floats, count: int) -> Floats:
+    """The given weights for the leading candidates, zero for the rest; cut short, they make one."""
+    result = np.zeros(count)
+    head = np.asarray(weights, dtype=np.float64)[:count]
+    result[: len(head)] = head
+    result /= result.sum()
+    return result
+
+
+def _top_weights(options: Options, default: Sequence[float]) -> Sequence[float]:
+    given = options.get("top_weights")
+    if given is None:
+        return default
+    weights = [float(weight) for weight in given]
+    if len(weights) != len(default):
+        raise BlendmakeError(f"top_weights must have {len(default)} numbers, not {len(weights)}.")
+    if not (min(weights) >= 0 and weights[0] > 0 and abs(sum(weights) - 1) <= 1e-6):
+        raise BlendmakeError(
+            f"top_weights must not be negative, start above 0 and have the sum 1: {weights}."
+        )
+    return weights
+
+
+def _units(step: float) -> int:
+    units = round(1 / step) if step > 0 else 0
+    if units < 1 or abs(units * step - 1) > 1e-9:
+        raise BlendmakeError(f"step must divide 1 (0.05, 0.1, 0.25, ...), not {step}.")
+    return units
+
+
+def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
+    """Every way to split ``total`` into ``parts`` whole numbers, the greatest first part first."""
+    if parts == 1:
+        yield (total,)
+        return
+    for first in range(total, -1, -1):
+        for rest in _compositions(total - first, parts - 1):
+            yield (first, *rest)
+
+
+def _bounds(options: Options, count: int) -> tuple[float, float]:
+    lower, upper = (float(bound) for bound in options.get("bounds", BOUNDS))
+    if not 0.0 <= lower <= upper <= 1.0:
+        raise BlendmakeError(f"bounds must obey 0 <= lower <= upper <= 1, not {lower}, {upper}.")
+    return min(lower, 1.0 / count), max(upper, 1.0 / count)
+
+
+def _sampled_pairs(scores: Floats, labels: Labels) -> tuple[Floats, Floats, float]:
+    """Positives (p, s) and negatives (q, s) spread evenly over the mean score, and the width."""
+    middle = scores.mean(axis=1)
+    positives = np.asarray(labels).astype(bool)
+    sampled = []
+    for rows, most in ((positives, SAMPLED_POSITIVES), (~positives, SAMPLED_NEGATIVES)):
+        members = np.flatnonzero(rows)
+        members = members[np.argsort(middle[members], kind="stable")]
+        if len(members) > most:
+            # The middle of each of `most` equal stretches.
+            members = members[((np.arange(most) + 0.5) * len(members) / most).astype(np.intp)]
+        sampled.append(scores[members])
+    width = SIGMOID_WIDTH * float(middle.std()) if np.ptp(middle) > 0 else 0.0
+    return sampled[0], sampled[1], width

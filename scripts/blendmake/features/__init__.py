@@ -1,0 +1,1 @@
+"""Feature sets, and how their columns are made."""

@@ -1,0 +1,1 @@
+"""Fits of a source on a fold, and what they leave."""

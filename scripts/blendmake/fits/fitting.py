@@ -1,0 +1,109 @@
+"""The unit of work: one source on one fold, its targets one after another, each kept in scratch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from blendmake.errors import BlendmakeError
+from blendmake.files import digest_of, note_of, read_note, read_parquet, write_parquet
+from blendmake.fits.fold_job import FoldInputs, FoldJob
+from blendmake.fits.settings import resolve_targets
+from blendmake.fits.store import mean_prediction
+from blendmake.fits.table import FITS
+from blendmake.labels import labels_of
+from blendmake.predictions import write_predictions
+from blendmake.scratch import locked
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FoldOutputs:
+    """The files a fit of one fold makes; `models` is a folder, written only on request."""
+
+    oof: Path
+    test: Path
+    fits: Path
+    models: Path
+
+
+def fit_fold(
+    name: str,
+    source: Mapping[str, Any],
+    groups: Mapping[str, Sequence[str]],
+    fold: int,
+    inputs: FoldInputs,
+    outputs: FoldOutputs,
+    *,
+    family: str,
+    seed: int,
+    code: str,
+    scratch: Path,
+    threads: int,
+    note: Mapping[str, Any],
+) -> None:
+    """Fit every target of a source on one fold.
+
+    Args:
+        name, source: the source and its config (config.Source as a mapping).
+        groups: the target groups that the source names.
+        family: module of its family.
+        code: digest of the code, part of the scratch folder's name.
+        scratch: folder for finished fits; one that holds a target's fit saves it being done again.
+        threads: threads per fit.
+        note: provenance of the outputs.
+    """
+    targets_table = read_parquet(inputs.targets)
+    id_columns = note_of(targets_table)["id_columns"]
+    every, labels = labels_of(targets_table, id_columns)
+    targets = resolve_targets(source["targets"], groups, every)
+    own = source.get("overrides", {}).get("targets", {})
+    unknown = [target for target in own if target not in every]
+    if unknown:
+        raise BlendmakeError(
+            f"sources.{name}.overrides.targets: there is no target '{unknown[0]}'."
+        )
+    strays = [(g, t) for g, members in groups.items() for t in members if t not in every]
+    if strays:
+        raise BlendmakeError(f"groups.{strays[0][0]}: there is no target '{strays[0][1]}'.")
+    job = FoldJob(name, source, groups, fold, inputs, family, seed, threads, every, labels)
+    key = digest_of([code, inputs.digest(), family, seed, note.get("versions")])
+    folder = scratch / key
+    keep = bool(source.get("keep_models"))
+    made = {
+        **note,
+        "fold": fold,
+        "folds": job.folds_digest,
+        "optimistic": job.optimistic(targets),
+        "fits": digest_of([key, job.fit_names(targets), keep]),
+    }
+    with locked(folder):
+        if _stands(outputs, made["fits"]):
+            log.info("another run has finished this source and fold meanwhile")
+            return
+        finished = job.run(targets, folder, keep)
+        valid_ids = targets_table.select(id_columns).take(pa.array(job.valid_rows))
+        test_ids = job.test_files.files["table"].table(id_columns)
+        if keep:
+            job.keep_models(outputs.models, finished)
+        rows = [one.row for target in targets for one in finished[target]]
+        bags = [finished[target] for target in targets]
+        oof = np.stack([mean_prediction([one.valid for one in of]) for of in bags], axis=1)
+        test = np.stack([mean_prediction([one.test for one in of]) for of in bags], axis=1)
+        write_predictions(outputs.test, test_ids, targets, test, made)
+        write_parquet(pa.Table.from_pylist(rows, schema=FITS), outputs.fits, made)
+        write_predictions(outputs.oof, valid_ids, targets, oof, made)
+
+
+def _stands(outputs: FoldOutputs, fits: str) -> bool:
+    """Whether another run has just made these outputs from the same fits; oof is written last."""
+    if not all(path.exists() for path in (outputs.oof, outputs.test, outputs.fits)):
+        return False
+    return read_note(outputs.oof).get("fits") == fits

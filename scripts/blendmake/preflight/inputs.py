@@ -1,0 +1,283 @@
+"""Checks of what the user gives: files, ids, labels, groups, folds, sample, predictions of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from blendmake.errors import BlendmakeError
+from blendmake.files import write_parquet
+from blendmake.fits.external import read_external
+from blendmake.folds import make_folds, write_folds
+from blendmake.labels import Labels, labels_of
+from blendmake.matrix import BATCH_ROWS, writing_table
+from blendmake.preflight.findings import PASS, Finding, guarded, size_text
+from blendmake.submission import read_sample
+from blendmake.tables.user_files import UserTable, id_keys, order_by, read_ids, shown_ids, some_of
+from blendmake.tables.user_labels import group_codes, read_column, read_targets
+
+TEXT_GROWS, PACKED_TEXT_GROWS = 2, 12  # memory that text takes once read, per byte of its file
+
+
+class Inputs:
+    """The user's files, each opened once; what is found in them is kept for later checks.
+
+    `tables` by path; `train_ids`, `test_ids` and `targets` (ids and labels) in the order of the first
+    train and test file, None where they could not be read.
+
+    Args:
+        plan: the mapping that `preflight.preflight` is given.
+        folder: for what is made on the way.
+    """
+
+    def __init__(self, plan: Mapping[str, Any], folder: Path) -> None:
+        self.slices, self.files, self.external = plan["slices"], plan["files"], plan["external"]
+        self.manifests, self.folder = plan["manifests"], folder
+        self.id_columns: list[str] = self.slices["tables"]["id"]
+        self.tables: dict[str, UserTable] = {}
+        self.train_ids: pa.Table | None = None
+        self.test_ids: pa.Table | None = None
+        self.targets: pa.Table | None = None
+
+    @property
+    def train(self) -> dict[str, str]:
+        return dict(self.slices["tables"]["train"])
+
+    @property
+    def test(self) -> dict[str, str]:
+        return dict(self.slices["tables"]["test"] or {})
+
+    def named(self) -> dict[str, str]:
+        """Path of each file of data by what it is."""
+        named = {f"train.{label}": path for label, path in self.train.items()}
+        named |= {f"test.{label}": path for label, path in self.test.items()}
+        return named | {what: path for what, path in self.files.items() if path}
+
+    def findings(self, memory: int | None) -> Iterator[Finding]:
+        """Open the files and check what they hold.
+
+        Args:
+            memory: bytes that there are; text is read whole.
+        """
+        for what, path in self.named().items():
+            check = f"file {what}"
+            yield from guarded(check, partial(self._check_file, check, path, memory))
+        for name, files in self.external.items():
+            for part, path in files.items():
+                work = partial(self._check_external_file, f"{name}.{part}", path, memory)
+                yield from guarded(f"external {name}", work)
+        if self._opened(*self.train.values(), *self.test.values()):
+            yield from guarded("ids", self._check_ids)
+        if self.train_ids is not None and self._opened(self.files["targets"]):
+            yield from guarded("targets", self._check_targets)
+        if self.targets is not None:
+            yield from self._label_findings()
+
+    def _label_findings(self) -> Iterator[Finding]:
+        """What can be checked once ids and targets are known."""
+        if self._opened(self.files["groups"], self.files["folds"]):
+            yield from guarded("folds", self._check_folds)
+        if self._opened(file := self.files["test_targets"]) and file:
+            yield from guarded("test targets", self._check_test_targets)
+        if self._opened(file := self.files["sample"]) and file:
+            yield from guarded("sample submission", self._check_sample)
+        for name, files in self.external.items():
+            if self._opened(*files.values()):
+                yield from guarded(f"external {name}", partial(self._check_external, name, files))
+
+    def _opened(self, *paths: str | None) -> bool:
+        """Whether these files could be opened; one that is not named needs not be."""
+        return all(path is None or path in self.tables for path in paths)
+
+    def _open(self, path: str, memory: int | None) -> UserTable:
+        size = Path(path).stat().st_size if Path(path).is_file() else 0
+        grows = PACKED_TEXT_GROWS if path.endswith(".gz") else TEXT_GROWS
+        text = path.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
+        if text and memory is not None and grows * size > memory:
+            raise BlendmakeError(
+                f"{path} is text of {size_text(size)}, which is read whole and takes about "
+                f"{size_text(grows * size)}; there are {size_text(memory)} of memory. Turn it into "
+                "parquet, which is read in parts."
+            )
+        if path not in self.tables:
+            self.tables[path] = UserTable(path, self.id_columns)
+        return self.tables[path]
+
+    def _check_file(self, check: str, path: str, memory: int | None) -> Iterator[Finding]:
+        table = self._open(path, memory)
+        shape = f"{table.rows:,} rows × {len(table.schema.names):,} columns"
+        yield Finding(PASS, check, f"{path}: {shape}, {size_text(Path(path).stat().st_size)}")
+
+    def _check_external_file(self, key: str, path: str, memory: int | None) -> Iterator[Finding]:
+        """Open a file of predictions; whether it holds what it must is told later."""
+        if not Path(path).exists():
+            where = f", or in {', '.join(self.manifests)}" if self.manifests else ""
+            raise BlendmakeError(
+                f"{path} does not exist. Correct the path: external.{key} in the config{where}."
+            )
+        self._open(path, memory)
+        yield from ()
+
+    def _check_ids(self) -> Iterator[Finding]:
+        parts = {"train": [self.tables[path] for path in self.train.values()]}
+        parts["test"] = [self.tables[path] for path in self.test.values()]
+        found: dict[str, pa.Table] = {}
+        for part, tables in parts.items():
+            if tables:
+                first = sum(ids.num_rows for ids in found.values())
+                found[part] = read_ids(tables[0], self.id_columns, first)
+                for table in tables[1:]:
+                    order_by(found[part], table, self.id_columns)
+        if "test" in found and self.id_columns:
+            _check_apart(found["train"], found["test"], parts["test"][0].path)
+        self.train_ids, self.test_ids = found["train"], found.get("test")
+        how = f"by {'+'.join(self.id_columns)}" if self.id_columns else "by position"
+        counts = " and ".join(f"{ids.num_rows:,} in {part}" for part, ids in found.items())
+        yield Finding(PASS, "ids", f"{how}: {counts}, each once")
+
+    def _check_targets(self) -> Iterator[Finding]:
+        columns = self.slices["targets"]["columns"]
+        self.targets = read_targets(self.files["targets"], columns, self.train_ids, self.id_columns)
+        names, labels = self.labels()
+        counts = np.nansum(labels, axis=0)
+        least = int(np.argmin(counts))
+        unknown = float(np.isnan(labels).mean())
+        yield Finding(
+            PASS,
+            "targets",
+            f"{len(names)} of 0, 1 or missing ({unknown:.1%} missing); fewest positives: "
+            f"'{names[least]}' ({int(counts[least])})",
+        )
+
+    def labels(self) -> tuple[list[str], Labels]:
+        """Names and labels (rows, targets) of the targets that were read."""
+        assert self.targets is not None and self.train_ids is not None
+        return labels_of(self.targets, self.train_ids.column_names)
+
+    def _check_folds(self) -> Iterator[Finding]:
+        names, labels = self.labels()
+        folds, groups = self.slices["folds"], self._groups()
+        if folds["scheme"] == "column":
+            column = read_column(
+                self.files["folds"], folds["column"], self.train_ids, self.id_columns, "The fold"
+            )
+            given = column.to_numpy()
+            make_folds(
+                self.train_ids,
+                labels,
+                names,
+                n=folds["n"],
+                scheme="column",
+                seed=folds["seed"],
+                groups=groups,
+                given=given,
+            )
+        else:
+            _check_enough(names, labels, folds["n"], groups if folds["scheme"] == "group" else None)
+        in_groups = "" if groups is None else f", {len(np.unique(groups)):,} groups kept whole"
+        yield Finding(PASS, "folds", f"{folds['n']}, {folds['scheme']}{in_groups}")
+
+    def _groups(self) -> NDArray[np.int64] | None:
+        """Group of each train row as a code, where rows come in groups that folds keep whole."""
+        file, column = self.files["groups"], self.slices["groups"]["column"]
+        if file is None:
+            return None
+        names = read_column(file, column, self.train_ids, self.id_columns, "The group")
+        return np.asarray(group_codes(names).to_numpy(), np.int64)
+
+    def _check_test_targets(self) -> Iterator[Finding]:
+        file, columns = self.files["test_targets"], self.slices["targets"]["columns"]
+        found = read_targets(file, columns, self.test_ids, self.id_columns, one_class_allowed=True)
+        assert self.targets is not None
+        if found.column_names != self.targets.column_names:
+            odd = sorted(set(found.column_names) ^ set(self.targets.column_names))
+            raise BlendmakeError(
+                f"{file}: its targets are not those of {self.files['targets']}: "
+                f"{some_of(odd) if odd else 'their order differs'}. Give both the same columns."
+            )
+        yield Finding(PASS, "test targets", f"{found.num_rows:,} rows")
+
+    def _check_sample(self) -> Iterator[Finding]:
+        assert self.test_ids is not None
+        read_sample(
+            self.files["sample"],
+            self.test_ids,
+            self.folder / "sample.parquet",
+            targets=self.labels()[0],
+            rename=self.slices["submission"]["rename"],
+            note={},
+        )
+        yield Finding(
+            PASS, "sample submission", "its ids are those of test, its columns the targets"
+        )
+
+    def _check_external(self, name: str, files: Mapping[str, str]) -> Iterator[Finding]:
+        """Read predictions that somebody else made as the workflow will, into a folder that goes."""
+        assert self.train_ids is not None
+        made = {
+            part: self.folder / f"external_{part}.parquet"
+            for part in ("targets", "folds", "oof", "test")
+        }
+        test_table = self.folder / "external_test.arrow"
+        note = {"id_columns": self.train_ids.column_names}
+        write_parquet(self.targets, made["targets"], note)
+        # Which row is in which fold plays no part in what is read.
+        fold = (np.arange(self.train_ids.num_rows) % 2).astype(np.int32)
+        write_folds(made["folds"], self.train_ids, fold, {})
+        test_ids = self.train_ids.slice(0, 0) if self.test_ids is None else self.test_ids
+        with writing_table(test_table, test_ids.schema) as writer:
+            for start in range(0, test_ids.num_rows, BATCH_ROWS):
+                part = test_ids.slice(start, BATCH_ROWS)
+                writer.write([column.combine_chunks() for column in part.columns])
+        out = {part: made[part] for part in ("oof", "test")}
+        rename = self.slices["submission"]["rename"]
+        read_external(
+            files, made["targets"], test_table, made["folds"], out, rename=rename, note={}
+        )
+        for path in (*made.values(), test_table):
+            path.unlink()
+        yield Finding(PASS, f"external {name}", f"{files['oof']}, {files['test']}")
+
+
+def _check_apart(train: pa.Table, test: pa.Table, path: Path) -> None:
+    if train.schema.types != test.schema.types:
+        raise BlendmakeError(
+            f"{path}: ids are of another type than in train ({_types(test)}; {_types(train)}). Give "
+            "them one type."
+        )
+    keys = id_keys(test)
+    both = keys.filter(pc.is_in(keys, value_set=id_keys(train)))
+    if len(both):
+        shown = some_of(shown_ids(both))
+        raise BlendmakeError(
+            f"{path}: {len(both)} ids are in train and in test: {shown}. Drop them from one of the two."
+        )
+
+
+def _types(ids: pa.Table) -> str:
+    return ", ".join(map(str, ids.schema.types))
+
+
+def _check_enough(
+    names: Sequence[str], labels: Labels, n: int, groups: NDArray[np.int64] | None
+) -> None:
+    """Raise where no assignment of so many folds can leave every target something to learn."""
+    for j, name in enumerate(names):
+        rows = np.flatnonzero(labels[:, j] == 1)
+        if len(rows) < n:
+            raise BlendmakeError(
+                f"Target '{name}' has {len(rows)} positives, fewer than the {n} folds. Take fewer folds "
+                "(folds.n), leave it out (data.targets.columns), or give folds (folds.column)."
+            )
+        if groups is not None and len(np.unique(groups[rows])) < 2:
+            raise BlendmakeError(
+                f"All positives of target '{name}' are in one group, so that the fold that holds it "
+                "leaves none to train on. Leave the target out (data.targets.columns)."
+            )

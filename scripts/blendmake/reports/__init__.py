@@ -1,0 +1,1 @@
+"""What people read: leaderboard, figures, status, manifests."""

@@ -1,0 +1,82 @@
+"""The manifest of a campaign: what of it stands, how good it is, and why the rest is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from blendmake.errors import BlendmakeError
+from blendmake.files import read_note, read_parquet, write_text
+from blendmake.labels import MACRO
+from blendmake.reports.leaderboard import HONEST
+
+
+def manifest(
+    items: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """One entry per artifact, in the campaign's order.
+
+    Args:
+        items: `label`, `files` (all that it consists of); of what has predictions also `oof_path`,
+            `test_path`, `scores` and, where it is fitted here, `fits`.
+        reasons: why an artifact is missing, by label, where that is known.
+
+    Returns:
+        label, state (built or missing), reason; of what has predictions oof_path and test_path (the
+        form that `manifests:` reads), digest, macro_auc, seconds (of its own fits).
+    """
+    return [_entry(item, reasons.get(item["label"], "")) for item in items]
+
+
+def _entry(item: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {"label": item["label"]}
+    absent = [file for file in item["files"] if not Path(file).exists()]
+    if absent:
+        first = f"{absent[0]} is not there" + (f" ({len(absent)} files)" if len(absent) > 1 else "")
+        return {**entry, "state": "missing", "reason": reason or first}
+    entry["state"] = "built"
+    if "oof_path" not in item:
+        return entry
+    try:
+        return {
+            **entry,
+            "oof_path": item["oof_path"],
+            "test_path": item["test_path"],
+            "digest": read_note(Path(item["oof_path"]))["content"],
+            "macro_auc": _macro_auc(Path(item["scores"])),
+            "seconds": _seconds(item.get("fits")),
+        }
+    except BlendmakeError as error:
+        return {"label": item["label"], "state": "missing", "reason": str(error)}
+
+
+def _macro_auc(scores: Path) -> float | None:
+    for row in read_parquet(scores).to_pylist():
+        if row["target"] == MACRO and row["metric"] == "auc" and row["estimate"] in HONEST:
+            return None if row["value"] is None else float(row["value"])
+    return None
+
+
+def _seconds(fits: str | None) -> float | None:
+    return None if fits is None else float(sum(read_parquet(Path(fits))["seconds"].to_pylist()))
+
+
+def write_manifest(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Write a manifest as JSON, a list of its entries."""
+    write_text(json.dumps(list(entries), indent=1) + "\n", path)
+
+
+def manifest_text(name: str, entries: Sequence[Mapping[str, Any]], path: Path) -> str:
+    """A manifest as a table for the terminal."""
+    built = sum(entry["state"] == "built" for entry in entries)
+    width = max([len(entry["label"]) for entry in entries], default=0)
+    lines = [f"campaign {name}: {built} of {len(entries)} artifacts are built ({path})"]
+    for entry in entries:
+        value, seconds = entry.get("macro_auc"), entry.get("seconds")
+        score = "" if value is None else f"{value:.4f}"
+        spent = "" if seconds is None else f"{seconds:.0f} s"
+        told = f"  missing: {entry['reason']}" if entry["state"] == "missing" else ""
+        lines.append(f"  {entry['label']:<{width}}  {score:>6}  {spent:>8}{told}".rstrip())
+    return "\n".join(lines)

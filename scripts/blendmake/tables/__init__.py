@@ -1,0 +1,1 @@
+"""The user's tables, labels and their typed copies."""
