@@ -22,13 +22,14 @@ from blendmake.config.loading import load_problem, load_run
 from blendmake.config.problem import Problem
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
-from plan_files import PlanFiles, given_groups
+from plan_inputs import given_groups
+from plan_wanted import PlanWanted
 
 VERDICT = {"z", "share", "drift"}  # what an audit's lists depend on, but not its fits
 NOTHING = "$^"  # a wildcard constraint that nothing matches
 
 
-class Plan(PlanFiles):
+class Plan(PlanWanted):
     """The resolved problem, as the rules see it.
 
     Args:

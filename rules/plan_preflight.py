@@ -8,7 +8,7 @@ from typing import Any
 from blendmake.adapters import ADAPTERS
 from blendmake.families import FAMILIES
 from plan import Plan
-from plan_files import given_groups
+from plan_inputs import given_groups
 
 SLICES = ("tables", "targets", "groups", "folds", "submission")
 SETS = ("features", "fold_features")

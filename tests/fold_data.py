@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blendmake.families.base import FoldData, JointFit
+from blendmake.family import FoldData, JointFit
 from blendmake.features.files import FeatureSetFiles
 from blendmake.folds import read_inner
 from blendmake.matrix import Rows, known_codes

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from blendmake.auc import auc
 from blendmake.blends.scale import expit
-from blendmake.families.base import Fitted, FoldData, JointFamily, JointFit
+from blendmake.family import Fitted, FoldData, JointFamily, JointFit
 from blendmake.files import write_text
 from blendmake.matrix import Floats, Rows
 from blendmake.seeds import derive_seed

@@ -163,14 +163,22 @@ SECTIONS = ("sources", "blends", "campaigns")
 
 
 def with_preset(problem: Problem, chosen: Mapping[str, Any]) -> Problem:
-    """The problem with the sections of a written-out preset; what the user gives himself wins."""
-    own = problem.model_dump(exclude_unset=True, exclude={"manifests"})
+    """The problem with the sections of a written-out preset; what the user gives himself wins.
+
+    Raises:
+        BlendmakeError: the two do not go together, or the user's own names stand for nothing.
+    """
+    kept = {"preset": problem.preset, "budget": problem.budget}
+    own = problem.model_dump(exclude_unset=True, exclude={"manifests", *kept})
     merged = {**own, **{key: {**chosen[key], **own.get(key, {})} for key in SECTIONS}}
-    has_test = bool(problem.data.adapter or problem.data.test)
-    if has_test and "submissions" not in own:
+    if problem.data.adapter or problem.data.test:
         best = "champion" if "champion" in merged["blends"] else next(iter(merged["sources"]))
-        merged["submissions"] = {"blends": [best]}
-    return load_problem(merged)
+        merged["submissions"] = {"blends": [best], **own.get("submissions", {})}
+    try:
+        return load_problem(merged).model_copy(update=kept)
+    except BlendmakeError as error:
+        names = ", ".join([*chosen["sources"], *chosen["blends"]])
+        raise BlendmakeError(f"{error}\nPreset '{problem.preset}' brings {names}.") from error
 
 
 def read_preset(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -183,7 +191,11 @@ def read_preset(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found if found["asked"] == dict(asked) else None
+        if found["asked"] != dict(asked):
+            return None
+        if not all(isinstance(found[key], dict) for key in SECTIONS) or not found["sources"]:
+            raise ValueError("a section is empty, or no mapping")
+        return found
     except (ValueError, KeyError, TypeError) as error:
         raise BlendmakeError(f"{path} is damaged. Delete it: the preset is chosen anew.") from error
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from blendmake.durations import clock
 from blendmake.families import JOINT
+from blendmake.fits.bagging import bag_count
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,13 @@ def predicted_seconds(
 
     Args:
         source: its config (config.sources.Source as a mapping).
-        targets: how many it fits in each fold (and bag).
+        targets: how many it fits in each fold and bag.
     """
     family = str(source["family"])
     params = source.get("params", {})
+    times = folds * bag_count(source.get("bagging"))
     if "timeout" in params:
-        return folds * targets * float(params["timeout"])
+        return times * targets * float(params["timeout"])
     rounds = source.get("rounds") or ROUNDS.get(family, OTHER_ROUNDS)
     per_cell, per_label, per_row = RATES.get(family, UNKNOWN)
     if family == "xgboost_vector":
@@ -76,7 +78,7 @@ def predicted_seconds(
     one = (
         trained * (per_cell * columns + per_label * (targets if together else 1) + per_row) * rounds
     )
-    return folds * (JOB + (1 if together else targets) * max(LEAST, one))
+    return folds * JOB + times * (1 if together else targets) * max(LEAST, one)
 
 
 def choose(

@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from blendmake.auc import auc
-from blendmake.families.base import Fit, FoldData
 from blendmake.families.xgboost import XGBoost
 from blendmake.families.xgboost_vector import XGBoostVector
+from blendmake.family import Fit, FoldData
 from fold_data import fold_data, joint_fit, labels_at
 from problems import Problem, write_problem
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from blendmake.auc import auc
-from blendmake.families.base import Fit, Fitted
 from blendmake.families.linear import Linear
+from blendmake.family import Fit, Fitted
 from blendmake.files import write_parquet
 from blendmake.fits.bagging import bag_count, draw_bag, undo_undersampling
 from blendmake.fits.models import predict_models

@@ -197,7 +197,7 @@ ELSEWHERE = (
     [
         (["families/lightgbm.py"], "\nEXTRA = 1\n", {"lightgbm"}),
         (["families/xgboost.py"], "\nEXTRA = 1\n", {"xgboost"}),
-        (["families/base.py"], "\nEXTRA = 1\n", set(FAMILIES)),
+        (["family.py"], "\nEXTRA = 1\n", set(FAMILIES)),
         (["fits/fitting.py"], "\nEXTRA = 1\n", set(FAMILIES)),
         (["fits/fitting.py", "families/xgboost.py"], "\n# a remark\n", set()),
         (ELSEWHERE, "\nEXTRA = 1\n", set()),

@@ -21,8 +21,8 @@ import problems
 from blendmake.auc import auc
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES, FOREIGN, JOINT, linear, xgboost
-from blendmake.families.base import Fit, FoldData
 from blendmake.families.xgboost_matrix import FoldMatrices, Matrices, predict_blocks
+from blendmake.family import Fit, FoldData
 from blendmake.files import note_of, read_parquet
 from blendmake.fits.models import predict_models
 from blendmake.folds import read_inner

@@ -23,9 +23,9 @@ import pytest
 from blendmake.auc import auc
 from blendmake.code_digest import imported_files
 from blendmake.errors import BlendmakeError
-from blendmake.families.base import Fit, Fitted, FoldData, JointFit
 from blendmake.families.custom import Custom
 from blendmake.families.lightautoml import LightAutoML
+from blendmake.family import Fit, Fitted, FoldData, JointFit
 from blendmake.features.files import FeatureSetFiles
 from blendmake.files import HOST
 from fold_data import fold_data, joint_fit, labels_at

@@ -16,7 +16,7 @@ import joint_family
 from blendmake.auc import auc
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES, FOREIGN, JOINT
-from blendmake.families.base import Fitted, JointFamily, JointFit
+from blendmake.family import Fitted, JointFamily, JointFit
 from blendmake.files import read_parquet
 from blendmake.fits.models import predict_models
 from blendmake.fits.store import mean_prediction

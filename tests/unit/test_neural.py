@@ -23,7 +23,7 @@ from test_leakage import interval, null_problem  # noqa: E402
 
 from blendmake.auc import auc  # noqa: E402
 from blendmake.errors import BlendmakeError  # noqa: E402
-from blendmake.families.base import Fitted, FoldData, JointFit  # noqa: E402
+from blendmake.family import Fitted, FoldData, JointFit  # noqa: E402
 from blendmake.features.files import FeatureSetFiles  # noqa: E402
 from blendmake.folds import read_inner  # noqa: E402
 from blendmake.matrix import Rows, known_codes  # noqa: E402

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from blendmake.auc import auc
 from blendmake.errors import BlendmakeError
-from blendmake.families.base import Fitted, FoldData
 from blendmake.families.xgboost_matrix import FoldMatrices
 from blendmake.families.xgboost_vector import (
     SKETCHES,
@@ -22,6 +21,7 @@ from blendmake.families.xgboost_vector import (
     XGBoostVector,
     predict_saved,
 )
+from blendmake.family import Fitted, FoldData
 from fold_data import fold_data, joint_fit, labels_at
 from problems import Problem, run_fold, synthetic, with_labels
 

@@ -26,8 +26,8 @@ from blendmake.auc import AucScorer
 from blendmake.audits.drift import adversarial, check_columns
 from blendmake.audits.permuting import Forest, permuted_drops
 from blendmake.errors import BlendmakeError
-from blendmake.families.base import Fit, FoldData
 from blendmake.families.lightgbm import LightGBM
+from blendmake.family import Fit, FoldData
 from blendmake.features.files import FeatureSetFiles, features_digest
 from blendmake.files import digest_of, read_note, write_parquet
 from blendmake.fits.settings import resolve_targets

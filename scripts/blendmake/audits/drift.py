@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from blendmake.auc import AucScorer
 from blendmake.audits.permuting import Forest
 from blendmake.blends.scale import rank_scale
-from blendmake.families.base import Fit, FoldData
 from blendmake.families.lightgbm import LightGBM
+from blendmake.family import Fit, FoldData
 from blendmake.features.files import FeatureSetFiles
 from blendmake.labels import Labels
 from blendmake.matrix import BLOCK_BYTES, Column, Floats, Positions, Rows

@@ -1,98 +1,21 @@
-"""A whole problem: the sections together, and the names they refer to each other by."""
+"""A whole problem: its sections, and the names they refer to each other by."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from blendmake.adapters import ADAPTERS
-from blendmake.config.audits import Audit
-from blendmake.config.base import Name, Names, NamesOnce, Strict, check_pair
-from blendmake.config.blends import Blend, Submissions
-from blendmake.config.data import Data
-from blendmake.config.external import External
-from blendmake.config.features import FeatureSet
-from blendmake.config.folds import Folds
-from blendmake.config.groups import GroupOrList
 from blendmake.config.references import complaints
-from blendmake.config.run import Duration
-from blendmake.config.sources import Source
+from blendmake.config.sections import Sections
 
 
-class Problem(Strict):
+class Problem(Sections):
     """One problem: tables in, blends out."""
-
-    problem: Name = Field(description="Name; results stand under `results/<problem>/`.")
-    preset: Literal["quick", "standard", "strong"] | None = Field(
-        None,
-        description="Sources and blends chosen by the shape of the data, beside those given here; "
-        "`snakemake show_config` writes them out.",
-    )
-    budget: Duration | None = Field(
-        None,
-        description="Time for all of a preset, e.g. `10m`: what it chooses is sized to it, and a run "
-        "has it as its window.",
-    )
-    seed: int = Field(42, ge=0, description="Seed of everything that is drawn.")
-    data: Data = Field(description="The tables.")
-    folds: Folds = Field(Folds(), description="The fold assignment.")
-    groups: dict[Name, GroupOrList] = Field({}, description="Named groups of targets.")
-    features: dict[Name, FeatureSet] = Field(
-        {}, description="Feature sets; `all` (every column) is always there."
-    )
-    sources: dict[Name, Source] = Field({}, description="Model sources.")
-    external: dict[Name, External] = Field({}, description="Sources that somebody else made.")
-    manifests: Names = Field(
-        [],
-        description="Files (JSON or YAML) that list external sources: label, oof_path, test_path.",
-    )
-    blends: dict[Name, Blend] = Field({}, description="Blends.")
-    comparisons: list[Annotated[tuple[str, str], BeforeValidator(check_pair)]] = Field(
-        [], description="Pairs of sources or blends compared with a paired interval."
-    )
-    submissions: Submissions = Field(Submissions(), description="What is handed in.")
-    audits: dict[Name, Audit] = Field({}, description="Feature audits.")
-    campaigns: dict[Name, NamesOnce] = Field(
-        {},
-        description="Ordered lists of sources, blends and audits (or paths below `results/<problem>/`): "
-        "`snakemake campaign_<name>` builds them, the first ones first.",
-    )
 
     @model_validator(mode="after")
     def _references(self) -> Problem:
-        found = list(complaints(self))
+        # What a preset adds is not known yet; all names are checked once it is written out.
+        found = list(complaints(self)) if self.preset is None else []
         if found:
             raise PydanticCustomError("references", "{text}", {"text": "\n".join(found)})
         return self
-
-    def feature_sets(self) -> dict[str, FeatureSet]:
-        """All feature sets, `all` included."""
-        return {"all": FeatureSet(), **self.features}
-
-    def model_sources(self) -> list[str]:
-        """Names of all sources, external ones last."""
-        return [*self.sources, *self.external]
-
-    def artifacts(self) -> list[str]:
-        """Names of everything that has predictions: sources, external ones, blends."""
-        return [*self.model_sources(), *self.blends]
-
-    def members(self, blend: str) -> list[str]:
-        """Names a blend is made of, `all` spelled out and the fallback last."""
-        config = self.blends[blend]
-        names = [
-            name
-            for member in config.sources
-            for name in (self.model_sources() if member == "all" else [member])
-        ]
-        if config.fallback:
-            names.append(config.fallback)
-        return list(dict.fromkeys(names))
-
-    def known_targets(self) -> list[str] | None:
-        """Names of the targets where the config alone tells them, else None."""
-        if self.data.adapter:
-            return list(ADAPTERS[self.data.adapter].TARGETS)
-        return self.data.targets.columns if self.data.targets else None

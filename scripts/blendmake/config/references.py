@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from blendmake.adapters import ADAPTERS
 from blendmake.config.base import nearest
+from blendmake.config.sections import Sections
 from blendmake.families import WATCHING
-
-if TYPE_CHECKING:
-    from blendmake.config.problem import Problem
 
 RESERVED = ("all", "base", "macro")  # of sources and blends
 
 
-def complaints(problem: Problem) -> Iterator[str]:
+def complaints(problem: Sections) -> Iterator[str]:
     """One line per name that stands for nothing, is taken twice, or goes in a circle."""
     names = list(_names(problem))
     yield from names
@@ -40,7 +37,7 @@ def _check(where: str, name: str, known: Iterable[str], what: str) -> Iterator[s
         yield f"{where}: no {what} is called '{name}'; {nearest(name, known)}"
 
 
-def _names(problem: Problem) -> Iterator[str]:
+def _names(problem: Sections) -> Iterator[str]:
     taken: dict[str, str] = {}
     for section in ("sources", "external", "blends", "audits"):
         for name in getattr(problem, section):
@@ -53,7 +50,7 @@ def _names(problem: Problem) -> Iterator[str]:
             taken.setdefault(name, section)
 
 
-def _features(problem: Problem) -> Iterator[str]:
+def _features(problem: Sections) -> Iterator[str]:
     labels: Collection[str] = problem.data.train or {}
     if problem.data.adapter:
         labels = ADAPTERS[problem.data.adapter].FILES
@@ -69,7 +66,7 @@ def _features(problem: Problem) -> Iterator[str]:
             yield from _check(f"{where}.audit.name", features.audit.name, problem.audits, "audit")
 
 
-def _groups(problem: Problem) -> Iterator[str]:
+def _groups(problem: Sections) -> Iterator[str]:
     known = problem.known_targets()
     for name, group in problem.groups.items():
         where = f"groups.{name}"
@@ -96,7 +93,7 @@ def _groups(problem: Problem) -> Iterator[str]:
             )
 
 
-def _sources(problem: Problem) -> Iterator[str]:
+def _sources(problem: Sections) -> Iterator[str]:
     known = problem.known_targets()
     for name, source in problem.sources.items():
         where = f"sources.{name}"
@@ -112,7 +109,7 @@ def _sources(problem: Problem) -> Iterator[str]:
                 yield from _check(f"{where}.overrides.targets", target, known, "target")
 
 
-def _blends(problem: Problem) -> Iterator[str]:
+def _blends(problem: Sections) -> Iterator[str]:
     artifacts = problem.artifacts()
     for name, blend in problem.blends.items():
         for member in blend.sources:
@@ -126,7 +123,7 @@ def _blends(problem: Problem) -> Iterator[str]:
             yield f"blends.{name}: there are no sources to blend"
 
 
-def _audits(problem: Problem) -> Iterator[str]:
+def _audits(problem: Sections) -> Iterator[str]:
     known = problem.known_targets()
     for name, audit in problem.audits.items():
         sets = problem.feature_sets()
@@ -146,7 +143,7 @@ def _audits(problem: Problem) -> Iterator[str]:
                 yield from _check(f"audits.{name}.targets", target, named, "target or group")
 
 
-def _circles(problem: Problem) -> Iterator[str]:
+def _circles(problem: Sections) -> Iterator[str]:
     """Names that stand on themselves: blends on blends, sources on groups on sources."""
 
     def built(names: Iterable[str]) -> list[str]:
@@ -183,7 +180,7 @@ def _circles(problem: Problem) -> Iterator[str]:
         yield from visit(name, ())
 
 
-def _comparisons(problem: Problem) -> Iterator[str]:
+def _comparisons(problem: Sections) -> Iterator[str]:
     for a, b in problem.comparisons:
         for name in (a, b):
             yield from _check("comparisons", name, problem.artifacts(), "source or blend")
@@ -191,7 +188,7 @@ def _comparisons(problem: Problem) -> Iterator[str]:
             yield f"comparisons: '{a}' is compared with itself"
 
 
-def _submissions(problem: Problem) -> Iterator[str]:
+def _submissions(problem: Sections) -> Iterator[str]:
     for key in ("blends", "scores"):
         for name in getattr(problem.submissions, key):
             yield from _check(f"submissions.{key}", name, problem.artifacts(), "source or blend")
@@ -200,7 +197,7 @@ def _submissions(problem: Problem) -> Iterator[str]:
             yield f"submissions.blends: '{name}' cannot be handed in: data.test is not given"
 
 
-def _campaigns(problem: Problem) -> Iterator[str]:
+def _campaigns(problem: Sections) -> Iterator[str]:
     known = {*problem.artifacts(), *problem.audits}
     for name, items in problem.campaigns.items():
         for item in items:

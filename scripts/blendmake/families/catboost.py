@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from catboost import CatBoost, CatBoostError, Pool
 
-from blendmake.families.base import Family, Fit, Fitted, FoldData, known_rows, refused
+from blendmake.family import Family, Fit, Fitted, FoldData, known_rows, refused
 from blendmake.files import digest_of
 from blendmake.matrix import Floats, Rows
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from blendmake.errors import BlendmakeError
-from blendmake.families.base import Fitted, FoldData, JointFamily, JointFit
+from blendmake.family import Fitted, FoldData, JointFamily, JointFit
 from blendmake.foreign.calls import Exchange, interpreter, not_kept
 
 MEND = (

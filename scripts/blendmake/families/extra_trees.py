@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from sklearn.ensemble import ExtraTreesClassifier
 
-from blendmake.families.base import Family, Fit, Fitted, FoldData, known_rows, refused
+from blendmake.family import Family, Fit, Fitted, FoldData, known_rows, refused
 from blendmake.files import note_of, read_parquet, write_parquet
 from blendmake.matrix import Floats, Rows
 

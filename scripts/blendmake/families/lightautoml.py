@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from blendmake.errors import BlendmakeError
-from blendmake.families.base import Family, Fit, Fitted, FoldData, JointFit, refused
+from blendmake.family import Family, Fit, Fitted, FoldData, JointFit, refused
 from blendmake.files import HOST
 from blendmake.foreign import automl
 from blendmake.foreign.calls import Exchange, Raised, interpreter, not_kept

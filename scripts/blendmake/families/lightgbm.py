@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import lightgbm as lgb
 import numpy as np
 
-from blendmake.families.base import Family, Fit, Fitted, FoldData, known_rows, refused
+from blendmake.family import Family, Fit, Fitted, FoldData, known_rows, refused
 from blendmake.matrix import Floats, Rows
 
 # Params that shape the bins: a data set is built once for each combination of them.

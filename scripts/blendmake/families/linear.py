@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from blendmake.families.base import Family, Fit, Fitted, FoldData, JointFit, known_rows, refused
+from blendmake.family import Family, Fit, Fitted, FoldData, JointFit, known_rows, refused
 from blendmake.files import write_text
 from blendmake.matrix import Floats, Rows
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 import xgboost as xgb
 
-from blendmake.families.base import Family, Fit, Fitted, FoldData, known_rows, refused
 from blendmake.families.xgboost_matrix import (
     ALIASES,
     DEFAULTS,
@@ -18,7 +17,9 @@ from blendmake.families.xgboost_matrix import (
     Matrices,
     predict_blocks,
     refusing,
+    saver,
 )
+from blendmake.family import Family, Fit, Fitted, FoldData, known_rows, refused
 from blendmake.matrix import Floats, Rows
 
 NO_BEST_ROUND = (
@@ -76,14 +77,9 @@ class XGBoost(Family):
         if rounds < booster.num_boosted_rounds():
             booster = booster[:rounds]
 
-        def save(stem: Path) -> Path:
-            path = stem.with_name(stem.name + ".ubj")
-            booster.save_model(path)
-            return path
-
         # Outside of training no tree is dropped, with `booster: dart` neither.
         valid, test = matrices.predict(booster, "valid"), matrices.predict(booster, "test")
-        return Fitted(valid, test, rounds, save, stop_auc)
+        return Fitted(valid, test, rounds, saver(booster), stop_auc)
 
 
 def _set_labels(matrix: Any, labels: Any) -> None:

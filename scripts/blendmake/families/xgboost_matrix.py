@@ -7,13 +7,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
-from blendmake.families.base import Fit, FoldData, JointFit, Labels, refused
+from blendmake.family import Fit, FoldData, JointFit, Labels, refused
 from blendmake.matrix import Floats, Rows
 
 MAX_BIN = 256
@@ -166,6 +167,17 @@ def refusing(task: Fit | JointFit) -> Iterator[None]:
         unused = re.search(r"Parameters: \{ (.*) \} are not used", str(complaint.message))
         if unused:
             raise refused(task, ValueError(f"Unknown param {unused[1]}"))
+
+
+def saver(booster: xgb.Booster) -> Callable[[Path], Path]:
+    """A way to write a model in XGBoost's own format (base.Fitted.save)."""
+
+    def save(stem: Path) -> Path:
+        path = stem.with_name(stem.name + ".ubj")
+        booster.save_model(path)
+        return path
+
+    return save
 
 
 def predict_blocks(

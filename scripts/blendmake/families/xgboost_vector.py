@@ -20,7 +20,6 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from blendmake.auc import AucScorer
 from blendmake.errors import BlendmakeError
-from blendmake.families.base import Fitted, FoldData, JointFamily, JointFit, Labels, refused
 from blendmake.families.xgboost_matrix import (
     ALIASES,
     DEFAULTS,
@@ -29,7 +28,9 @@ from blendmake.families.xgboost_matrix import (
     Matrices,
     predict_blocks,
     refusing,
+    saver,
 )
+from blendmake.family import Fitted, FoldData, JointFamily, JointFit, Labels, refused
 from blendmake.matrix import Floats, Rows
 
 SKETCHES = ("random_projection", "random_sampling", "top_outputs")
@@ -152,17 +153,12 @@ class XGBoostVector(JointFamily):
             rounds = stopping.best_round
             booster = booster[:rounds]
 
-        def save(stem: Path) -> Path:
-            path = stem.with_name(stem.name + ".ubj")
-            booster.save_model(path)
-            return path
-
         valid, test = matrices.predict(booster, "valid"), matrices.predict(booster, "test")
         return Fitted(
             valid.reshape(-1, targets),
             test.reshape(-1, targets),
             rounds,
-            save,
+            saver(booster),
             None if stopping is None else stopping.aucs,
         )
 

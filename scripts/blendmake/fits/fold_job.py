@@ -19,7 +19,7 @@ from tqdm import tqdm
 from blendmake.auc import auc
 from blendmake.durations import clock
 from blendmake.errors import BlendmakeError
-from blendmake.families.base import Family, Fit, Fitted, FoldData, JointFamily, JointFit
+from blendmake.family import Family, Fit, Fitted, FoldData, JointFamily, JointFit
 from blendmake.features.files import FeatureSetFiles, features_digest
 from blendmake.files import digest_of, read_note, sync
 from blendmake.fits.bagging import bag_count, draw_bag, undo_undersampling

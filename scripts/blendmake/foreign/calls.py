@@ -20,7 +20,7 @@ from typing import IO, Any, NoReturn
 import numpy as np
 
 from blendmake.errors import BlendmakeError
-from blendmake.families.base import FoldData, JointFit
+from blendmake.family import FoldData, JointFit
 from blendmake.files import replacing, write_text
 from blendmake.foreign import runner
 from blendmake.job import THREAD_VARIABLES

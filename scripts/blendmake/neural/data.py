@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor
 
-from blendmake.families.base import Labels
+from blendmake.family import Labels
 from blendmake.matrix import BLOCK_BYTES, Floats, Positions, Rows
 
 SCALINGS = ("robust", "quantile")

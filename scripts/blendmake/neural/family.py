@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
-from blendmake.families.base import Fitted, JointFamily, JointFit, refused
+from blendmake.family import Fitted, JointFamily, JointFit, refused
 from blendmake.files import damaged, digest_of, replacing
 from blendmake.matrix import Floats, Rows
 from blendmake.neural.checkpoints import Checkpoints

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from blendmake.families.base import JointFit, refused
+from blendmake.family import JointFit, refused
 
 Check = Callable[[Any], Any]  # gives the value as it is used; raises ValueError
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from blendmake.auc import AucScorer
 from blendmake.errors import BlendmakeError
-from blendmake.families.base import JointFit, Labels
+from blendmake.family import JointFit, Labels
 from blendmake.matrix import Floats
 from blendmake.neural.checkpoints import Checkpoints
 from blendmake.neural.data import Blocks, Feeder

@@ -168,7 +168,7 @@ def smallest_fit(
         `targets`, `fitted` (how many of them had both classes to learn from), `rows`, `columns`,
         `seconds`, `memory` (peak of this process or of one that it started, bytes).
     """
-    from blendmake.families.base import JointFamily
+    from blendmake.family import JointFamily
     from blendmake.fits.fitting import FoldOutputs, fit_fold
     from blendmake.fits.fold_job import FoldInputs, two_classes
     from blendmake.fits.settings import resolve_targets

@@ -1,0 +1,208 @@
+"""What a run asks for: everything, or a campaign, less what a window leaves for another run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from plan_files import PlanFiles
+from plan_inputs import given_groups
+
+
+class PlanWanted(PlanFiles):
+    """The targets of runs, and what is listed of them."""
+
+    @property
+    def shown(self) -> list[str]:
+        """Artifacts that this run builds and reports: all, but what a window leaves for another."""
+        return [name for name in self.artifacts if name not in self.left]
+
+    @property
+    def shown_comparisons(self) -> list[str]:
+        pairs = self.problem.comparisons
+        return [f"{a}__vs__{b}" for a, b in pairs if {a, b} <= set(self.shown)]
+
+    @property
+    def scored_files(self) -> dict[str, list[str]]:
+        """Files of everything that is scored: oof and scores, and fits of what was fitted here."""
+        return {
+            "oof": [f"{self.folder(name)}/oof.parquet" for name in self.shown],
+            "scores": [f"{self.folder(name)}/scores.parquet" for name in self.shown],
+            "fits": [f"{self.folder(name)}/fits.parquet" for name in self.shown_sources],
+        }
+
+    @property
+    def shown_sources(self) -> list[str]:
+        """Sources fitted here that this run builds."""
+        return [name for name in self.sources if name in self.shown]
+
+    # Campaigns
+
+    @property
+    def campaigns(self) -> list[str]:
+        return list(self.problem.campaigns)
+
+    def manifest_file(self, campaign: str) -> str:
+        return f"{self.results}/campaigns/{campaign}.json"
+
+    def item_files(self, item: str) -> list[str]:
+        """Every file of what a campaign lists: a source, blend, audit, or a path."""
+        if item in self.problem.audits:
+            return self.audit_results(item)
+        if item in self.artifacts:
+            handed_in = item in self.problem.submissions.blends
+            submission = f"{self.results}/submissions/{item}.parquet"
+            return [*self.artifact_files(item), *([submission] if handed_in else [])]
+        return [f"{self.results}/{item}"]
+
+    def campaign_files(self, campaign: str) -> list[str]:
+        """What a campaign asks for in this run."""
+        items = [item for item in self.problem.campaigns[campaign] if not self._is_left(item)]
+        return [file for item in items for file in self.item_files(item)]
+
+    def _is_left(self, item: str) -> bool:
+        """Whether an item of a campaign is, or is a file of, what a window leaves for another."""
+        parts = Path(item).with_suffix("").parts
+        return any(part in self.left for part in parts)
+
+    def campaign_items(self, campaign: str) -> list[dict[str, Any]]:
+        """What a campaign's manifest lists, in its order."""
+        items = []
+        for name in self.problem.campaigns[campaign]:
+            item: dict[str, Any] = {"label": name, "files": self.item_files(name)}
+            if name in self.artifacts:
+                folder = self.folder(name)
+                item |= {f"{part}_path": f"{folder}/{part}.parquet" for part in ("oof", "test")}
+                item["scores"] = f"{folder}/scores.parquet"
+                item |= {"fits": f"{folder}/fits.parquet"} if name in self.sources else {}
+            items.append(item)
+        return items
+
+    def stands_on(self, name: str) -> list[str]:
+        """The sources fitted here that an artifact needs: itself, members, sources of groups."""
+        found: list[str] = []
+        waiting = [name]
+        while waiting:
+            one = waiting.pop()
+            if one in self.problem.blends:
+                waiting += self.problem.members(one)
+            elif one in self.problem.sources and one not in found:
+                found.append(one)
+                named = self.problem.sources[one].group_names(self.problem.groups)
+                sources = [self.problem.groups[group].source for group in named]
+                waiting += [source for source in sources if source]
+        return found
+
+    @property
+    def ranking(self) -> list[str]:
+        """Sources and blends by priority: as campaigns list them, then as the config does."""
+        return list(dict.fromkeys([*self.named_in(self.campaigns), *self.artifacts]))
+
+    def named_in(self, campaigns: Iterable[str]) -> list[str]:
+        """Sources and blends that some campaigns list, in their order."""
+        items = [item for name in campaigns for item in self.problem.campaigns[name]]
+        return list(dict.fromkeys(item for item in items if item in self.artifacts))
+
+    @property
+    def priorities(self) -> dict[str, int]:
+        """Priority of each source's fits, and of audits.
+
+        What stands first in `ranking` is fitted first; an audit goes just before the first source
+        whose features it decides.
+        """
+        order = [source for name in self.ranking for source in self.stands_on(name)]
+        first = list(dict.fromkeys(order))
+        found = {name: 2 * (len(first) - place) for place, name in enumerate(first)}
+        sets = self.problem.feature_sets()
+        for audit in self.problem.audits:
+            readers = [
+                found[name]
+                for name, source in self.problem.sources.items()
+                if (read := sets[source.features].audit) and read.name == audit
+            ]
+            found[audit] = max(readers, default=0) + 1
+        return found
+
+    # All, and what is shown of it
+
+    @property
+    def everything(self) -> list[str]:
+        """What `all` asks for: each artifact by name, so that a deleted one comes back."""
+        names = [f"{self.results}/folds.parquet", f"{self.results}/tables/targets.parquet"]
+        names += [*self.groups_artifact(), *self.test_targets_artifact]
+        names += self.sample_artifact if self.problem.submissions.blends else []
+        for files in (self.inner_files, self.source_groups):
+            names += sorted({file for name in self.shown_sources for file in files[name]})
+        for name in self.problem.submissions.blends:
+            if name in self.shown:
+                names += [file.format(artifact=name) for file in self.submission_files.values()]
+        for name in self.shown:
+            names += self.artifact_files(name)
+        for name in self.problem.audits:
+            names += self.audit_results(name)
+        if self.shown:
+            stems = ("leaderboard.parquet", "leaderboard.csv", "experiments.jsonl")
+            names += [f"{self.results}/{stem}" for stem in stems]
+            names += [f"{self.results}/comparisons/{p}.parquet" for p in self.shown_comparisons]
+            names += self.report_files
+        return names
+
+    @property
+    def final_files(self) -> dict[str, list[str]]:
+        """What a person looks for in the end."""
+        blends = self.problem.submissions.blends
+        return {
+            "submission": [f"{self.results}/submissions/{name}.parquet" for name in blends],
+            "report": [f"{self.results}/report.html"],
+        }
+
+    @property
+    def report_files(self) -> list[str]:
+        """Figures of the report."""
+        folder = f"{self.results}/report"
+        drawn = ("leaderboard", "honesty", "auc_heatmap", "correlations", "fit_seconds")
+        files = [f"{folder}/{name}.svg" for name in drawn]
+        files += [f"{folder}/leaderboard.html", f"{folder}/correlations.parquet"]
+        shown = [name for name in self.blends if name in self.shown]
+        files += [f"{folder}/weights/{name}.svg" for name in shown]
+        for name in self.problem.audits:
+            stems = ("effects", "targets", "drift")
+            files += [f"{folder}/audits/{name}/{stem}.svg" for stem in stems]
+        return [*files, *([f"{folder}/comparisons.svg"] if self.shown_comparisons else [])]
+
+    @property
+    def leaderboard_entries(self) -> list[dict[str, Any]]:
+        """What the leaderboard lists, with its files."""
+        return self._entries(self.shown)
+
+    def _entries(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """Artifacts with their folder; only what was fitted here has `fits`."""
+        scores = self.problem.submissions.scores
+        return [
+            {
+                "name": name,
+                "kind": "blend" if name in self.problem.blends else "source",
+                "folder": self.folder(name),
+                "fits": name in self.problem.sources,
+                **({"scores": scores[name].slice()} if name in scores else {}),
+            }
+            for name in names
+        ]
+
+    @property
+    def status_entries(self) -> list[dict[str, Any]]:
+        """What `status` lists, with what it needs to know of each."""
+        groups = self.problem.groups
+        given = given_groups(self.problem, groups)
+        details = {
+            name: {
+                "scratch": f"{self.scratch}/sources/{name}",
+                "source": source.slice(),
+                "groups": given,
+                "group_files": self.source_groups[name],
+            }
+            for name, source in self.problem.sources.items()
+        }
+        entries = self._entries(self.artifacts)
+        return [{**entry, **details.get(entry["name"], {})} for entry in entries]
