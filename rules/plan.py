@@ -6,6 +6,7 @@ with `lookup(within=plan.slices, dpath=…)`, so that editing one source touches
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 import time
@@ -67,7 +68,10 @@ class Plan(PlanWanted):
         self._check_files()
         self.code = self._code()
         if self.window is not None:
-            self._triage(self.window)
+            try:
+                self._triage(self.window)
+            except BlendmakeError as error:
+                raise WorkflowError(str(error)) from None
 
     # A preset, written out
 
@@ -79,13 +83,14 @@ class Plan(PlanWanted):
     def _with_preset(self) -> Problem:
         """The problem with the sources and blends of its preset; its own win."""
         from blendmake.presets import expand, read_preset, with_preset
+        from blendmake.triage import parallelism
 
         p = self.problem
         asked = {"preset": p.preset, "budget": p.budget, "folds": p.folds.n}
         self.preset = read_preset(self.preset_file, asked)
         if self.preset is None:
             self.slices = {"adapter": self._adapter_options()}
-            side_by_side = max(1, (self.cores or 1) // self.fit_threads)
+            side_by_side = parallelism(self.cores, self.fit_threads)
             chosen = expand(str(p.preset), self.facts, p.folds.n, p.budget, side_by_side)
             self.preset = {"asked": asked, **chosen}
         return with_preset(p, self.preset)
@@ -168,9 +173,8 @@ class Plan(PlanWanted):
         from blendmake.window import open_window, time_left
 
         open_window(seconds)
-        named = self.named_in(self.asked)
         done = choose(
-            named or self.ranking,
+            self.named_in(self.asked) if self.asked else self.ranking,
             self.stands_on,
             self._work(),
             max(0.0, time_left()),
@@ -202,9 +206,24 @@ class Plan(PlanWanted):
         from blendmake.triage import predicted_seconds
 
         facts, folds = self.facts, len(self.folds)
-        targets = facts.targets if missing is None else missing / folds
-        source = self.problem.sources[name].slice()
-        return predicted_seconds(source, facts.rows, facts.columns, targets, folds)
+        source = self.problem.sources[name]
+        bags = source.bagging.bags if source.bagging else 1
+        targets = self._targets_of(name) if missing is None else missing / folds / bags
+        return predicted_seconds(source.slice(), facts.rows, facts.columns, targets, folds)
+
+    def _targets_of(self, name: str) -> int:
+        """How many targets a source fits, as far as the config tells."""
+        named: set[str] = set()
+        count = 0
+        for target in self.problem.sources[name].targets:
+            group = self.problem.groups.get(target)
+            if target == "all" or (group and group.rate_at_most):
+                return int(self.facts.targets)
+            if group and group.is_built:
+                count += group.rarest or group.lowest_auc or 0
+            else:
+                named |= set(group.targets or []) if group else {target}
+        return min(count + len(named), int(self.facts.targets))
 
     @cached_property
     def facts(self) -> Any:
@@ -218,7 +237,15 @@ class Plan(PlanWanted):
             data = self.data
             assert data.train and data.targets
             labels = data.targets
-            found = facts_of_files([*data.train.values()], data.id, labels.file, labels.columns)
+            found = facts_of_files(
+                [*data.train.values()],
+                data.id,
+                labels.file,
+                labels.columns,
+                categories=data.categories.columns,
+                patterns=data.categories.patterns,
+                left_out=[*data.ignore, *map(glob.escape, self.not_features)],
+            )
         return found
 
     # Slices of the config
@@ -226,16 +253,6 @@ class Plan(PlanWanted):
     def _slices(self) -> dict[str, Any]:
         p, data = self.problem, self.data
         assert data.train and data.targets
-        train_files = set(data.train.values())
-
-        def in_train(file: str | None) -> bool:
-            return file is None or file in train_files
-
-        held = [
-            *(data.targets.columns or [] if in_train(data.targets.file) else []),
-            *([data.groups.column] if data.groups and in_train(data.groups.file) else []),
-            *([p.folds.column] if p.folds.column and in_train(p.folds.file) else []),
-        ]
         return {
             "adapter": self._adapter_options(),
             "tables": {
@@ -244,7 +261,7 @@ class Plan(PlanWanted):
                 "id": data.id,
                 "categories": data.categories.model_dump(),
                 "ignore": data.ignore,
-                "not_features": held,
+                "not_features": self.not_features,
             },
             "targets": {"id": data.id, "columns": data.targets.columns},
             "groups": {"id": data.id, "column": data.groups.column if data.groups else None},
@@ -299,6 +316,22 @@ class Plan(PlanWanted):
                 "rename": p.submissions.rename.model_dump() if p.submissions.rename else None,
             },
         }
+
+    @property
+    def not_features(self) -> list[str]:
+        """Columns of the train files that hold targets, groups or folds."""
+        data, folds = self.data, self.problem.folds
+        assert data.train and data.targets
+        train_files = set(data.train.values())
+
+        def in_train(file: str | None) -> bool:
+            return file is None or file in train_files
+
+        return [
+            *(data.targets.columns or [] if in_train(data.targets.file) else []),
+            *([data.groups.column] if data.groups and in_train(data.groups.file) else []),
+            *([folds.column] if folds.column and in_train(folds.file) else []),
+        ]
 
     def _adapter_options(self) -> dict[str, Any]:
         """What an adapter is told beside the folder."""

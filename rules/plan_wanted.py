@@ -9,6 +9,9 @@ from typing import Any
 from plan_files import PlanFiles
 from plan_inputs import given_groups
 
+# Folders below results/<problem>/ whose files are named after artifacts.
+OF_ARTIFACTS = ("sources", "blends", "submissions", "comparisons", "report")
+
 
 class PlanWanted(PlanFiles):
     """The targets of runs, and what is listed of them."""
@@ -51,9 +54,9 @@ class PlanWanted(PlanFiles):
         if item in self.problem.audits:
             return self.audit_results(item)
         if item in self.artifacts:
-            handed_in = item in self.problem.submissions.blends
-            submission = f"{self.results}/submissions/{item}.parquet"
-            return [*self.artifact_files(item), *([submission] if handed_in else [])]
+            is_handed_in = item in self.problem.submissions.blends
+            handed_in = [file.format(artifact=item) for file in self.submission_files.values()]
+            return [*self.artifact_files(item), *(handed_in if is_handed_in else [])]
         return [f"{self.results}/{item}"]
 
     def campaign_files(self, campaign: str) -> list[str]:
@@ -63,8 +66,11 @@ class PlanWanted(PlanFiles):
 
     def _is_left(self, item: str) -> bool:
         """Whether an item of a campaign is, or is a file of, what a window leaves for another."""
-        parts = Path(item).with_suffix("").parts
-        return any(part in self.left for part in parts)
+        kind, *below = Path(item).with_suffix("").parts
+        if not below:
+            return kind in self.left
+        names = below[-1 if kind == "report" else 0].split("__vs__")
+        return kind in OF_ARTIFACTS and any(name in self.left for name in names)
 
     def campaign_items(self, campaign: str) -> list[dict[str, Any]]:
         """What a campaign's manifest lists, in its order."""
@@ -82,6 +88,7 @@ class PlanWanted(PlanFiles):
     def stands_on(self, name: str) -> list[str]:
         """The sources fitted here that an artifact needs: itself, members, sources of groups."""
         found: list[str] = []
+        built = self.built_groups
         waiting = [name]
         while waiting:
             one = waiting.pop()
@@ -89,10 +96,16 @@ class PlanWanted(PlanFiles):
                 waiting += self.problem.members(one)
             elif one in self.problem.sources and one not in found:
                 found.append(one)
-                named = self.problem.sources[one].group_names(self.problem.groups)
-                sources = [self.problem.groups[group].source for group in named]
-                waiting += [source for source in sources if source]
+                # A built group leaves out the members of those above it, which must stand first.
+                last = max((built.index(group) for group in self._built_of(one)), default=-1)
+                ranked = [self.problem.groups[group].source for group in built[: last + 1]]
+                waiting += [source for source in ranked if source]
         return found
+
+    def _built_of(self, source: str) -> list[str]:
+        """The built groups that a source names."""
+        named = self.problem.sources[source].group_names(self.problem.groups)
+        return [group for group in named if self.problem.groups[group].is_built]
 
     @property
     def ranking(self) -> list[str]:

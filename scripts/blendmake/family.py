@@ -119,6 +119,7 @@ class _Base:
     ROUNDS: ClassVar[int] = 300  # used where the config gives none
     STOPS: ClassVar[bool] = True  # whether early stopping means anything
     SAVES: ClassVar[bool] = True  # whether models can be kept
+    RESUMES: ClassVar[bool] = False  # whether a fit that the window ends goes on in the next
     DEFAULTS: ClassVar[dict[str, Any]] = {}
     ALIASES: ClassVar[dict[str, str]] = {}  # other names of params
     RESERVED: ClassVar[dict[str, str]] = {}  # params set here, and the config key to use

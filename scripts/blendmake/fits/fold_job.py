@@ -213,11 +213,13 @@ class FoldJob:
         held_out = len(self.valid_rows)
         done: dict[tuple[str, int], StoredFit] = {}
         missing = []
+        longest = 0.0  # seconds of a unit so far
         for unit in units:
             found = [StoredFit.read(path, held_out, keep) for path in unit.paths]
             if any(one is None for one in found):
                 missing.append(unit)
                 continue
+            longest = max(longest, sum(one.row["seconds"] for one in found if one is not None))
             done |= {
                 (target, unit.bag): one
                 for target, one in zip(unit.targets, found, strict=True)
@@ -229,10 +231,9 @@ class FoldJob:
         progress = _Progress(f"{self.name} fold {self.fold}", total, len(done))
         family: Family | JointFamily | None = None
         key: tuple[Any, ...] = ()
-        longest = 0.0  # seconds of a unit so far
         for unit in missing:
             kept = f"{len(done)} of {total} fits of {self.name} fold {self.fold} are done and kept."
-            require_time(longest, kept)
+            require_time(0.0 if self.family.RESUMES else longest, kept)
             started = time.monotonic()
             if family is None or self._data_key(unit) != key:
                 key = self._data_key(unit)

@@ -48,6 +48,7 @@ class NeuralFamily(JointFamily):
 
     PACKAGES: ClassVar[tuple[str, ...]] = ("torch", "pytorch-optimizer", "scipy")
     ROUNDS = 60  # epochs at most
+    RESUMES = True
     CHECKS: ClassVar[dict[str, Check]] = {
         **CHECKS,
         "scaling": choice(*SCALINGS),

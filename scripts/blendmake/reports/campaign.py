@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blendmake.errors import BlendmakeError
-from blendmake.files import read_note, read_parquet, write_text
+from blendmake.files import note_of, read_parquet, write_text
 from blendmake.labels import MACRO
 from blendmake.reports.leaderboard import HONEST
 
@@ -25,7 +25,8 @@ def manifest(
 
     Returns:
         label, state (built or missing), reason; of what has predictions oof_path and test_path (the
-        form that `manifests:` reads), digest, macro_auc, seconds (of its own fits).
+        form that `manifests:` reads), digest, macro_auc, seconds (of its own fits). What does not
+        match its checksums is missing.
     """
     return [_entry(item, reasons.get(item["label"], "")) for item in items]
 
@@ -40,11 +41,12 @@ def _entry(item: Mapping[str, Any], reason: str) -> dict[str, Any]:
     if "oof_path" not in item:
         return entry
     try:
+        notes = [note_of(read_parquet(Path(item[f"{part}_path"]))) for part in ("oof", "test")]
         return {
             **entry,
             "oof_path": item["oof_path"],
             "test_path": item["test_path"],
-            "digest": read_note(Path(item["oof_path"]))["content"],
+            "digest": notes[0]["content"],
             "macro_auc": _macro_auc(Path(item["scores"])),
             "seconds": _seconds(item.get("fits")),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,10 @@ def facts_of_files(
     ids: Sequence[str],
     targets: str | None,
     target_columns: Sequence[str] | None,
+    *,
+    categories: Sequence[str] = (),
+    patterns: Sequence[str] = (),
+    left_out: Sequence[str] = (),
 ) -> Facts:
     """The facts of the user's files; of parquet, only the labels are read.
 
@@ -62,23 +67,37 @@ def facts_of_files(
         ids: id columns.
         targets: file of the labels; None: they are in the first train file.
         target_columns: None: every column of `targets` but the ids.
+        categories, patterns: columns that are categories, by name and by shell pattern.
+        left_out: shell patterns of columns that are no features.
 
     Raises:
-        BlendmakeError: a file is absent or cannot be read, or a target is not among its columns.
+        BlendmakeError: a file is absent or cannot be read, a target is not among its columns or holds
+            no numbers.
     """
     labelled = UserTable(targets or train[0], ids)
     names = list(target_columns or [n for n in labelled.schema.names if n not in ids])
     labelled.require(names, "the target column")
     labels = labelled.read(names)
-    positives = tuple(
-        int(pc.sum(pc.equal(labels[name].cast(pa.float64()), 1)).as_py() or 0) for name in names
-    )
-    numbers = categories = 0
-    for file in train:
-        for field in UserTable(file, ids).schema:
-            if field.name in ids or field.name in names:
-                continue
-            kind = kind_of(field.type, False)
-            numbers += kind == "number"
-            categories += kind == "category"
-    return Facts(labelled.rows, numbers, categories, positives)
+    positives = tuple(_positives(labels[name], name, labelled.path) for name in names)
+
+    def is_like(name: str, shapes: Sequence[str]) -> bool:
+        return any(fnmatch.fnmatchcase(name, shape) for shape in shapes)
+
+    kinds = [
+        kind_of(field.type, field.name in categories or is_like(field.name, patterns))
+        for file in train
+        for field in UserTable(file, ids).schema
+        if field.name not in ids and field.name not in names and not is_like(field.name, left_out)
+    ]
+    of_numbers = kinds.count("number") + kinds.count("any")
+    return Facts(labelled.rows, of_numbers, kinds.count("category"), positives)
+
+
+def _positives(labels: pa.ChunkedArray, name: str, path: Path) -> int:
+    try:
+        return int(pc.sum(pc.equal(labels.cast(pa.float64()), 1)).as_py() or 0)
+    except pa.ArrowException as error:
+        raise BlendmakeError(
+            f"{path}: target '{name}' is of type {labels.type}. A target must be 0, 1 or missing: "
+            "recode it, or list the target columns under data.targets.columns."
+        ) from error
