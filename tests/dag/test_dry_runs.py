@@ -48,7 +48,7 @@ EXPECTED = {
         14,
         5,
         5,
-        6,
+        16,
         sets=5,
         write_data=1,
         read_test_targets=1,

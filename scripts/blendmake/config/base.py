@@ -100,10 +100,14 @@ class Strict(BaseModel):
         So a key that is new in the config models, and not used, rebuilds nothing. What a user names
         himself (sources, files, params) stays, whatever it holds.
         """
-        fields = {name: _sliced(getattr(self, name)) for name in type(self).model_fields}
-        return {
-            key: item for key, item in fields.items() if item is not None and item not in ({}, [])
-        }
+        kept: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            item = _sliced(getattr(self, name))
+            # An empty selection may mean the opposite of none at all.
+            means_nothing = item in ({}, []) and field.default is not None
+            if item is not None and not means_nothing:
+                kept[name] = item
+        return kept
 
 
 def _sliced(value: Any) -> Any:
