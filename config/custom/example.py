@@ -1,4 +1,4 @@
-"""A source of one's own: nearest neighbours, one classifier per target (docs/custom.md).
+"""A source of one's own: nearest neighbours, found once for all targets (docs/custom.md).
 
 sources:
   neighbours: {family: custom, file: config/custom/example.py, params: {neighbours: 50}}
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.impute import SimpleImputer
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -25,20 +25,20 @@ def fit_fold(fold):
         (OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_include="category")),
     )
     train = prepare.fit_transform(fold.train)
-    # A problem may have no test rows, which scikit-learn does not predict.
-    tables = [prepare.transform(rows) if len(rows) else None for rows in (fold.valid, fold.test)]
-    predictions = [pd.DataFrame(index=rows.index) for rows in (fold.valid, fold.test)]
-    for target in fold.targets:
-        labels = fold.labels[target].to_numpy()
-        known = ~np.isnan(labels)  # a label may be unknown
-        neighbours = min(fold.params.get("neighbours", 50), known.sum())
-        model = KNeighborsClassifier(neighbours, n_jobs=fold.threads)
-        model.fit(train[known], labels[known] == 1)
-        for table, predicted in zip(tables, predictions, strict=True):
-            if table is None:
-                predicted[target] = np.empty(0)
-            elif len(model.classes_) == 1:  # nothing but one class to learn from
-                predicted[target] = float(model.classes_[0])
-            else:
-                predicted[target] = model.predict_proba(table)[:, 1]
+    count = min(fold.params.get("neighbours", 50), len(fold.train))
+    # The neighbours of a row are the same for all targets: they are looked for once.
+    model = NearestNeighbors(n_neighbors=count, n_jobs=fold.threads).fit(train)
+    labels = fold.labels.to_numpy(dtype=float)
+    prior = np.nan_to_num(fold.labels.mean().to_numpy(dtype=float), nan=0.5)
+    predictions = []
+    for rows in (fold.valid, fold.test):
+        predicted = np.empty((len(rows), len(fold.targets)))
+        for start in range(0, len(rows), 500):  # a problem may have no test rows
+            part = slice(start, start + 500)
+            near = labels[model.kneighbors(prepare.transform(rows[part]), return_distance=False)]
+            known = ~np.isnan(near)  # a label may be unknown
+            # One row of the prior, so that neighbours without a known label give that.
+            positives = np.where(known, near, 0).sum(axis=1) + prior
+            predicted[part] = positives / (known.sum(axis=1) + 1)
+        predictions.append(pd.DataFrame(predicted, rows.index, fold.targets))
     return tuple(predictions)

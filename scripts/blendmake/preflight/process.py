@@ -18,7 +18,7 @@ from blendmake.files import write_text
 from blendmake.job import THREAD_VARIABLES
 from blendmake.window import DEADLINE
 
-SCRIPTS = Path(__file__).resolve().parents[1]
+SCRIPTS = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
