@@ -13,7 +13,7 @@ import yaml
 from conftest import REPO, Workspace, copy_workflow
 
 COMMON = ("target_8_1", "target_3_1", "target_9_6")
-ROUNDS = {"mlp": 3, "tabm": 2, "xgb_vector": 20}
+ROUNDS = {"mlp": 3, "tabm": 6, "xgb_vector": 20}
 AUTOML = Path(
     os.environ.get("BLENDMAKE_LIGHTAUTOML_PYTHON", REPO / ".venv-lightautoml" / "bin" / "python")
 )
@@ -51,6 +51,7 @@ def small_campaign() -> dict[str, Any]:
     }
     if not AUTOML.exists():
         del config["sources"]["lama"]
+        config["comparisons"] = [pair for pair in config["comparisons"] if "lama" not in pair]
     return config
 
 
@@ -81,7 +82,7 @@ def test_every_source_of_the_campaign_has_learnt_something(campaign: Workspace) 
     assert set(found) == names
     # Rare and hard targets of this size leave room for chance; common ones do not.
     sound = [name for name in names if name not in ("rare_bag", "hard_bag", "lama")]
-    weak = {name: found[name]["macro_auc"] for name in sound if found[name]["macro_auc"] < 0.53}
+    weak = {name: found[name]["macro_auc"] for name in sound if found[name]["macro_auc"] < 0.51}
     assert not weak
     assert found["champion"]["method"] == "greedy"
     fits = pq.read_table(campaign.path("sources", "rare_bag", "fits.parquet")).to_pylist()
