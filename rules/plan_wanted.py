@@ -91,7 +91,7 @@ class PlanWanted(PlanFiles):
         built = self.built_groups
         waiting = [name]
         while waiting:
-            one = waiting.pop()
+            one = waiting.pop(0)  # in the order of the config
             if one in self.problem.blends:
                 waiting += self.problem.members(one)
             elif one in self.problem.sources and one not in found:
