@@ -5,7 +5,8 @@ from blendmake.job import job
 with job(snakemake.log[0], snakemake.threads):
     from pathlib import Path
 
-    from blendmake.audits.auditing import AuditInputs, AuditOutputs, audit_fold
+    from blendmake.audits.auditing import AuditOutputs, audit_fold
+    from blendmake.fits.inputs import FoldInputs
     from blendmake.provenance import provenance
 
     files = {name: Path(path) for name, path in snakemake.input.items()}
@@ -15,10 +16,10 @@ with job(snakemake.log[0], snakemake.threads):
         audit["audit"],
         audit["groups"],
         int(snakemake.wildcards.fold),
-        AuditInputs(
+        FoldInputs(
+            tables={"train": files["train"], "test": files["test"]},
+            made={"train": files["made_train"], "test": files["made_test"]},
             columns=files["columns"],
-            train=(files["train"], files["made_train"]),
-            test=(files["test"], files["made_test"]),
             targets=files["targets"],
             folds=files["folds"],
             inner=files["inner"],

@@ -7,7 +7,7 @@ with job(snakemake.log[0], snakemake.threads):
     from pathlib import Path
 
     from blendmake.fits.fitting import FoldOutputs, fit_fold
-    from blendmake.fits.fold_job import FoldInputs
+    from blendmake.fits.inputs import FoldInputs
     from blendmake.fits.target_groups import read_group_files
     from blendmake.provenance import provenance
 

@@ -20,7 +20,7 @@ from blendmake.features.fold_features import SetInputs, make_fold_features
 from blendmake.features.sets import make_features
 from blendmake.files import read_note, read_parquet, write_parquet
 from blendmake.fits.fitting import FoldOutputs, fit_fold
-from blendmake.fits.fold_job import FoldInputs
+from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.store import StoredFit
 from blendmake.folds import FoldRows, inner_split, make_folds, read_folds, write_folds, write_inner
 from blendmake.matrix import TableFile

@@ -17,7 +17,6 @@ from pydantic import ValidationError
 from blendmake.auc import AucScorer, auc
 from blendmake.audits import auditing
 from blendmake.audits.auditing import (
-    AuditInputs,
     AuditOutputs,
     audit_fold,
     sample_rows,
@@ -132,14 +131,7 @@ def run_audit(
             audit,
             {},
             k,
-            AuditInputs(
-                inputs.columns,
-                (inputs.tables["train"], inputs.made["train"]),
-                (inputs.tables["test"], inputs.made["test"]),
-                inputs.targets,
-                inputs.folds,
-                inputs.inner,
-            ),
+            inputs,
             of_fold,
             seed=1,
             code="code",

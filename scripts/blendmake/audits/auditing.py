@@ -28,8 +28,8 @@ from blendmake.audits.permuting import Forest, permuted_drops
 from blendmake.errors import BlendmakeError
 from blendmake.families.lightgbm import LightGBM
 from blendmake.family import Fit, FoldData
-from blendmake.features.files import FeatureSetFiles, features_digest
 from blendmake.files import digest_of, read_note, write_parquet
+from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.settings import resolve_targets
 from blendmake.folds import read_folds, read_inner
 from blendmake.labels import Labels, read_labels
@@ -68,23 +68,6 @@ REFUSED = {
 
 
 @dataclass(frozen=True)
-class AuditInputs:
-    """The files an audit reads; of `train` and `test`, the table and the set's made columns."""
-
-    columns: Path
-    train: tuple[Path, Path]
-    test: tuple[Path, Path]
-    targets: Path
-    folds: Path
-    inner: Path
-
-    def digest(self) -> str:
-        """What identifies their content."""
-        paths = (self.targets, self.folds, self.inner)
-        return digest_of([*(read_note(p)["content"] for p in paths), features_digest(self.columns)])
-
-
-@dataclass(frozen=True)
 class AuditOutputs:
     """The files of one fold's audit."""
 
@@ -97,7 +80,7 @@ def audit_fold(
     audit: Mapping[str, Any],
     groups: Mapping[str, Sequence[str]],
     fold: int,
-    inputs: AuditInputs,
+    inputs: FoldInputs,
     outputs: AuditOutputs,
     *,
     seed: int,
@@ -192,7 +175,7 @@ class _Job:
         name: str,
         audit: Mapping[str, Any],
         fold: int,
-        inputs: AuditInputs,
+        inputs: FoldInputs,
         seed: int,
         threads: int,
         folder: Path,
@@ -203,12 +186,13 @@ class _Job:
         self.seed, self.threads, self.folder = seed, threads, folder
         self.every, self.labels = every, labels
         self.train_rows = read_folds(inputs.folds).rows(fold).train
+        assert inputs.inner is not None
         aside = read_inner(inputs.inner, fold)[self.train_rows]
         self.fit_rows, self.inner_rows = self.train_rows[~aside], self.train_rows[aside]
         if not len(self.fit_rows) or not len(self.inner_rows):
             raise BlendmakeError(f"{inputs.inner}: fold {fold} has no rows inside or outside.")
-        self.train = FeatureSetFiles(inputs.columns, *inputs.train)
-        self.test = FeatureSetFiles(inputs.columns, *inputs.test)
+        self.train = inputs.feature_files("train")
+        self.test = inputs.feature_files("test")
         self._shared: tuple[Positions, LightGBM] | None = None
 
     def _seed(self, *parts: Any) -> int:

@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import digest_of, note_of, read_note, read_parquet, write_parquet
-from blendmake.fits.fold_job import FoldInputs, FoldJob
+from blendmake.fits.fold_job import FoldJob
+from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.settings import resolve_targets
 from blendmake.fits.store import mean_prediction
 from blendmake.fits.table import FITS

@@ -20,9 +20,9 @@ from blendmake.auc import auc
 from blendmake.durations import clock
 from blendmake.errors import BlendmakeError
 from blendmake.family import Family, Fit, Fitted, FoldData, JointFamily, JointFit
-from blendmake.features.files import FeatureSetFiles, features_digest
-from blendmake.files import digest_of, read_note, sync
+from blendmake.files import digest_of, sync
 from blendmake.fits.bagging import bag_count, draw_bag, undo_undersampling
+from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.models import Kept, keep_models, save_constant, short_name
 from blendmake.fits.settings import TargetSettings, settings_for
 from blendmake.fits.store import StoredFit
@@ -34,32 +34,6 @@ from blendmake.window import require_time
 
 log = logging.getLogger(__name__)
 JOINT = "*"  # stands for the target in the seed of a model of several
-
-
-@dataclass(frozen=True)
-class FoldInputs:
-    """The files a fit reads: tables and made columns by `train` and `test`.
-
-    `fold_made`: columns that the feature set makes for this fold, with labels; if it makes any.
-    """
-
-    tables: Mapping[str, Path]
-    made: Mapping[str, Path]
-    columns: Path
-    targets: Path
-    folds: Path
-    inner: Path | None
-    fold_made: Mapping[str, Path] | None = None
-
-    def digest(self) -> str:
-        """What identifies their content."""
-        paths = [self.targets, self.folds, *([self.inner] if self.inner else [])]
-        return digest_of([features_digest(self.columns), *(read_note(p)["content"] for p in paths)])
-
-    def feature_files(self, part: str) -> FeatureSetFiles:
-        """The source's feature set over the rows of `train` or `test`."""
-        made_for_fold = self.fold_made[part] if self.fold_made else None
-        return FeatureSetFiles(self.columns, self.tables[part], self.made[part], made_for_fold)
 
 
 @dataclass(frozen=True)
