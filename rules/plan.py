@@ -6,12 +6,10 @@ with `lookup(within=plan.slices, dpath=…)`, so that editing one source touches
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +18,16 @@ from snakemake.exceptions import WorkflowError
 from blendmake.adapters import ADAPTERS
 from blendmake.code_digest import code_digest
 from blendmake.config.loading import load_problem, load_run
-from blendmake.config.problem import Problem
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
-from plan_inputs import given_groups
-from plan_wanted import PlanWanted
+from plan_inputs import given_groups, without
+from plan_window import PlanWindow
 
 VERDICT = {"z", "share", "drift"}  # what an audit's lists depend on, but not its fits
 NOTHING = "$^"  # a wildcard constraint that nothing matches
 
 
-class Plan(PlanWanted):
+class Plan(PlanWindow):
     """The resolved problem, as the rules see it.
 
     Args:
@@ -73,46 +70,7 @@ class Plan(PlanWanted):
             except BlendmakeError as error:
                 raise WorkflowError(str(error)) from None
 
-    # A preset, written out
-
-    @property
-    def preset_file(self) -> Path:
-        """The preset as it was written out for this problem: frozen, so that it stays what it is."""
-        return Path(self.results) / "preset.json"
-
-    def _with_preset(self) -> Problem:
-        """The problem with the sources and blends of its preset; its own win."""
-        from blendmake.presets import expand, read_preset, with_preset
-        from blendmake.triage import parallelism
-
-        p = self.problem
-        asked = {"preset": p.preset, "budget": p.budget, "folds": p.folds.n}
-        self.preset = read_preset(self.preset_file, asked)
-        if self.preset is None:
-            self.slices = {"adapter": self._adapter_options()}
-            side_by_side = parallelism(self.cores, self.fit_threads)
-            chosen = expand(str(p.preset), self.facts, p.folds.n, p.budget, side_by_side)
-            self.preset = {"asked": asked, **chosen}
-        return with_preset(p, self.preset)
-
-    def freeze(self) -> None:
-        """Keep a preset as it was written out, before the first job of a run."""
-        if self.preset is not None:
-            from blendmake.presets import write_preset
-
-            write_preset(self.preset_file, self.preset)
-
-    @property
-    def written_out(self) -> dict[str, Any]:
-        """The config as it is resolved, a preset written out, without what is not set."""
-        return _without(self.problem.slice(), "preset", "budget", "manifests")
-
-    @property
-    def fit_threads(self) -> int:
-        """Threads of a fit: one for small tables, so that fits run side by side, and one more for
-        each 128 MB of feature files, so that few large ones are in memory at a time."""
-        megabytes = sum(self.sizes(self.table_files, "tables/columns.parquet")) / 2**20
-        return max(1, min(8, int(megabytes // 128)))
+    # Files that are not there, and the end of a run that failed
 
     def _check_files(self) -> None:
         """Say at once which of the user's files are not there.
@@ -164,97 +122,13 @@ class Plan(PlanWanted):
             write_manifest(path, entries)
             print(f"\n{manifest_text(name, entries, path)}", file=sys.stderr)
 
-    # A window of time
-
-    def _triage(self, seconds: float) -> None:
-        """Open the window and choose what fits into it."""
-        # These imports cost more than all the rest of the plan, which seldom needs them.
-        from blendmake.triage import choose, parallelism
-        from blendmake.window import open_window, time_left
-
-        open_window(seconds)
-        done = choose(
-            self.named_in(self.asked) if self.asked else self.ranking,
-            self.stands_on,
-            self._work(),
-            max(0.0, time_left()),
-            parallelism(self.cores, self.fit_threads),
-        )
-        self.left = done.left
-        for name, reason in done.left.items():
-            print(f"left for another window: {name} ({reason})", file=sys.stderr)
-
-    def _work(self) -> dict[str, Any]:
-        """What is left to fit of each source (triage.Work), from what past fits took."""
-        from blendmake.reports.status import read_status
-        from blendmake.triage import Work
-
-        work = {}
-        targets = Path(self.results) / "tables" / "targets.parquet"
-        entries = [entry for entry in self.status_entries if "source" in entry]
-        for status in read_status(entries, targets, len(self.folds)):
-            if status.state == "built":
-                continue
-            if status.expected is not None:
-                work[status.name] = Work(status.expected, True)
-                continue
-            work[status.name] = Work(self._rule_of_thumb(status.name, status.missing), False)
-        return work
-
-    def _rule_of_thumb(self, name: str, missing: int | None) -> float:
-        """Seconds of a source of which nothing is known but its config and the tables' size."""
-        from blendmake.triage import predicted_seconds
-
-        facts, folds = self.facts, len(self.folds)
-        source = self.problem.sources[name]
-        bags = source.bagging.bags if source.bagging else 1
-        targets = self._targets_of(name) if missing is None else missing / folds / bags
-        return predicted_seconds(source.slice(), facts.rows, facts.columns, targets, folds)
-
-    def _targets_of(self, name: str) -> int:
-        """How many targets a source fits, as far as the config tells."""
-        named: set[str] = set()
-        count = 0
-        for target in self.problem.sources[name].targets:
-            group = self.problem.groups.get(target)
-            if target == "all" or (group and group.rate_at_most):
-                return int(self.facts.targets)
-            if group and group.is_built:
-                count += group.rarest or group.lowest_auc or 0
-            else:
-                named |= set(group.targets or []) if group else {target}
-        return min(count + len(named), int(self.facts.targets))
-
-    @cached_property
-    def facts(self) -> Any:
-        """facts.Facts of the tables that stand, else of the files that they are made from."""
-        from blendmake.tables.facts import Facts, facts_of_files, facts_of_tables
-
-        found = facts_of_tables(Path(self.results) / "tables")
-        if found is None and self.problem.data.adapter:
-            found = Facts(**ADAPTERS[self.problem.data.adapter].facts(**self.slices["adapter"]))
-        if found is None:
-            data = self.data
-            assert data.train and data.targets
-            labels = data.targets
-            found = facts_of_files(
-                [*data.train.values()],
-                data.id,
-                labels.file,
-                labels.columns,
-                categories=data.categories.columns,
-                patterns=data.categories.patterns,
-                left_out=[*data.ignore, *map(glob.escape, self.not_features)],
-            )
-        return found
-
     # Slices of the config
 
     def _slices(self) -> dict[str, Any]:
         p, data = self.problem, self.data
         assert data.train and data.targets
         return {
-            "adapter": self._adapter_options(),
+            "adapter": self.adapter_options,
             "tables": {
                 "train": data.train,
                 "test": {name: data.test[name] for name in data.train} if data.test else None,
@@ -285,7 +159,7 @@ class Plan(PlanWanted):
             },
             "fit": {
                 name: {
-                    "source": _without(source.slice(), "family", "features"),
+                    "source": without(source.slice(), "family", "features"),
                     "family": FAMILIES[source.family],
                     "groups": given_groups(p, source.group_names(p.groups)),
                     "seed": p.seed,
@@ -316,32 +190,6 @@ class Plan(PlanWanted):
                 "rename": p.submissions.rename.model_dump() if p.submissions.rename else None,
             },
         }
-
-    @property
-    def not_features(self) -> list[str]:
-        """Columns of the train files that hold targets, groups or folds."""
-        data, folds = self.data, self.problem.folds
-        assert data.train and data.targets
-        train_files = set(data.train.values())
-
-        def in_train(file: str | None) -> bool:
-            return file is None or file in train_files
-
-        return [
-            *(data.targets.columns or [] if in_train(data.targets.file) else []),
-            *([data.groups.column] if data.groups and in_train(data.groups.file) else []),
-            *([folds.column] if folds.column and in_train(folds.file) else []),
-        ]
-
-    def _adapter_options(self) -> dict[str, Any]:
-        """What an adapter is told beside the folder."""
-        data = self.problem.data
-        if not data.adapter:
-            return {}
-        known = ADAPTERS[data.adapter].OPTIONS
-        given = {key: getattr(data, key) for key in known if key != "seed"}
-        options = {key: value for key, value in given.items() if value not in (None, [])}
-        return {**options, **({"seed": self.problem.seed} if "seed" in known else {})}
 
     def _group_slices(self) -> dict[str, Any]:
         """Each built group's rule, with the given groups that stand above it."""
@@ -381,10 +229,6 @@ class Plan(PlanWanted):
     def _module(self, name: str) -> Path:
         path = self.scripts.joinpath(*name.split("."))
         return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def _without(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in mapping.items() if key not in keys}
 
 
 def one_of(names: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ with job(snakemake.log[0]):
     from blendmake.files import read_parquet
     from blendmake.reports import figures
     from blendmake.reports.correlations import duplicate_pairs
+    from blendmake.reports.leaderboard_page import leaderboard_html
 
     def tables(names, paths):
         return {name: read_parquet(Path(p)) for name, p in zip(names, paths, strict=True)}
@@ -20,6 +21,6 @@ with job(snakemake.log[0]):
     scores = tables(snakemake.params.names, snakemake.input.scores)
     figures.draw_auc_heatmap(scores, out["auc_heatmap"])
     correlations = read_parquet(Path(snakemake.input.correlations))
-    figures.leaderboard_html(leaderboard, out["table"], duplicate_pairs(correlations))
+    leaderboard_html(leaderboard, out["table"], duplicate_pairs(correlations))
     figures.draw_correlations(correlations, out["correlations"])
     figures.draw_fit_seconds(fits, out["fit_seconds"])

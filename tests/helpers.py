@@ -9,11 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from pyarrow import csv
 
 from blendmake.files import read_parquet
 from blendmake.matrix import TableFile
 from blendmake.tables.tables import read_tables
+from blendmake.window import DEADLINE
 
 
 def _write_csv(table: pa.Table, path: Path, delimiter: str = ",") -> None:
@@ -50,6 +52,15 @@ def write_user_file(path: Path, columns: Mapping[str, Any] | pa.Table) -> str:
     table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
     WRITERS[path.name.split(".", 1)[1]](table, path)
     return str(path)
+
+
+def enter_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder the present one; what a plan leaves in the environment is taken back."""
+    monkeypatch.chdir(folder)
+    for name in (DEADLINE, "BLENDMAKE_WINDOW"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return folder
 
 
 class ReadTables:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,19 +24,20 @@ from blendmake.audits.auditing import (
     shortlisted,
 )
 from blendmake.audits.drift import COLUMNS, grouped_auc
-from blendmake.audits.figures import (
-    draw_drift,
-    draw_effects,
-    draw_target_effects,
-    macro_effects,
-)
 from blendmake.audits.permuting import Forest, permuted_drops
-from blendmake.audits.verdicts import VERDICTS, assemble_audit, judge_fold
+from blendmake.audits.verdicts import COLUMN_VERDICTS, VERDICTS, assemble_audit, judge_fold
 from blendmake.config.audits import Audit
 from blendmake.errors import BlendmakeError
 from blendmake.features.sets import read_names, select_columns
 from blendmake.files import note_of, read_note, read_parquet
 from blendmake.matrix import TableFile
+from blendmake.reports.audit_figures import (
+    TOP,
+    draw_drift,
+    draw_effects,
+    draw_target_effects,
+    macro_effects,
+)
 from problems import FOLDS, Problem, with_labels, write_problem
 
 ROWS, TEST_ROWS = 1500, 300
@@ -628,6 +630,29 @@ def test_figures_say_what_was_found(
         ET.fromstring(text)
         assert ">shifted<" in text and ">strong<" in text
     assert "all columns together, by a model" in texts[0][2]
+
+
+def drift_row(feature: str, auc: float | None, z: float | None, null_z: float) -> dict[str, Any]:
+    values: dict[str, Any] = dict.fromkeys(COLUMN_VERDICTS.names)
+    values |= {"feature": feature, "drift_auc": auc, "drift_z": z, "drifted": abs(null_z) > 3}
+    return values | {"null_train": 0.0, "null_test": 0.25, "null_z": null_z}
+
+
+def test_columns_of_hardly_any_values_are_not_first_in_the_figure_of_drift(tmp_path: Path) -> None:
+    rows = [
+        drift_row("two_values", 1.0, 1.4, 0.0),
+        drift_row("void", None, None, 0.5),
+        drift_row("shifted", 0.6, 12.0, 0.0),
+        drift_row("turned", 0.45, -7.0, 0.0),
+        drift_row("missing", 0.5, 0.1, -9.0),
+        *(drift_row(f"many_{i:02d}", 0.51, 2.0, 0.0) for i in range(TOP - 3)),
+    ]
+    columns = pa.Table.from_pylist(rows, schema=COLUMN_VERDICTS)
+    draw_drift("main", columns, [None], tmp_path / "drift.svg")
+    text = (tmp_path / "drift.svg").read_text()
+    shown = re.findall(r">(two_values|void|shifted|turned|missing|many_\d\d)<", text)
+    assert shown == ["shifted", "missing", "turned", *(f"many_{i:02d}" for i in range(TOP - 3))]
+    assert f"{TOP} of {len(rows)} columns, those that differ most surely" in text
 
 
 def test_figures_without_anything_to_show(tmp_path: Path) -> None:

@@ -187,6 +187,7 @@ ELSEWHERE = (
     "families/__init__.py",
     "config/problem.py",
     "tables/tables.py",
+    "reports/drawing.py",
     "reports/figures.py",
     "blends/blending.py",
 )

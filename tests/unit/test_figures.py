@@ -25,9 +25,9 @@ from blendmake.reports.figures import (
     draw_honesty,
     draw_leaderboard,
     draw_weights,
-    leaderboard_html,
 )
 from blendmake.reports.leaderboard import LEADERBOARD
+from blendmake.reports.leaderboard_page import leaderboard_html
 from blendmake.scores import COMPARISON, SCORES
 
 MINUS = "\N{MINUS SIGN}"
@@ -226,6 +226,23 @@ def test_only_duplicates_are_outlined(tmp_path: Path) -> None:
 def test_nothing_to_draw_is_said(draw: Draw, told: str, tmp_path: Path) -> None:
     draw(tmp_path / "f.svg")
     assert any(told in text for text in texts(tmp_path / "f.svg"))
+
+
+def test_scores_of_some_folds_or_optimistic_ones_are_marked(tmp_path: Path) -> None:
+    out = tmp_path / "f.svg"
+    tuned = entry("tuned", "source", 0.7, folds="3 4", optimistic=True)
+    draw_leaderboard(pa.Table.from_pylist([tuned], schema=LEADERBOARD), out)
+    told = {"(folds …): measured there only, params were searched on the others"}
+    assert {"tuned (folds 3 4) *", *told} <= set(texts(out))
+    rows = [{**row, "folds": "3 4", "optimistic": False} for row in DIFFERENCES.to_pylist()]
+    some = pa.Table.from_pylist(rows, schema=COMPARISON)
+    flattered = [{**row, "folds": "all", "optimistic": True} for row in rows]
+    every = pa.Table.from_pylist(flattered, schema=COMPARISON)
+    draw_comparisons({"a vs b": some, "c vs d": every}, out)
+    told.add("* optimistic: something was chosen with the labels that score it")
+    assert {"a vs b (folds 3 4)", "c vs d *", *told} <= set(texts(out))
+    draw_comparisons({"a vs b": DIFFERENCES}, out)
+    assert not told & set(texts(out))
 
 
 class _Cells(HTMLParser):

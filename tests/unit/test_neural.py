@@ -23,16 +23,16 @@ from test_leakage import interval, null_problem  # noqa: E402
 
 from blendmake.auc import auc  # noqa: E402
 from blendmake.errors import BlendmakeError  # noqa: E402
-from blendmake.family import Fitted, FoldData, JointFit  # noqa: E402
+from blendmake.family import Fitted  # noqa: E402
 from blendmake.features.files import FeatureSetFiles  # noqa: E402
-from blendmake.folds import read_inner  # noqa: E402
-from blendmake.matrix import Rows, known_codes  # noqa: E402
+from blendmake.matrix import Rows  # noqa: E402
 from blendmake.neural import data as neural_data  # noqa: E402
 from blendmake.neural import trainer  # noqa: E402
 from blendmake.neural.checkpoints import Checkpoints  # noqa: E402
 from blendmake.neural.data import Feeder, Preparation, prepare  # noqa: E402
 from blendmake.neural.layers import embedding_size  # noqa: E402
 from blendmake.neural.schedules import Schedule  # noqa: E402
+from fold_data import fold_data, joint_fit  # noqa: E402
 from helpers import flip_byte  # noqa: E402
 from problems import FOLDS, Problem, synthetic, synthetic_columns, write_problem  # noqa: E402
 
@@ -51,53 +51,14 @@ def problem(tmp_path_factory: pytest.TempPathFactory) -> Problem:
     return synthetic(tmp_path_factory.mktemp("problem"))
 
 
-def fold_data(problem: Problem, stopping: bool, fold: int = 0) -> tuple[FoldData, Any, Any, Any]:
-    """A fold's data, and the positions of its training, stopping and held-out rows."""
-    inputs, held_out = problem.inputs, problem.rows(fold)
-    files = FeatureSetFiles(inputs.columns, inputs.tables["train"], inputs.made["train"])
-    test = problem.test_files()
-    assert inputs.inner is not None
-    aside = held_out.train[read_inner(inputs.inner, fold)[held_out.train]]
-    train = np.setdiff1d(held_out.train, aside) if stopping else held_out.train
-    known = known_codes(Rows(files.files, files.columns, train))
-
-    def rows(of: FeatureSetFiles, positions: Any) -> Rows:
-        return Rows(of.files, files.columns, positions, known)
-
-    data = FoldData(
-        rows(files, train),
-        rows(files, held_out.valid),
-        rows(test, np.arange(test.rows)),
-        rows(files, aside) if stopping else None,
-    )
-    return data, train, aside, held_out.valid
-
-
-def task_of(problem: Problem, train: Any, stop: Any, scratch: Path, **changed: Any) -> JointFit:
-    labels = problem.labels.astype(np.float32)
-    given = JointFit(
-        targets=problem.targets,
-        params={},
-        rounds=6,
-        stop_rounds=None,
-        positive_weights=np.ones(len(problem.targets)),
-        seed=3,
-        labels=labels[train],
-        scratch=scratch,
-        stop_labels=labels[stop],
-    )
-    return replace(given, **changed)
-
-
 def run(
     problem: Problem, family: str, scratch: Path, *, fold: int = 0, params: Any = None, **more: Any
 ) -> Fitted:
     """A fit of all targets with small networks; stops early if `stop_rounds` is given."""
     stopping = more.get("stop_rounds") is not None
-    data, train, stop, _ = fold_data(problem, stopping, fold)
-    task = task_of(
-        problem, train, stop, scratch, params={**SMALL[family], **(params or {})}, **more
-    )
+    data = fold_data(problem, fold, inner=stopping)
+    settings = {"rounds": 6, "seed": 3, "params": {**SMALL[family], **(params or {})}, **more}
+    task = joint_fit(problem, data, scratch, **settings)
     made: Fitted = importlib.import_module(f"blendmake.families.{family}").FAMILY(data, 1).fit(task)
     return made
 
@@ -150,7 +111,7 @@ def test_a_signal_is_learnt_and_models_are_kept(
     assert 1 <= fitted.rounds <= 20
     path = fitted.save(tmp_path / "model")
     module = importlib.import_module(f"blendmake.families.{family}")
-    data, *_ = fold_data(problem, True)
+    data = fold_data(problem, inner=True)
     assert np.array_equal(module.predict_saved(path, data.test, 1), fitted.test)
     assert np.array_equal(module.predict_saved(path, data.valid, 1), fitted.valid)
     assert path.read_bytes() == fitted.save(tmp_path / "again").read_bytes()
@@ -195,12 +156,14 @@ def test_columns_without_content(family: str, kept: list[str], tmp_path: Path) -
 
 @each_family
 def test_rows_without_any_label_do_not_count(family: str, problem: Problem, tmp_path: Path) -> None:
-    data, train, stop, _ = fold_data(problem, False)
+    data = fold_data(problem)
+    train = data.train.positions
     drop = np.arange(len(train)) % 3 == 0
-    blank = task_of(problem, train, stop, tmp_path / "a", params=SMALL[family])
-    blank.labels[drop] = np.nan
-    less = task_of(problem, train[~drop], stop, tmp_path / "b", params=SMALL[family])
     few = replace(data, train=replace(data.train, positions=train[~drop]))
+    settings = {"rounds": 6, "seed": 3, "params": SMALL[family]}
+    blank = joint_fit(problem, data, tmp_path / "a", **settings)
+    blank.labels[drop] = np.nan
+    less = joint_fit(problem, few, tmp_path / "b", **settings)
     module = importlib.import_module(f"blendmake.families.{family}")
     one, other = module.FAMILY(data, 1).fit(blank), module.FAMILY(few, 1).fit(less)
     assert same(one, other)
@@ -408,7 +371,8 @@ def test_a_checkpoint_that_cannot_be_used_is_not_used(
 
 def feeder_of(problem: Problem, buffer_bytes: int, **more: Any) -> tuple[Feeder, Any]:
     """A feeder whose labels are row numbers, and all rows as they are prepared."""
-    data, train, *_ = fold_data(problem, False)
+    data = fold_data(problem)
+    train = data.train.positions
     preparation = Preparation.learn(data.train, "robust")
     numbers = np.arange(len(train), dtype=np.float32)[:, None]
     given = {"batch_size": 16, "seed": 1, "device": CPU, **more}

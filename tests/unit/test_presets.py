@@ -17,7 +17,7 @@ from blendmake.errors import BlendmakeError
 from blendmake.presets import PRESETS, SECTIONS, USED, expand, with_preset
 from blendmake.tables.facts import Facts
 from blendmake.triage import predicted_seconds
-from blendmake.window import DEADLINE
+from helpers import enter_folder
 from plan import Plan
 from problems import Problem as Tables
 from problems import run_fold, synthetic
@@ -263,12 +263,7 @@ def test_wrong_names_are_told_with_those_of_the_preset(own: dict[str, Any], mess
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The present folder; what a plan with a window leaves in the environment is taken back."""
-    monkeypatch.chdir(tmp_path)
-    for name in (DEADLINE, "BLENDMAKE_WINDOW"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    return tmp_path
+    return enter_folder(tmp_path, monkeypatch)
 
 
 def planned(preset: str = "quick", cores: int = 2, **changes: Any) -> Plan:

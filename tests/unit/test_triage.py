@@ -21,7 +21,7 @@ from blendmake.fits.store import StoredFit
 from blendmake.fits.table import FITS
 from blendmake.triage import JOB, RATES, Choice, Work, choose, parallelism, predicted_seconds
 from blendmake.window import DEADLINE, RESERVE
-from helpers import flip_byte, write_user_file
+from helpers import enter_folder, flip_byte, write_user_file
 from plan import Plan
 
 REPO = Path(__file__).resolve().parents[2]
@@ -191,12 +191,7 @@ RESULTS = Path("results/genes")
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The present folder; what a plan leaves in the environment is taken back."""
-    monkeypatch.chdir(tmp_path)
-    for name in (DEADLINE, "BLENDMAKE_WINDOW"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    return tmp_path
+    return enter_folder(tmp_path, monkeypatch)
 
 
 def planned(*asked: str, cores: int | None = 1, **changes: Any) -> Plan:
@@ -447,6 +442,51 @@ def test_what_a_source_stands_on() -> None:
     assert plan.stands_on("rare_one") == ["rare_one", "ranker"]
     assert set(plan.stands_on("b")) == {"rare_one", "ranker", "given_one"}
     assert set(plan.stands_on("c")) == set(plan.sources)
+
+
+# Threads of a fit
+
+
+TWIN = {"adapter": "contest_twin", "rows": 750_000}
+
+
+@pytest.mark.parametrize(
+    ("data", "megabytes", "threads"),
+    [
+        ({"adapter": "yeast"}, 1500 * 103 * 4 / 2**20, 1),
+        ({**TWIN, "extra_columns": 1}, 750_000 * 200 * 4 / 2**20, 4),
+        (TWIN, 750_000 * 2440 * 4 / 2**20, 8),
+        ({**TWIN, "rows": 30_000}, 30_000 * 2440 * 4 / 2**20, 2),
+    ],
+)
+def test_threads_of_a_built_in_set_follow_its_shape(
+    data: dict[str, Any], megabytes: float, threads: int, folder: Path
+) -> None:
+    plan = planned(data=data)
+    assert plan.feature_megabytes == pytest.approx(megabytes)
+    assert plan.fit_threads == threads
+    # What is written by then does not count, so that a plan is the same before and after.
+    for path in plan.table_files:
+        write_sparse(folder / path, 3 * 2**30)
+    assert planned(data=data).fit_threads == threads
+
+
+def write_sparse(path: Path, size: int) -> None:
+    """A file of so many bytes that takes no room."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.truncate(path, size)
+
+
+@pytest.mark.parametrize(("size", "threads"), [(100, 1), (200, 3), (10_000, 8)])
+def test_threads_follow_the_size_of_the_users_files(size: int, threads: int, folder: Path) -> None:
+    """In megabytes of each of two."""
+    data = {"train": "train.csv", "test": "test.csv", "id": "id", "targets": "labels.csv"}
+    for name in ("train.csv", "test.csv"):
+        write_sparse(folder / name, size * 2**20)
+    plan = planned(data=data)
+    assert plan.feature_megabytes == 2 * size
+    assert plan.fit_threads == threads
 
 
 # What cannot be read

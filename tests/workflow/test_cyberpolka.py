@@ -91,9 +91,16 @@ def test_every_source_of_the_campaign_has_learnt_something(campaign: Workspace) 
 
 
 def test_the_audits_lists_reach_the_features_of_each_fold(campaign: Workspace) -> None:
+    columns = pq.read_table(campaign.path("tables", "columns.parquet")).to_pylist()
+    main = {row["name"] for row in columns if row["file"] == "main"}
+    lists = set()
     for fold in range(3):
         folder = campaign.path("features", "pruned", f"fold{fold}")
         names = set(pq.read_table(folder / "columns.parquet")["name"].to_pylist())
         drops = pq.read_table(campaign.path("audits", "main", f"fold{fold}", "drop.parquet"))
         dropped = {row["feature"] for row in drops.to_pylist() if row["list"] == "signal_only"}
-        assert names and not names & dropped
+        # The set has every column of the main file, but for the audit.
+        assert dropped & main and names & main == main - dropped
+        assert not names & dropped
+        lists.add(frozenset(dropped))
+    assert len(lists) == 3

@@ -101,6 +101,7 @@ def test_dates_rebuild_nothing(copied: Workspace) -> None:
             "figsize=(0 + ",
             {"draw_figures", "draw_comparisons", "draw_weights"},
         ),
+        ("reports/leaderboard_page.py", ".4f", ".5f", {"draw_figures"}),
         ("../write_submission.py", "out_csv=", "out_csv=None or ", {"write_submission"}),
         # What scores: never what fits or blends.
         (
@@ -110,7 +111,7 @@ def test_dates_rebuild_nothing(copied: Workspace) -> None:
             {"score_source", "score_blend", "compare_artifacts"},
         ),
     ],
-    ids=["family", "registry", "scale", "figures", "script", "scores"],
+    ids=["family", "registry", "scale", "figures", "page", "script", "scores"],
 )
 def test_a_changed_constant_rebuilds_what_imports_it(
     copied: Workspace, file: str, old: str, new: str, rules: set[str]

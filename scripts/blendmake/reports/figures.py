@@ -1,139 +1,72 @@
-"""The report's figures, as SVG, and the leaderboard as an HTML table.
-
-A figure is a function from finished tables to one file; drawn twice it gives the same bytes.
-"""
+"""The report's figures, as SVG: each a function from finished tables to one file."""
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-import matplotlib.style
 import numpy as np
 import pyarrow as pa
 from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from numpy.typing import NDArray
 
-from blendmake.files import replacing, write_text
 from blendmake.labels import MACRO
-from blendmake.reports.correlations import DuplicatePair, duplicate_pairs
-from blendmake.reports.leaderboard import HONEST, covered, footnotes, made_by, shortened, signed
-
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-BLUE, ORANGE, GREEN, INK, QUIET = "#0072b2", "#d55e00", "#009e73", "#222222", "#8a8a8a"
-ABSENT = "#e9e9e9"
-KINDS = {"source": BLUE, "blend": ORANGE}
-SEQUENTIAL, DIVERGING = "Blues", "PuOr_r"
-ANNOTATE = 20
-"""Most targets (or sources) for which the cells of a heat map carry their numbers."""
-LABEL_WIDTH = 34
-"""Longest label drawn, in characters; of a longer one the middle is left out."""
-
-STYLE: dict[str, Any] = {
-    "svg.hashsalt": "blendmake",
-    "svg.fonttype": "none",  # text stays text: to search, to copy, and sharp at any size
-    "text.parse_math": False,  # a dollar sign in a target's name is a dollar sign
-    "font.size": 9,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": QUIET,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.formatter.useoffset": False,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "text.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-}
-
-Floats = NDArray[np.float64]
-
-
-def _write(out: Path, draw: Callable[[], Figure]) -> None:
-    """Draw in the common style, whatever the user's own matplotlib settings, and write the SVG."""
-    with matplotlib.style.context(["default", STYLE]):
-        figure = draw()
-        with replacing(Path(out)) as temporary:
-            figure.savefig(
-                temporary,
-                format="svg",
-                bbox_inches="tight",
-                pad_inches=0.12,
-                metadata={"Date": None, "Creator": "blendmake"},
-            )
-
-
-def _note_figure(title: str, text: str) -> Figure:
-    """A figure that says why there is nothing to draw."""
-    figure = Figure(figsize=(6.5, 1.2))
-    figure.text(0.01, 0.75, title, fontsize=11, fontweight="bold")
-    figure.text(0.01, 0.35, text, color=INK)
-    return figure
-
-
-def _label(text: str) -> str:
-    return shortened(text, LABEL_WIDTH)
-
-
-def _inches(labels: Sequence[str], size: float = 9) -> float:
-    """About the width of the longest label."""
-    return max((len(label) for label in labels), default=0) * size * 0.6 / 72
-
-
-def _rows_figure(labels: Sequence[str], width: float, per_row: float = 0.36) -> tuple[Figure, Any]:
-    """A figure with one horizontal row per label, the first on top; `width` of the axes, inches."""
-    figure = Figure(
-        figsize=(width + _inches(labels) + 0.4, per_row * len(labels) + 1.2), layout="constrained"
-    )
-    axes = figure.add_subplot()
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.grid(axis="x")
-    axes.spines["left"].set_visible(False)
-    return figure, axes
-
-
-def _legend(figure: Figure, handles: Sequence[Any]) -> None:
-    """A legend under everything else, in one row, for which the figure is made higher."""
-    figure.set_figheight(figure.get_figheight() + 0.3)
-    figure.legend(
-        handles=list(handles),
-        loc="outside lower left",
-        ncols=len(handles),
-        handletextpad=0.4,
-        columnspacing=1.4,
-    )
-
-
-def _mark(label: str, **style: Any) -> Line2D:
-    return Line2D([], [], label=label, **style)
-
-
-def _known(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
+from blendmake.reports.correlations import duplicate_pairs
+from blendmake.reports.drawing import (
+    ANNOTATE,
+    BLUE,
+    DIVERGING,
+    INK,
+    KINDS,
+    LABEL_WIDTH,
+    ORANGE,
+    QUIET,
+    SEQUENTIAL,
+    absent_legend,
+    annotate_cells,
+    heat_map,
+    label_cells,
+    label_inches,
+    legend_below,
+    legend_mark,
+    note_figure,
+    rows_figure,
+    short_label,
+    write_figure,
+)
+from blendmake.reports.leaderboard import (
+    HONEST,
+    covered,
+    duration_text,
+    folds_shown,
+    shortened,
+)
 
 
 def _row_label(row: Mapping[str, Any], most: int) -> str:
-    label = _label(row["name"])
+    label = short_label(row["name"])
     if row["targets"] != most:
         label += f" ({covered(row, most)})"
-    return label + (" *" if row["optimistic"] else "")
+    return label + _reservations(row)
+
+
+def _reservations(row: Mapping[str, Any]) -> str:
+    """What a label adds where a score is of some folds only, or optimistic."""
+    folds = shortened(folds_shown(row), 9)
+    return (f" (folds {folds})" if folds else "") + (" *" if row["optimistic"] else "")
+
+
+def _explained(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the reservations in the labels of these rows mean."""
+    lines = []
+    if any(row["optimistic"] for row in rows):
+        lines.append("* optimistic: something was chosen with the labels that score it")
+    if any(folds_shown(row) for row in rows):
+        lines.append("(folds …): measured there only, params were searched on the others")
+    return lines
 
 
 def draw_leaderboard(leaderboard: pa.Table, out: Path) -> None:
@@ -142,15 +75,15 @@ def draw_leaderboard(leaderboard: pa.Table, out: Path) -> None:
     Args:
         leaderboard: of `leaderboard.build_leaderboard`.
     """
-    _write(out, lambda: _leaderboard_figure(leaderboard.to_pylist()))
+    write_figure(out, lambda: _leaderboard_figure(leaderboard.to_pylist()))
 
 
 def _leaderboard_figure(rows: list[dict[str, Any]]) -> Figure:
     title = "Macro AUC of sources and blends"
     if not rows:
-        return _note_figure(title, "Nothing has been scored yet.")
+        return note_figure(title, "Nothing has been scored yet.")
     most = max(row["targets"] for row in rows)
-    figure, axes = _rows_figure([_row_label(row, most) for row in rows], 5.6)
+    figure, axes = rows_figure([_row_label(row, most) for row in rows], 5.6)
     tested = any(row["test_auc"] is not None for row in rows)
     above = 0.1 if tested else 0.0  # room for the test table's interval below
     for y, row in enumerate(rows):
@@ -163,25 +96,24 @@ def _leaderboard_figure(rows: list[dict[str, Any]]) -> Figure:
             text = f"{row['macro_auc']:.4f}"
             axes.text(1.01, y, text, transform=axes.get_yaxis_transform(), va="center")
     below = ["macro AUC (mean of the targets' AUC; 0.5 is chance), 95% interval"]
-    if any(row["optimistic"] for row in rows):
-        below.append("* optimistic: something was chosen with the labels that score it")
+    below += _explained(rows)
     if any(row["targets"] != most for row in rows):
         below.append(f"(n/{most}): over n targets only, not comparable with the others")
     axes.set_xlabel("\n".join(below))
     axes.set_title(title)
     kinds = {row["kind"] for row in rows}
     handles = [
-        _mark(
+        legend_mark(
             f"{kind}, {'cross-fitted' if kind == 'blend' else 'out of fold'}", marker="o", c=colour
         )
         for kind, colour in KINDS.items()
         if kind in kinds
     ]
     if any(row["in_sample"] is not None for row in rows):
-        handles.append(_mark("in-sample", marker="o", mfc="none", mec=ORANGE, ls=""))
+        handles.append(legend_mark("in-sample", marker="o", mfc="none", mec=ORANGE, ls=""))
     if tested:
-        handles.append(_mark("test table", marker="D", ms=4, c=QUIET))
-    _legend(figure, handles)
+        handles.append(legend_mark("test table", marker="D", ms=4, c=QUIET))
+    legend_below(figure, handles)
     return figure
 
 
@@ -211,7 +143,7 @@ def draw_auc_heatmap(scores: Mapping[str, pa.Table], out: Path) -> None:
     Args:
         scores: the scores table of each entry, by name.
     """
-    _write(out, lambda: _auc_figure(scores))
+    write_figure(out, lambda: _auc_figure(scores))
 
 
 def _auc_figure(scores: Mapping[str, pa.Table]) -> Figure:
@@ -231,21 +163,21 @@ def _auc_figure(scores: Mapping[str, pa.Table]) -> Figure:
             best[target] = max(best.get(target, value), value)
     title = "AUC by target"
     if not best:
-        return _note_figure(title, "No target has an AUC.")
+        return note_figure(title, "No target has an AUC.")
     targets = sorted(best, key=lambda target: (-best[target], target))
     names = sorted(found, key=lambda name: (-len(found[name]), -macro[name], name))
     auc = np.array([[found[name].get(target, np.nan) for target in targets] for name in names])
 
     annotate = len(targets) <= ANNOTATE
     cell = 0.5 if annotate else 0.27
-    labels = [_label(name) for name in names]
-    under = [_label(target) for target in targets]
+    labels = [short_label(name) for name in names]
+    under = [short_label(target) for target in targets]
     height = 0.3 * len(names)
     strip = 1.1
     figure = Figure(
         figsize=(
-            cell * len(targets) + _inches(labels) + 1.3,
-            height + strip + _inches(under) + 0.9,
+            cell * len(targets) + label_inches(labels) + 1.3,
+            height + strip + label_inches(under) + 0.9,
         ),
         layout="constrained",
     )
@@ -264,10 +196,12 @@ def _auc_figure(scores: Mapping[str, pa.Table]) -> Figure:
     # A single hopeless cell must not bleach all the others.
     highest = max(0.005, float(np.nanquantile(gap, 0.95)))
     norm = Normalize(0, highest, clip=True)
-    mesh = _heat(axes, gap, f"{SEQUENTIAL}_r", norm)
+    mesh = heat_map(axes, gap, f"{SEQUENTIAL}_r", norm)
     if annotate:
-        _annotate(axes, auc, mesh, lambda value: f"{value:.3f}"[1 if value < 1 else 0 :], size=7.5)
-    _ticks(axes, under, labels)
+        annotate_cells(
+            axes, auc, mesh, lambda value: f"{value:.3f}"[1 if value < 1 else 0 :], size=7.5
+        )
+    label_cells(axes, under, labels)
     bar = figure.colorbar(
         mesh, ax=axes, fraction=0.04, pad=0.01, extend="max", ticks=[0, highest / 2, highest]
     )
@@ -275,62 +209,8 @@ def _auc_figure(scores: Mapping[str, pa.Table]) -> Figure:
     bar.set_label("AUC below the\ntarget's best")
     bar.outline.set_visible(False)
     if np.isnan(auc).any():
-        _absent(figure, "grey: the entry does not cover the target")
+        absent_legend(figure, "grey: the entry does not cover the target")
     return figure
-
-
-def _absent(figure: Figure, text: str) -> None:
-    figure.legend(
-        handles=[Patch(facecolor=ABSENT, edgecolor=QUIET, lw=0.5, label=text)],
-        loc="outside lower left",
-    )
-
-
-def _heat(axes: Any, values: Floats, colours: str, norm: Any) -> Any:
-    """Coloured cells (rows, columns), the first row on top; NaN is grey."""
-    height, width = values.shape
-    axes.set_facecolor(ABSENT)
-    mesh = axes.pcolormesh(
-        np.arange(width + 1) - 0.5,
-        np.arange(height + 1) - 0.5,
-        np.ma.masked_invalid(values),
-        cmap=colours,
-        norm=norm,
-        edgecolors="white",
-        linewidth=0.8,
-    )
-    axes.set_xlim(-0.5, width - 0.5)
-    axes.set_ylim(height - 0.5, -0.5)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.tick_params(length=0)
-    return mesh
-
-
-def _annotate(
-    axes: Any, values: Floats, mesh: Any, text: Callable[[float], str], size: float = 8
-) -> None:
-    """Write the number into each cell, dark on light and light on dark."""
-    shades = mesh.to_rgba(mesh.get_array())
-    for (row, column), value in np.ndenumerate(values):
-        if math.isnan(value):
-            continue
-        red, green, blue = shades[row, column][:3]
-        light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.55
-        axes.text(
-            column,
-            row,
-            text(float(value)),
-            ha="center",
-            va="center",
-            fontsize=size,
-            color=INK if light else "white",
-        )
-
-
-def _ticks(axes: Any, columns: Sequence[str], rows: Sequence[str]) -> None:
-    axes.set_xticks(range(len(columns)), columns, rotation=90)
-    axes.set_yticks(range(len(rows)), rows)
 
 
 def draw_weights(weights: pa.Table, blend: str, out: Path) -> None:
@@ -343,7 +223,7 @@ def draw_weights(weights: pa.Table, blend: str, out: Path) -> None:
         weights: weights.parquet of the blend.
         blend: its name.
     """
-    _write(out, lambda: _weights_figure(weights.to_pylist(), blend))
+    write_figure(out, lambda: _weights_figure(weights.to_pylist(), blend))
 
 
 def _weights_figure(rows: list[dict[str, Any]], blend: str) -> Figure:
@@ -354,21 +234,21 @@ def _weights_figure(rows: list[dict[str, Any]], blend: str) -> Figure:
         for row in final
         if row["source"] != "(intercept)" and not row["source"].startswith("target:")
     }
-    title = f"{'Coefficients' if stack else 'Weights'} of {_label(blend)}"
+    title = f"{'Coefficients' if stack else 'Weights'} of {short_label(blend)}"
     if not cells:
-        return _note_figure(title, "The blend has no weights.")
+        return note_figure(title, "The blend has no weights.")
     targets = list(dict.fromkeys(target for target, _ in cells))
     sources = list(dict.fromkeys(source for _, source in cells))
     held = [[cells.get((t, s), np.nan) for s in sources] for t in targets]
     values = np.array(held, np.float64)
     # Absent or not taken: no weight either way, so that the means of a target's weights sum to 1.
     values = np.vstack([values, np.nan_to_num(values).mean(axis=0)])
-    labels = [*map(_label, targets), "mean of targets"]
-    under = [_label(source) for source in sources]
+    labels = [*map(short_label, targets), "mean of targets"]
+    under = [short_label(source) for source in sources]
     figure = Figure(
         figsize=(
-            max(0.55 * len(sources), 1.6) + _inches(labels) + 1.4,
-            0.24 * len(labels) + _inches(under) + 0.8,
+            max(0.55 * len(sources), 1.6) + label_inches(labels) + 1.4,
+            0.24 * len(labels) + label_inches(under) + 0.8,
         ),
         layout="constrained",
     )
@@ -378,11 +258,11 @@ def _weights_figure(rows: list[dict[str, Any]], blend: str) -> Figure:
         norm: Any = TwoSlopeNorm(0.0, -widest, widest)
     else:
         norm = Normalize(0.0, max(0.1, float(np.nanmax(values))))
-    mesh = _heat(axes, values, DIVERGING if stack else SEQUENTIAL, norm)
+    mesh = heat_map(axes, values, DIVERGING if stack else SEQUENTIAL, norm)
     if len(sources) <= ANNOTATE:
         shown = np.where(values == 0, np.nan, values)
-        _annotate(axes, shown, mesh, _signed, 7.5)
-    _ticks(axes, under, labels)
+        annotate_cells(axes, shown, mesh, _signed, 7.5)
+    label_cells(axes, under, labels)
     axes.axhline(len(targets) - 0.5, color=INK, lw=0.8)
     axes.set_title(title)
     bar = figure.colorbar(
@@ -393,7 +273,7 @@ def _weights_figure(rows: list[dict[str, Any]], blend: str) -> Figure:
     )
     bar.outline.set_visible(False)
     if np.isnan(values).any():
-        _absent(figure, "grey: the source does not cover the target")
+        absent_legend(figure, "grey: the source does not cover the target")
     return figure
 
 
@@ -403,7 +283,7 @@ def draw_correlations(correlations: pa.Table, out: Path) -> None:
     Args:
         correlations: of `correlations.write_correlations`.
     """
-    _write(out, lambda: _correlations_figure(correlations))
+    write_figure(out, lambda: _correlations_figure(correlations))
 
 
 def _correlations_figure(correlations: pa.Table) -> Figure:
@@ -414,7 +294,7 @@ def _correlations_figure(correlations: pa.Table) -> Figure:
         if row["rank_correlation"] is not None:
             values.append(row["rank_correlation"])
     if not pairs:
-        return _note_figure(title, "There are no two sources that cover a target in common.")
+        return note_figure(title, "There are no two sources that cover a target in common.")
     # Every pair's a stands before its b: a name that is never an a among those left comes last.
     names = _order(list(pairs))
     matrix = np.full((len(names), len(names)), np.nan)
@@ -422,18 +302,17 @@ def _correlations_figure(correlations: pa.Table) -> Figure:
         if values:
             matrix[names.index(b), names.index(a)] = float(np.mean(values))
     shown = matrix[1:, :-1]
-    labels = [_label(name) for name in names]
+    labels = [short_label(name) for name in names]
     side = max(0.44 * (len(names) - 1), 2.0)
-    figure = Figure(
-        figsize=(side + _inches(labels) + 1.4, side + _inches(labels) + 0.5), layout="constrained"
-    )
+    margin = label_inches(labels)
+    figure = Figure(figsize=(side + margin + 1.4, side + margin + 0.5), layout="constrained")
     axes = figure.add_subplot()
     low = float(np.nanmin(shown)) if np.isfinite(shown).any() else 0.0
-    mesh = _heat(axes, shown, SEQUENTIAL, Normalize(min(math.floor(low * 20) / 20, 0.95), 1.0))
+    mesh = heat_map(axes, shown, SEQUENTIAL, Normalize(min(math.floor(low * 20) / 20, 0.95), 1.0))
     axes.set_facecolor("none")
     if len(names) <= ANNOTATE:
-        _annotate(axes, shown, mesh, _correlation_text, 7.5)
-    _ticks(axes, labels[:-1], labels[1:])
+        annotate_cells(axes, shown, mesh, _correlation_text, 7.5)
+    label_cells(axes, labels[:-1], labels[1:])
     axes.set_aspect("equal")
     axes.set_title(title)
     bar = figure.colorbar(mesh, ax=axes, fraction=0.05, pad=0.02, aspect=25)
@@ -481,15 +360,15 @@ def draw_honesty(leaderboard: pa.Table, out: Path) -> None:
     Args:
         leaderboard: of `leaderboard.build_leaderboard`.
     """
-    _write(out, lambda: _honesty_figure(leaderboard.to_pylist()))
+    write_figure(out, lambda: _honesty_figure(leaderboard.to_pylist()))
 
 
 def _honesty_figure(rows: list[dict[str, Any]]) -> Figure:
     title = "What choosing with labels flatters"
     rows = [r for r in rows if r["in_sample"] is not None and r["macro_auc"] is not None]
     if not rows:
-        return _note_figure(title, "Nothing was chosen with labels: there is no gap to show.")
-    figure, axes = _rows_figure([_label(row["name"]) for row in rows], 5.0, 0.34)
+        return note_figure(title, "Nothing was chosen with labels: there is no gap to show.")
+    figure, axes = rows_figure([short_label(row["name"]) for row in rows], 5.0, 0.34)
     for y, row in enumerate(rows):
         honest, inside = row["macro_auc"], row["in_sample"]
         axes.plot([honest, inside], [y, y], color=QUIET, lw=2, zorder=1)
@@ -503,12 +382,12 @@ def _honesty_figure(rows: list[dict[str, Any]]) -> Figure:
     axes.set_xlabel("macro AUC")
     axes.set_title(title)
     handles = [
-        _mark("cross-fitted", marker="o", c=ORANGE, ls=""),
-        _mark("in-sample", marker="o", mfc="white", mec=ORANGE, ls=""),
+        legend_mark("cross-fitted", marker="o", c=ORANGE, ls=""),
+        legend_mark("in-sample", marker="o", mfc="white", mec=ORANGE, ls=""),
     ]
     if any(row["test_auc"] is not None for row in rows):
-        handles.append(_mark("test table", marker="D", ms=4, c=QUIET, ls=""))
-    _legend(figure, handles)
+        handles.append(legend_mark("test table", marker="D", ms=4, c=QUIET, ls=""))
+    legend_below(figure, handles)
     return figure
 
 
@@ -518,7 +397,7 @@ def draw_fit_seconds(fits: Mapping[str, pa.Table], out: Path) -> None:
     Args:
         fits: fits.parquet of each source, by name.
     """
-    _write(out, lambda: _seconds_figure(fits))
+    write_figure(out, lambda: _seconds_figure(fits))
 
 
 def _seconds_figure(fits: Mapping[str, pa.Table]) -> Figure:
@@ -528,29 +407,21 @@ def _seconds_figure(fits: Mapping[str, pa.Table]) -> Figure:
     }
     names = sorted(seconds, key=lambda name: (-float(seconds[name].sum()), name))
     if not names:
-        return _note_figure(title, "Nothing was fitted.")
-    figure, axes = _rows_figure([_label(name) for name in names], 4.4, 0.32)
+        return note_figure(title, "Nothing was fitted.")
+    figure, axes = rows_figure([short_label(name) for name in names], 4.4, 0.32)
     for y, name in enumerate(names):
         total = float(seconds[name].sum())
         axes.barh(y, total, height=0.62, color=BLUE)
         text = "no fits"
         if len(seconds[name]):
             count = f"{len(seconds[name])} fit" + ("s" if len(seconds[name]) != 1 else "")
-            text = (
-                f"{_duration(total)}: {count}, median {_duration(float(np.median(seconds[name])))}"
-            )
+            median = duration_text(float(np.median(seconds[name])))
+            text = f"{duration_text(total)}: {count}, median {median}"
         axes.text(1.01, y, text, transform=axes.get_yaxis_transform(), va="center")
     axes.set_xlim(left=0)
     axes.set_xlabel("seconds, summed over targets and folds")
     axes.set_title(title)
     return figure
-
-
-def _duration(seconds: float) -> str:
-    for least, unit in ((3600, "h"), (60, "min")):
-        if seconds >= 2 * least:
-            return f"{seconds / least:.1f} {unit}"
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
 def draw_comparisons(comparisons: Mapping[str, pa.Table], out: Path) -> None:
@@ -559,21 +430,25 @@ def draw_comparisons(comparisons: Mapping[str, pa.Table], out: Path) -> None:
     Args:
         comparisons: tables of `scores.compare_predictions`, by a title such as `a vs b`.
     """
-    _write(out, lambda: _comparisons_figure(comparisons))
+    write_figure(out, lambda: _comparisons_figure(comparisons))
 
 
 def _comparisons_figure(comparisons: Mapping[str, pa.Table]) -> Figure:
     title = "Paired differences of AUC"
     if not comparisons:
-        return _note_figure(title, "No comparison was asked for.")
-    labels = [_comparison_label(name) for name in comparisons]
-    figure, axes = _rows_figure(labels, 5.0, 0.5)
-    for y, table in enumerate(comparisons.values()):
-        rows = [
-            row
-            for row in table.to_pylist()
-            if row["metric"] == "auc" and row["difference"] is not None
-        ]
+        return note_figure(title, "No comparison was asked for.")
+    found = [
+        [row for row in table.to_pylist() if row["metric"] == "auc"]
+        for table in comparisons.values()
+    ]
+    # The last row is the macro's.
+    labels = [
+        _comparison_label(name) + _reservations(rows[-1])
+        for name, rows in zip(comparisons, found, strict=True)
+    ]
+    figure, axes = rows_figure(labels, 5.0, 0.5)
+    for y, every in enumerate(found):
+        rows = [row for row in every if row["difference"] is not None]
         points = sorted(row["difference"] for row in rows if row["target"] != MACRO)
         axes.plot(points, [y + 0.24] * len(points), "|", color=QUIET, ms=7, mew=0.9)
         for row in rows:
@@ -587,116 +462,19 @@ def _comparisons_figure(comparisons: Mapping[str, pa.Table]) -> Figure:
                 text = text.replace("-", "\N{MINUS SIGN}")
                 axes.text(1.01, y, text, transform=axes.get_yaxis_transform(), va="center")
     axes.axvline(0, color=INK, lw=0.9, zorder=1)
-    axes.set_xlabel("difference of AUC (right of 0: the first is better)")
+    below = ["difference of AUC (right of 0: the first is better)"]
+    below += _explained([rows[-1] for rows in found])
+    axes.set_xlabel("\n".join(below))
     axes.set_title(title)
     handles = [
-        _mark("macro, paired 95% interval", marker="o", c=BLUE),
-        _mark("one target", marker="|", c=QUIET, ls=""),
+        legend_mark("macro, paired 95% interval", marker="o", c=BLUE),
+        legend_mark("one target", marker="|", c=QUIET, ls=""),
     ]
-    _legend(figure, handles)
+    legend_below(figure, handles)
     return figure
 
 
 def _comparison_label(name: str) -> str:
     # Two long names side by side would leave no room for the picture.
     a, found, b = name.partition(" vs ")
-    return f"{_label(a)}\nvs {_label(b)}" if found and len(name) > LABEL_WIDTH else name
-
-
-HTML = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Leaderboard</title>
-<style>
-body {{ font: 14px/1.4 system-ui, sans-serif; color: #222; margin: 1.5em; }}
-table {{ border-collapse: collapse; }}
-caption {{ text-align: left; font-weight: bold; font-size: 16px; padding-bottom: .5em; }}
-th, td {{ padding: .3em .8em; text-align: left; border-bottom: 1px solid #e3e3e3; white-space: nowrap; }}
-th {{ border-bottom: 2px solid #8a8a8a; }}
-td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
-td.members {{ color: #666; font-size: 12px; white-space: normal; min-width: 34em; }}
-.source {{ color: {source}; }} .blend {{ color: {blend}; }}
-tr:hover td {{ background: #f5f8fb; }}
-p {{ color: #555; margin: .3em 0; }}
-</style></head><body>
-<table><caption>Leaderboard</caption>
-<thead><tr>{head}</tr></thead>
-<tbody>
-{body}
-</tbody></table>
-{notes}
-</body></html>
-"""
-
-
-def leaderboard_html(
-    leaderboard: pa.Table, out: Path, duplicates: Sequence[DuplicatePair] = ()
-) -> None:
-    """Write the leaderboard as an HTML page that needs nothing else.
-
-    Args:
-        leaderboard: of `leaderboard.build_leaderboard`.
-        duplicates: of `correlations.duplicate_pairs`; named below the table.
-    """
-    rows = leaderboard.to_pylist()
-    most = max((row["targets"] for row in rows), default=0)
-    columns: list[tuple[str, str, Callable[[Mapping[str, Any]], str]]] = [
-        ("name", "", lambda row: row["name"]),
-        ("kind", "", lambda row: row["kind"]),
-        ("made by", "", made_by),
-        ("targets", "n", lambda row: covered(row, most)),
-        (
-            "macro AUC",
-            "n",
-            lambda row: _auc_text(row["macro_auc"]) + ("*" if row["optimistic"] else ""),
-        ),
-        ("95% interval", "n", lambda row: _interval_text(row["ci_low"], row["ci_high"])),
-        ("in-sample", "n", lambda row: _auc_text(row["in_sample"])),
-        ("mean of folds", "n", lambda row: _auc_text(row["auc_fold_mean"])),
-        ("test AUC", "n", lambda row: _auc_text(row["test_auc"])),
-        (
-            "test 95% interval",
-            "n",
-            lambda row: _interval_text(row["test_ci_low"], row["test_ci_high"]),
-        ),
-        ("public score", "n", lambda row: _auc_text(row["public_score"])),
-        ("private score", "n", lambda row: _auc_text(row["private_score"])),
-        ("score less macro AUC", "n", lambda row: signed(row["score_difference"])),
-        (
-            "fit time",
-            "n",
-            lambda row: "" if row["fit_seconds"] is None else _duration(row["fit_seconds"]),
-        ),
-        ("members", "members", lambda row: ", ".join(row["members"])),
-    ]
-    # A column that nobody fills says nothing.
-    columns = [column for column in columns if not rows or any(column[2](row) for row in rows)]
-    head = '<th class="n">#</th>' + "".join(_cell("th", c, title) for title, c, _ in columns)
-    body = []
-    for rank, row in enumerate(rows, start=1):
-        cells = [f'<td class="n">{rank}</td>']
-        for title, name, text in columns:
-            cells.append(_cell("td", row["kind"] if title in ("name", "kind") else name, text(row)))
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    texts = [*footnotes(rows), *map(_duplicate_text, duplicates)]
-    notes = "\n".join(f"<p>{html.escape(text)}</p>" for text in texts)
-    page = HTML.format(
-        source=KINDS["source"], blend=KINDS["blend"], head=head, body="\n".join(body), notes=notes
-    )
-    write_text(page, out)
-
-
-def _duplicate_text(pair: DuplicatePair) -> str:
-    same = "equal" if pair.identical else f"of rank correlation ≥ {pair.rank_correlation:.5f}"
-    return f"duplicates: {pair.a} and {pair.b} are {same} on all {pair.targets} common targets."
-
-
-def _cell(tag: str, name: str, text: str) -> str:
-    kind = f' class="{name}"' if name else ""
-    return f"<{tag}{kind}>{html.escape(text)}</{tag}>"
-
-
-def _auc_text(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _interval_text(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
+    return f"{short_label(a)}\nvs {short_label(b)}" if found and len(name) > LABEL_WIDTH else name

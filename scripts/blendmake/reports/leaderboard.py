@@ -18,6 +18,7 @@ from pyarrow import csv
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, read_note, read_parquet, replacing, write_parquet, write_text
+from blendmake.honest import ALL
 from blendmake.labels import MACRO
 
 TEXT_WIDTH = 100
@@ -35,6 +36,7 @@ _LEADERBOARD: list[tuple[str, pa.DataType]] = [
     ("ci_high", pa.float64()),
     ("estimate", pa.string()),
     ("optimistic", pa.bool_()),
+    ("folds", pa.string()),
     ("in_sample", pa.float64()),
     ("auc_fold_mean", pa.float64()),
     ("test_auc", pa.float64()),
@@ -75,7 +77,8 @@ def build_leaderboard(entries: Sequence[Entry]) -> pa.Table:
     Returns:
         One row per entry: name, kind; method (a source's family, a blend's method); members (none
         for a source); targets (how many it covers); macro_auc with its 95% interval; estimate
-        (`oof` or `cross_fitted`); optimistic; in_sample (macro AUC of what was chosen on all rows,
+        (`oof` or `cross_fitted`); optimistic; folds (on which it was scored: `all`, or those
+        honest for it); in_sample (macro AUC of what was chosen on all rows,
         null if labels chose nothing); auc_fold_mean; test_auc with its 95% interval (null where
         test labels are unknown); fit_seconds (of a blend: of the distinct sources it stands on,
         directly or through other blends; null if nothing was fitted here); public_score and
@@ -98,9 +101,9 @@ def write_leaderboard(
 ) -> None:
     """Write the leaderboard as parquet and CSV, and `experiments`, a JSON line per entry.
 
-    The JSON lines hold name, kind, members, settings, macro_auc, estimate, in_sample, the digests
-    of content and code; sorted by name and rebuilt whole each time, without times or dates, so
-    that the same artifacts give the same bytes.
+    The JSON lines hold name, kind, members, settings, macro_auc, estimate, folds, in_sample, the
+    digests of content and code; sorted by name and rebuilt whole each time, without times or dates,
+    so that the same artifacts give the same bytes.
 
     Raises:
         BlendmakeError: as for `build_leaderboard`, or a file cannot be written.
@@ -116,7 +119,8 @@ def write_leaderboard(
     for row in sorted(table.to_pylist(), key=lambda row: str(row["name"])):
         made = notes[row["name"]]
         line = {key: row[key] for key in ("name", "kind", "members", "macro_auc", "estimate")}
-        line |= {"in_sample": row["in_sample"], "settings": made.get("config", {})}
+        line |= {"folds": row["folds"], "in_sample": row["in_sample"]}
+        line |= {"settings": made.get("config", {})}
         line |= {"digest": made.get("content"), "code": made.get("code")}
         lines.append(json.dumps(line, sort_keys=True) + "\n")
     write_text("".join(lines), experiments)
@@ -168,6 +172,7 @@ def _row(
         "ci_high": main.get("ci_high"),
         "estimate": honest[0]["estimate"],
         "optimistic": any(row["optimistic"] for row in honest),
+        "folds": honest[0].get("folds") or ALL,
         "in_sample": macro(["in_sample"], "auc").get("value"),
         "auc_fold_mean": macro(HONEST, "auc_fold_mean").get("value"),
         "test_auc": test.get("value"),
@@ -220,7 +225,7 @@ def _total(sources: Sequence[str], seconds: Mapping[str, float | None]) -> float
     return sum(known) if known else None
 
 
-OPTIONAL = ("in-sample", "test AUC", "public", "private", "diff")
+OPTIONAL = ("folds", "in-sample", "test AUC", "public", "private", "diff")
 
 
 def leaderboard_text(table: pa.Table) -> str:
@@ -232,7 +237,7 @@ def leaderboard_text(table: pa.Table) -> str:
     rows = table.to_pylist()
     most = max((row["targets"] for row in rows), default=0)
     header = ["#", "name", "made by", "targets", "macro AUC", "95% interval"]
-    header += ["in-sample", "test AUC", "public", "private", "diff", "fit s"]
+    header += ["folds", "in-sample", "test AUC", "public", "private", "diff", "fit s"]
     cells = [
         [
             str(rank),
@@ -241,6 +246,7 @@ def leaderboard_text(table: pa.Table) -> str:
             covered(row, most),
             _number(row["macro_auc"]) + ("*" if row["optimistic"] else " "),
             _interval(row["ci_low"], row["ci_high"]),
+            shortened(folds_shown(row), 9),
             _number(row["in_sample"]),
             _number(row["test_auc"]),
             _number(row["public_score"]),
@@ -274,6 +280,11 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         notes.append(
             "* optimistic: something (say, early stopping) was chosen with the labels scoring it."
         )
+    for folds in sorted({folds_shown(row) for row in rows} - {""}):
+        notes.append(
+            f"on folds {shortened(folds, 24)} only: params, its own or a member's, were searched "
+            "on the others."
+        )
     if any(row["in_sample"] is not None for row in rows):
         notes.append(
             "in-sample: weights scored on the rows they were fitted on; what it has over macro AUC "
@@ -298,6 +309,20 @@ def made_by(row: Mapping[str, Any]) -> str:
 def covered(row: Mapping[str, Any], most: int) -> str:
     """How many targets an entry covers: `41`, or `12/41` if others cover more."""
     return str(row["targets"]) if row["targets"] == most else f"{row['targets']}/{most}"
+
+
+def folds_shown(row: Mapping[str, Any]) -> str:
+    """The folds on which an entry was scored, or two compared; empty where it was on all."""
+    folds = row.get("folds")
+    return "" if folds in (None, ALL) else str(folds)
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in the unit that suits it, from milliseconds to hours."""
+    for least, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * least:
+            return f"{seconds / least:.1f} {unit}"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
 def shortened(text: str, width: int) -> str:

@@ -12,22 +12,22 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from blendmake.audits.verdicts import DROP, KEEP, UNDECIDED
-from blendmake.reports.figures import (
+from blendmake.reports.drawing import (
     BLUE,
     DIVERGING,
     GREEN,
     ORANGE,
     QUIET,
-    _absent,
-    _heat,
-    _inches,
-    _label,
-    _legend,
-    _mark,
-    _note_figure,
-    _rows_figure,
-    _ticks,
-    _write,
+    absent_legend,
+    heat_map,
+    label_cells,
+    label_inches,
+    legend_below,
+    legend_mark,
+    note_figure,
+    rows_figure,
+    short_label,
+    write_figure,
 )
 
 TOP = 30
@@ -42,17 +42,17 @@ def draw_effects(name: str, folds: Sequence[pa.Table], columns: pa.Table, out: P
         folds: per fold the effects (auditing.FEATURES).
         columns: of the assembled audit (audits.COLUMN_VERDICTS).
     """
-    _write(out, lambda: _effects_figure(name, folds, columns))
+    write_figure(out, lambda: _effects_figure(name, folds, columns))
 
 
 def _effects_figure(name: str, folds: Sequence[pa.Table], columns: pa.Table) -> Figure:
-    title = f"Audit {_label(name)}: fall of the AUC when a column is permuted"
+    title = f"Audit {short_label(name)}: fall of the AUC when a column is permuted"
     effects = macro_effects([table.to_pylist() for table in folds])
     if not effects:
-        return _note_figure(title, "No column was tried: no model found a use for any.")
+        return note_figure(title, "No column was tried: no model found a use for any.")
     verdicts = {row["feature"]: row["verdict"] for row in columns.to_pylist()}
     top = list(effects)[:TOP]
-    figure, axes = _rows_figure([_label(feature) for feature in top], 5.0, 0.24)
+    figure, axes = rows_figure([short_label(feature) for feature in top], 5.0, 0.24)
     for y, feature in enumerate(top):
         values = effects[feature]
         colour = VERDICT_COLOURS[verdicts[feature]]
@@ -65,7 +65,9 @@ def _effects_figure(name: str, folds: Sequence[pa.Table], columns: pa.Table) -> 
         below += f"\n{TOP} of the {len(effects)} columns that were tried"
     axes.set_xlabel(below)
     axes.set_title(title)
-    _legend(figure, [_mark(text, marker="o", c=c) for text, c in VERDICT_COLOURS.items()])
+    legend_below(
+        figure, [legend_mark(text, marker="o", c=c) for text, c in VERDICT_COLOURS.items()]
+    )
     return figure
 
 
@@ -93,63 +95,63 @@ def draw_target_effects(
         folds: as for `draw_effects`.
         features: of the assembled audit (audits.VERDICTS).
     """
-    _write(out, lambda: _targets_figure(name, folds, features.to_pylist()))
+    write_figure(out, lambda: _targets_figure(name, folds, features.to_pylist()))
 
 
 def _targets_figure(
     name: str, folds: Sequence[pa.Table], rows: Sequence[Mapping[str, Any]]
 ) -> Figure:
-    title = f"Audit {_label(name)}: effect by target"
+    title = f"Audit {short_label(name)}: effect by target"
     top = list(macro_effects([table.to_pylist() for table in folds]))[:TOP]
     if not top:
-        return _note_figure(title, "No column was tried: no model found a use for any.")
+        return note_figure(title, "No column was tried: no model found a use for any.")
     targets = list(dict.fromkeys(row["target"] for row in rows))
     cells = {(row["target"], row["feature"]): row["effect"] for row in rows}
     values = np.array([[cells.get((t, f), np.nan) for f in top] for t in targets], np.float64)
-    labels, under = [_label(t) for t in targets], [_label(f) for f in top]
+    labels, under = [short_label(t) for t in targets], [short_label(f) for f in top]
     figure = Figure(
         figsize=(
-            max(0.27 * len(top), 1.6) + _inches(labels) + 1.4,
-            0.24 * len(targets) + _inches(under) + 1.1,
+            max(0.27 * len(top), 1.6) + label_inches(labels) + 1.4,
+            0.24 * len(targets) + label_inches(under) + 1.1,
         ),
         layout="constrained",
     )
     axes = figure.add_subplot()
     # A single strong cell must not bleach all the others.
     widest = max(1e-4, float(np.nanquantile(np.abs(values), 0.98)))
-    mesh = _heat(axes, values, DIVERGING, TwoSlopeNorm(0.0, -widest, widest))
-    _ticks(axes, under, labels)
+    mesh = heat_map(axes, values, DIVERGING, TwoSlopeNorm(0.0, -widest, widest))
+    label_cells(axes, under, labels)
     axes.set_title(title)
     bar = figure.colorbar(mesh, ax=axes, fraction=0.05, pad=0.02, aspect=25, extend="both")
     bar.set_label("fall of the AUC")
     bar.outline.set_visible(False)
     if np.isnan(values).any():
-        _absent(figure, "grey: the column was not tried for the target")
+        absent_legend(figure, "grey: the column was not tried for the target")
     return figure
 
 
 def draw_drift(
     name: str, columns: pa.Table, drift: Sequence[Mapping[str, float] | None], out: Path
 ) -> None:
-    """The columns that differ most between train and test.
+    """The columns that differ most surely between train and test, by falling |z|.
 
     Args:
         columns: as for `draw_effects`.
         drift: per fold, AUC and z of the model that tells test from train rows.
     """
-    _write(out, lambda: _drift_figure(name, columns.to_pylist(), drift))
+    write_figure(out, lambda: _drift_figure(name, columns.to_pylist(), drift))
 
 
 def _drift_figure(
     name: str, rows: Sequence[Mapping[str, Any]], drift: Sequence[Mapping[str, float] | None]
 ) -> Figure:
-    title = f"Audit {_label(name)}: test against train rows"
+    title = f"Audit {short_label(name)}: test against train rows"
     measured = [row for row in rows if row["null_test"] is not None]
     if not measured:
-        return _note_figure(title, "There is no test table to compare with.")
-    measured.sort(key=lambda row: (-_distance(row), row["feature"]))
+        return note_figure(title, "There is no test table to compare with.")
+    measured.sort(key=lambda row: (-_sureness(row), row["feature"]))
     shown = measured[:TOP]
-    figure, axes = _rows_figure([_label(row["feature"]) for row in shown], 5.0, 0.24)
+    figure, axes = rows_figure([short_label(row["feature"]) for row in shown], 5.0, 0.24)
     for y, row in enumerate(shown):
         colour = ORANGE if row["drifted"] else BLUE
         gap = row["null_test"] - row["null_train"]
@@ -164,18 +166,18 @@ def _drift_figure(
         text = f"all columns together, by a model: {float(np.mean(known)):.3f}"
         below.append(text + (f" ({min(known):.3f} to {max(known):.3f})" if len(known) > 1 else ""))
     if len(measured) > TOP:
-        below.append(f"{TOP} of {len(measured)} columns, those that differ most")
+        below.append(f"{TOP} of {len(measured)} columns, those that differ most surely")
     axes.set_xlabel("\n".join(below))
     axes.set_title(title)
     handles = [
-        _mark("drifted", marker="o", c=ORANGE),
-        _mark("within bounds", marker="o", c=BLUE),
-        _mark("by being missing alone", marker="D", ms=4, c=QUIET, ls=""),
+        legend_mark("drifted", marker="o", c=ORANGE),
+        legend_mark("within bounds", marker="o", c=BLUE),
+        legend_mark("by being missing alone", marker="D", ms=4, c=QUIET, ls=""),
     ]
-    _legend(figure, handles)
+    legend_below(figure, handles)
     return figure
 
 
-def _distance(row: Mapping[str, Any]) -> float:
-    moved = 0.0 if row["drift_auc"] is None else abs(row["drift_auc"] - 0.5)
-    return max(moved, abs(float(row["null_test"] - row["null_train"])) / 2)
+def _sureness(row: Mapping[str, Any]) -> float:
+    # By its AUC alone, a column of hardly any values would stand first: chance parts those.
+    return float(max(abs(row["drift_z"] or 0.0), abs(row["null_z"] or 0.0)))

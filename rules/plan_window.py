@@ -1,0 +1,173 @@
+"""What is chosen by the shape of the data and by time: a preset's sources, and what fits a window."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from blendmake.adapters import ADAPTERS
+from blendmake.config.problem import Problem
+from plan_inputs import without
+from plan_wanted import PlanWanted
+
+THREAD = 128  # megabytes of feature files for each thread of a fit
+MOST_THREADS = 8
+NUMBER = 4  # bytes
+
+
+class PlanWindow(PlanWanted):
+    """The size of a problem, its preset and its window.
+
+    Attributes:
+        cores: how many this run has, where it has a number.
+        preset: the sections of a preset as it was written out, where one is asked for.
+        asked: the campaigns that the command asks for.
+    """
+
+    cores: int | None
+    preset: dict[str, Any] | None
+    asked: list[str]
+
+    # The size of the problem
+
+    @cached_property
+    def facts(self) -> Any:
+        """facts.Facts of the tables that stand, else of the files that they are made from."""
+        from blendmake.tables.facts import Facts, facts_of_files, facts_of_tables
+
+        found = facts_of_tables(Path(self.results) / "tables")
+        if found is None and self.problem.data.adapter:
+            found = Facts(**self._adapter_shape(self.problem.data.adapter))
+        if found is None:
+            data = self.data
+            assert data.train and data.targets
+            labels = data.targets
+            found = facts_of_files(
+                [*data.train.values()],
+                data.id,
+                labels.file,
+                labels.columns,
+                categories=data.categories.columns,
+                patterns=data.categories.patterns,
+                left_out=[*data.ignore, *map(glob.escape, self.not_features)],
+            )
+        return found
+
+    def _adapter_shape(self, adapter: str) -> dict[str, Any]:
+        """The fields of facts.Facts before an adapter has written anything."""
+        return dict(ADAPTERS[adapter].facts(**self.adapter_options))
+
+    @property
+    def feature_megabytes(self) -> float:
+        """Size of the user's feature files; of an adapter's train rows, as numbers of four bytes.
+
+        What an adapter has written does not count: a plan is the same before and after.
+        """
+        if self.problem.data.adapter:
+            shape = self._adapter_shape(self.problem.data.adapter)
+            cells = shape["rows"] * (shape["numbers"] + shape["categories"])
+            return float(cells * NUMBER / 2**20)
+        return sum(self.sizes(self.table_files, "tables/columns.parquet")) / 2**20
+
+    @property
+    def fit_threads(self) -> int:
+        """Threads of a fit: one for small tables, so that fits run side by side, and one more for
+        each 128 MB of feature files, so that few large ones are in memory at a time."""
+        return max(1, min(MOST_THREADS, int(self.feature_megabytes // THREAD)))
+
+    # A preset, written out
+
+    @property
+    def preset_file(self) -> Path:
+        """The preset as it was written out for this problem: frozen, so that it stays what it is."""
+        return Path(self.results) / "preset.json"
+
+    def _with_preset(self) -> Problem:
+        """The problem with the sources and blends of its preset; its own win."""
+        from blendmake.presets import expand, read_preset, with_preset
+        from blendmake.triage import parallelism
+
+        p = self.problem
+        asked = {"preset": p.preset, "budget": p.budget, "folds": p.folds.n}
+        self.preset = read_preset(self.preset_file, asked)
+        if self.preset is None:
+            side_by_side = parallelism(self.cores, self.fit_threads)
+            chosen = expand(str(p.preset), self.facts, p.folds.n, p.budget, side_by_side)
+            self.preset = {"asked": asked, **chosen}
+        return with_preset(p, self.preset)
+
+    def freeze(self) -> None:
+        """Keep a preset as it was written out, before the first job of a run."""
+        if self.preset is not None:
+            from blendmake.presets import write_preset
+
+            write_preset(self.preset_file, self.preset)
+
+    @property
+    def written_out(self) -> dict[str, Any]:
+        """The config as it is resolved, a preset written out, without what is not set."""
+        return without(self.problem.slice(), "preset", "budget", "manifests")
+
+    # A window of time
+
+    def _triage(self, seconds: float) -> None:
+        """Open the window and choose what fits into it."""
+        # These imports cost more than all the rest of the plan, which seldom needs them.
+        from blendmake.triage import choose, parallelism
+        from blendmake.window import open_window, time_left
+
+        open_window(seconds)
+        done = choose(
+            self.named_in(self.asked) if self.asked else self.ranking,
+            self.stands_on,
+            self._work(),
+            max(0.0, time_left()),
+            parallelism(self.cores, self.fit_threads),
+        )
+        self.left = done.left
+        for name, reason in done.left.items():
+            print(f"left for another window: {name} ({reason})", file=sys.stderr)
+
+    def _work(self) -> dict[str, Any]:
+        """What is left to fit of each source (triage.Work), from what past fits took."""
+        from blendmake.reports.status import read_status
+        from blendmake.triage import Work
+
+        work = {}
+        targets = Path(self.results) / "tables" / "targets.parquet"
+        entries = [entry for entry in self.status_entries if "source" in entry]
+        for status in read_status(entries, targets, len(self.folds)):
+            if status.state == "built":
+                continue
+            if status.expected is not None:
+                work[status.name] = Work(status.expected, True)
+                continue
+            work[status.name] = Work(self._rule_of_thumb(status.name, status.missing), False)
+        return work
+
+    def _rule_of_thumb(self, name: str, missing: int | None) -> float:
+        """Seconds of a source of which nothing is known but its config and the tables' size."""
+        from blendmake.triage import predicted_seconds
+
+        facts, folds = self.facts, len(self.folds)
+        source = self.problem.sources[name]
+        bags = source.bagging.bags if source.bagging else 1
+        targets = self._targets_of(name) if missing is None else missing / folds / bags
+        return predicted_seconds(source.slice(), facts.rows, facts.columns, targets, folds)
+
+    def _targets_of(self, name: str) -> int:
+        """How many targets a source fits, as far as the config tells."""
+        named: set[str] = set()
+        count = 0
+        for target in self.problem.sources[name].targets:
+            group = self.problem.groups.get(target)
+            if target == "all" or (group and group.rate_at_most):
+                return int(self.facts.targets)
+            if group and group.is_built:
+                count += group.rarest or group.lowest_auc or 0
+            else:
+                named |= set(group.targets or []) if group else {target}
+        return min(count + len(named), int(self.facts.targets))

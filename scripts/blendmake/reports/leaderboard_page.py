@@ -1,0 +1,121 @@
+"""The leaderboard as an HTML page."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from blendmake.files import write_text
+from blendmake.reports.correlations import DuplicatePair
+from blendmake.reports.drawing import KINDS
+from blendmake.reports.leaderboard import (
+    covered,
+    duration_text,
+    folds_shown,
+    footnotes,
+    made_by,
+    signed,
+)
+
+HTML = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Leaderboard</title>
+<style>
+body {{ font: 14px/1.4 system-ui, sans-serif; color: #222; margin: 1.5em; }}
+table {{ border-collapse: collapse; }}
+caption {{ text-align: left; font-weight: bold; font-size: 16px; padding-bottom: .5em; }}
+th, td {{ padding: .3em .8em; text-align: left; border-bottom: 1px solid #e3e3e3; white-space: nowrap; }}
+th {{ border-bottom: 2px solid #8a8a8a; }}
+td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
+td.members {{ color: #666; font-size: 12px; white-space: normal; min-width: 34em; }}
+.source {{ color: {source}; }} .blend {{ color: {blend}; }}
+tr:hover td {{ background: #f5f8fb; }}
+p {{ color: #555; margin: .3em 0; }}
+</style></head><body>
+<table><caption>Leaderboard</caption>
+<thead><tr>{head}</tr></thead>
+<tbody>
+{body}
+</tbody></table>
+{notes}
+</body></html>
+"""
+
+
+def leaderboard_html(
+    leaderboard: pa.Table, out: Path, duplicates: Sequence[DuplicatePair] = ()
+) -> None:
+    """Write the leaderboard as an HTML page that needs nothing else.
+
+    Args:
+        leaderboard: of `leaderboard.build_leaderboard`.
+        duplicates: of `correlations.duplicate_pairs`; named below the table.
+    """
+    rows = leaderboard.to_pylist()
+    most = max((row["targets"] for row in rows), default=0)
+    columns: list[tuple[str, str, Callable[[Mapping[str, Any]], str]]] = [
+        ("name", "", lambda row: row["name"]),
+        ("kind", "", lambda row: row["kind"]),
+        ("made by", "", made_by),
+        ("targets", "n", lambda row: covered(row, most)),
+        (
+            "macro AUC",
+            "n",
+            lambda row: _auc_text(row["macro_auc"]) + ("*" if row["optimistic"] else ""),
+        ),
+        ("95% interval", "n", lambda row: _interval_text(row["ci_low"], row["ci_high"])),
+        ("folds", "n", folds_shown),
+        ("in-sample", "n", lambda row: _auc_text(row["in_sample"])),
+        ("mean of folds", "n", lambda row: _auc_text(row["auc_fold_mean"])),
+        ("test AUC", "n", lambda row: _auc_text(row["test_auc"])),
+        (
+            "test 95% interval",
+            "n",
+            lambda row: _interval_text(row["test_ci_low"], row["test_ci_high"]),
+        ),
+        ("public score", "n", lambda row: _auc_text(row["public_score"])),
+        ("private score", "n", lambda row: _auc_text(row["private_score"])),
+        ("score less macro AUC", "n", lambda row: signed(row["score_difference"])),
+        (
+            "fit time",
+            "n",
+            lambda row: "" if row["fit_seconds"] is None else duration_text(row["fit_seconds"]),
+        ),
+        ("members", "members", lambda row: ", ".join(row["members"])),
+    ]
+    # A column that nobody fills says nothing.
+    columns = [column for column in columns if not rows or any(column[2](row) for row in rows)]
+    head = '<th class="n">#</th>' + "".join(_cell("th", c, title) for title, c, _ in columns)
+    body = []
+    for rank, row in enumerate(rows, start=1):
+        cells = [f'<td class="n">{rank}</td>']
+        for title, name, text in columns:
+            cells.append(_cell("td", row["kind"] if title in ("name", "kind") else name, text(row)))
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    texts = [*footnotes(rows), *map(_duplicate_text, duplicates)]
+    notes = "\n".join(f"<p>{html.escape(text)}</p>" for text in texts)
+    page = HTML.format(
+        source=KINDS["source"], blend=KINDS["blend"], head=head, body="\n".join(body), notes=notes
+    )
+    write_text(page, out)
+
+
+def _duplicate_text(pair: DuplicatePair) -> str:
+    same = "equal" if pair.identical else f"of rank correlation ≥ {pair.rank_correlation:.5f}"
+    return f"duplicates: {pair.a} and {pair.b} are {same} on all {pair.targets} common targets."
+
+
+def _cell(tag: str, name: str, text: str) -> str:
+    kind = f' class="{name}"' if name else ""
+    return f"<{tag}{kind}>{html.escape(text)}</{tag}>"
+
+
+def _auc_text(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _interval_text(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
