@@ -25,6 +25,9 @@ from blendmake.errors import BlendmakeError
 from blendmake.matrix import Floats, Rows
 
 Labels = NDArray[np.float32]
+Report = Callable[[int, float], None]
+
+REPORT_EVERY = 5  # rounds from one report to the next; families that train in epochs: each
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ class Fit:
     undersampling: not used). Both classes occur in `labels`, and in `stop_labels` if there are any.
     `stop_rounds`: rounds without a better AUC after which to stop. `positive_weight`: weight of a
     positive row, 1 for none.
+    `report`: told every few rounds how many are done, and the AUC on the stop rows, which are
+    watched for it without `stop_rounds` too; the fit is then the same as without it. Whatever it
+    raises ends the fit and comes out of it as it is. Only of families that REPORTS.
     """
 
     target: str
@@ -60,6 +66,7 @@ class Fit:
     seed: int
     labels: Labels
     stop_labels: Labels | None = None
+    report: Report | None = None
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,9 @@ class JointFit:
 
     As Fit, but `labels` (train rows, targets) and `stop_labels` (stop rows, targets) are of all
     targets; a target may lack a class, in which case its predictions are not used. Early stopping
-    watches the macro AUC. `scratch`: a folder of this fit alone, for checkpoints, which survives a
-    kill and goes when the fit is done; the same fit asked for again finds it.
+    watches the macro AUC, which `report` is told (over targets of both classes). `scratch`: a folder
+    of this fit alone, for checkpoints, which survives a kill and goes when the fit is done; the same
+    fit asked for again finds it, and tells its report again what it told before.
     """
 
     targets: tuple[str, ...]
@@ -81,6 +89,7 @@ class JointFit:
     labels: Labels
     scratch: Path
     stop_labels: Labels | None = None
+    report: Report | None = None
 
     @property
     def target(self) -> str:
@@ -120,6 +129,7 @@ class _Base:
     STOPS: ClassVar[bool] = True  # whether early stopping means anything
     SAVES: ClassVar[bool] = True  # whether models can be kept
     RESUMES: ClassVar[bool] = False  # whether a fit that the window ends goes on in the next
+    REPORTS: ClassVar[bool] = False  # whether it tells a fit's `report`
     DEFAULTS: ClassVar[dict[str, Any]] = {}
     ALIASES: ClassVar[dict[str, str]] = {}  # other names of params
     RESERVED: ClassVar[dict[str, str]] = {}  # params set here, and the config key to use
@@ -160,6 +170,48 @@ class JointFamily(_Base, ABC):
     @abstractmethod
     def fit(self, task: JointFit) -> Fitted:
         """Fit all targets."""
+
+
+class Reports:
+    """Tells a fit's report from within a library that grows trees.
+
+    What the report raises is kept from the library, which might take it for its own, or lose it:
+    the library is asked to stop, and `settle` raises it afterwards.
+
+    Attributes:
+        wanted: whether there is a report, and rows to watch for it.
+        watching: whether rows are watched, for the report or for early stopping.
+    """
+
+    def __init__(self, task: Fit | JointFit) -> None:
+        self._report, self._rounds = task.report, task.rounds
+        self.wanted = task.report is not None and task.stop_labels is not None
+        self.watching = self.wanted or task.stop_rounds is not None
+        self._raised: BaseException | None = None
+
+    def due(self, done: int) -> bool:
+        """Whether to tell after so many rounds: every few, and after the last."""
+        return self.wanted and (done % REPORT_EVERY == 0 or done == self._rounds)
+
+    def ends(self, done: int, score: float) -> bool:
+        """Tell the AUC after so many rounds if it is due; whether the fit is to end there.
+
+        Where it is NaN, as no target has both classes, there is nothing to tell.
+        """
+        if self._report is not None and self.due(done) and not np.isnan(score):
+            try:
+                self._report(done, float(score))
+            except BaseException as error:
+                self._raised = error
+        return self._raised is not None
+
+    def settle(self) -> None:
+        """Raise what the report raised, if it did."""
+        try:
+            if self._raised is not None:
+                raise self._raised
+        finally:
+            self._raised = None  # its traceback holds the fit's frames, and they hold this
 
 
 def known_rows(labels: Labels) -> NDArray[np.intp] | None:

@@ -18,8 +18,10 @@ FAMILIES: dict[str, str] = {
     "xgboost": "blendmake.families.xgboost",
     "xgboost_vector": "blendmake.families.xgboost_vector",
 }
-# Those that fit one model for all targets, those that run in an interpreter of their own, and those
-# that tell the AUC on the rows that early stopping watches: what the config may say follows from it.
+# Those that fit one model for all targets, those that run in an interpreter of their own, those that
+# tell the AUC on the rows that early stopping watches, and those that tell it in the middle of a fit:
+# what the config may say follows from it.
 JOINT = frozenset({"custom", "mlp", "tabm", "xgboost_vector"})
 FOREIGN = frozenset({"custom", "lightautoml"})
 WATCHING = frozenset({"catboost", "lightgbm", "mlp", "tabm", "xgboost", "xgboost_vector"})
+REPORTING = frozenset({"catboost", "lightgbm", "mlp", "tabm", "xgboost", "xgboost_vector"})

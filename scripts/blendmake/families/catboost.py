@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 from catboost import CatBoost, CatBoostError, Pool
 
-from blendmake.family import Family, Fit, Fitted, FoldData, known_rows, refused
+from blendmake.family import Family, Fit, Fitted, FoldData, Reports, known_rows, refused
 from blendmake.files import digest_of
 from blendmake.matrix import Floats, Rows
 
@@ -30,6 +31,7 @@ BORDER_PARAMS = (
 class CatBoostFamily(Family):
     PACKAGES = ("catboost",)
     ROUNDS = 500
+    REPORTS = True  # but on a GPU, where CatBoost takes no callbacks
     DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 0.05}
     ALIASES: ClassVar[dict[str, str]] = {
         "colsample_bylevel": "rsm",
@@ -74,13 +76,16 @@ class CatBoostFamily(Family):
         self._folder = tempfile.mkdtemp()
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
-    def _labelled(self, frame: Any, labels: Any, shape: dict[str, Any]) -> Pool:
-        rows = self.data.train
+    def _labelled(self, frame: Any, labels: Any) -> Pool:
         known = known_rows(labels)
         if known is not None:
             frame = frame.iloc[known] if isinstance(frame, pd.DataFrame) else frame[known]
             labels = labels[known]
-        pool = _pool(frame, rows, self.threads, labels)
+        return _pool(frame, self.data.train, self.threads, labels)
+
+    def _quantized(self, labels: Any, shape: dict[str, Any]) -> Pool:
+        rows = self.data.train
+        pool = self._labelled(self._train, labels)
         if all(column.is_category for column in rows.columns):
             return pool  # there is no number to find borders of
         borders = Path(self._folder) / digest_of(shape)
@@ -95,6 +100,7 @@ class CatBoostFamily(Family):
         params = self.params(task)
         params.setdefault("border_count", BORDERS)
         shape = {name: params[name] for name in BORDER_PARAMS if name in params}
+        reports = Reports(task if _may_be_watched(task, params) else replace(task, report=None))
         settings = {
             **params,
             "loss_function": "Logloss",
@@ -107,19 +113,20 @@ class CatBoostFamily(Family):
             "logging_level": "Silent",
         }
         try:
-            pool = self._labelled(self._train, task.labels, shape)
-            if task.stop_rounds is None:
-                model = CatBoost(settings).fit(pool)
-            else:
-                watch = self._labelled(self._stop, task.stop_labels, shape)
-                model = CatBoost(settings).fit(
-                    pool,
-                    eval_set=watch,
-                    early_stopping_rounds=task.stop_rounds,
-                    use_best_model=True,
-                )
+            pool = self._quantized(task.labels, shape)
+            watching: dict[str, Any] = {}
+            if reports.watching:
+                # Not quantized: levels would be numbered anew, other than those of `pool`.
+                watching["eval_set"] = self._labelled(self._stop, task.stop_labels)
+                watching["early_stopping_rounds"] = task.stop_rounds
+                watching["use_best_model"] = task.stop_rounds is not None
+            if reports.wanted:
+                watching["callbacks"] = [_Telling(reports)]
+                watching["metric_period"] = 1
+            model = CatBoost(settings).fit(pool, **watching)
         except (CatBoostError, TypeError) as error:
             raise refused(task, error) from error
+        reports.settle()
 
         def save(stem: Path) -> Path:
             path = stem.with_name(stem.name + ".cbm")
@@ -132,6 +139,23 @@ class CatBoostFamily(Family):
         valid = _predict(model, self._valid, self.threads)
         test = _predict(model, self._test, self.threads)
         return Fitted(valid, test, model.tree_count_, save, stop_auc)
+
+
+class _Telling:
+    """Tells the AUC on the watched rows, which CatBoost has from every round."""
+
+    def __init__(self, reports: Reports) -> None:
+        self.reports = reports
+
+    def after_iteration(self, info: Any) -> bool:
+        return not self.reports.ends(info.iteration, info.metrics["validation"]["AUC"][-1])
+
+
+def _may_be_watched(task: Fit, params: Mapping[str, Any]) -> bool:
+    """Whether a report can be told, and rows that are watched for it alone change nothing."""
+    alone = task.stop_rounds is None
+    counted = params.get("counter_calc_method") == "Full"  # in the watched rows too
+    return params.get("task_type", "CPU") != "GPU" and not (alone and counted)
 
 
 def _frame(rows: Rows) -> Any:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import lightgbm as lgb
 import numpy as np
 
-from blendmake.family import Family, Fit, Fitted, FoldData, known_rows, refused
+from blendmake.family import Family, Fit, Fitted, FoldData, Reports, known_rows, refused
 from blendmake.matrix import Floats, Rows
 
 # Params that shape the bins: a data set is built once for each combination of them.
@@ -90,6 +90,7 @@ class _Complaints:
 class LightGBM(Family):
     PACKAGES = ("lightgbm",)
     ROUNDS = 300
+    REPORTS = True
     DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 0.05}
     ALIASES: ClassVar[dict[str, str]] = {
         alias: name for name, aliases in _ALIASES.items() for alias in aliases.split()
@@ -103,8 +104,6 @@ class LightGBM(Family):
     ) -> None:
         super().__init__(data, threads, options)
         self._sets: dict[str, tuple[lgb.Dataset, lgb.Dataset | None]] = {}
-        self._complaints = _Complaints()
-        lgb.register_logger(self._complaints)
 
     def _fixed(self, params: dict[str, Any]) -> dict[str, Any]:
         # The two layouts give sums in different order; a choice by timing would not repeat.
@@ -145,7 +144,8 @@ class LightGBM(Family):
 
     def fit(self, task: Fit) -> Fitted:
         params = self.params(task)
-        if params.get("boosting") == "dart" and task.stop_rounds is not None:
+        stops, reports = task.stop_rounds is not None, Reports(task)
+        if params.get("boosting") == "dart" and stops:
             raise refused(task, ValueError(NO_BEST_ROUND))
         settings = {
             **params,
@@ -155,24 +155,27 @@ class LightGBM(Family):
             "scale_pos_weight": task.positive_weight,
             "seed": task.seed,
         }
+        complaints = _Complaints()  # of this fit: the logger is one for the process
+        lgb.register_logger(complaints)
         try:
             train, stop = self._binned(params)
-            callbacks = []
-            if task.stop_rounds is not None:
-                callbacks = [lgb.early_stopping(task.stop_rounds, verbose=False)]
+            callbacks = [_telling(reports)] if reports.wanted else []
+            if stops:
+                callbacks.append(lgb.early_stopping(task.stop_rounds, verbose=False))
             booster = lgb.train(
                 settings,
                 _labelled(train, task.labels),
                 num_boost_round=task.rounds,
-                valid_sets=[_labelled(stop, task.stop_labels)] if callbacks else None,
+                valid_sets=[_labelled(stop, task.stop_labels)] if reports.watching else None,
                 callbacks=callbacks,
             )
         except lgb.basic.LightGBMError as error:
             raise refused(task, error) from error
-        if self._complaints.unknown:
-            raise refused(task, ValueError(self._complaints.unknown[0]))
-        rounds = booster.best_iteration if callbacks else task.rounds
-        stop_auc = float(booster.best_score["valid_0"]["auc"]) if callbacks else None
+        if complaints.unknown:
+            raise refused(task, ValueError(complaints.unknown[0]))
+        reports.settle()
+        rounds = booster.best_iteration if stops else task.rounds
+        stop_auc = float(booster.best_score["valid_0"]["auc"]) if stops else None
 
         def save(stem: Path) -> Path:
             path = stem.with_name(stem.name + ".txt")
@@ -185,6 +188,17 @@ class LightGBM(Family):
 
     def _predict(self, booster: lgb.Booster, rows: Rows, rounds: int) -> Floats:
         return _predict(booster, rows, num_iteration=rounds, num_threads=self.threads)
+
+
+def _telling(reports: Reports) -> Callable[[Any], None]:
+    """A callback that tells the AUC on the watched rows, which LightGBM has from every round."""
+
+    def tell(env: lgb.callback.CallbackEnv) -> None:
+        found = env.evaluation_result_list
+        if reports.ends(env.iteration + 1, found[0][2]):
+            raise lgb.EarlyStopException(env.iteration, found)
+
+    return tell
 
 
 def _labelled(data: Any, labels: Any) -> Any:

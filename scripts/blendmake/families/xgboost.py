@@ -19,7 +19,7 @@ from blendmake.families.xgboost_matrix import (
     refusing,
     saver,
 )
-from blendmake.family import Family, Fit, Fitted, FoldData, known_rows, refused
+from blendmake.family import Family, Fit, Fitted, FoldData, Reports, known_rows, refused
 from blendmake.matrix import Floats, Rows
 
 NO_BEST_ROUND = (
@@ -31,6 +31,7 @@ NO_BEST_ROUND = (
 class XGBoost(Family):
     PACKAGES = ("xgboost",)
     ROUNDS = 300
+    REPORTS = True
     DEFAULTS: ClassVar[dict[str, Any]] = DEFAULTS
     ALIASES: ClassVar[dict[str, str]] = ALIASES
     RESERVED: ClassVar[dict[str, str]] = RESERVED
@@ -48,10 +49,13 @@ class XGBoost(Family):
         matrices, labels, stop_labels = self._matrices.of(task, int(params.get("max_bin", MAX_BIN)))
         train = matrices.matrix("train")
         _set_labels(train, labels)
-        watch = []
-        if task.stop_rounds is not None:
-            _set_labels(matrices.matrix("stop"), stop_labels)
-            watch = [(matrices.matrix("stop"), "stop")]
+        reports = Reports(task)
+        watch, callbacks = [], []
+        if reports.watching:
+            stop = matrices.matrix("stop")
+            _set_labels(stop, stop_labels)
+            watch = [(stop, "stop")] if task.stop_rounds is not None else []
+            callbacks = [_Telling(reports, stop)] if reports.wanted else []
         settings = {
             "max_bin": MAX_BIN,
             **params,
@@ -71,7 +75,9 @@ class XGBoost(Family):
                 evals=watch,
                 early_stopping_rounds=task.stop_rounds,
                 verbose_eval=False,
+                callbacks=callbacks,
             )
+        reports.settle()
         stop_auc = float(booster.best_score) if watch else None
         rounds = booster.best_iteration + 1 if watch else task.rounds
         if rounds < booster.num_boosted_rounds():
@@ -80,6 +86,23 @@ class XGBoost(Family):
         # Outside of training no tree is dropped, with `booster: dart` neither.
         valid, test = matrices.predict(booster, "valid"), matrices.predict(booster, "test")
         return Fitted(valid, test, rounds, saver(booster), stop_auc)
+
+
+class _Telling(xgb.callback.TrainingCallback):  # type: ignore[misc]
+    """Tells the AUC on the watched rows: of early stopping, or else evaluated where it is due."""
+
+    def __init__(self, reports: Reports, watched: xgb.DMatrix) -> None:
+        super().__init__()
+        self.reports, self.watched = reports, watched
+
+    def after_iteration(self, model: xgb.Booster, epoch: int, evals_log: Any) -> bool:
+        done = epoch + 1
+        if not self.reports.due(done):
+            return False
+        if evals_log:
+            return self.reports.ends(done, evals_log["stop"]["auc"][-1])
+        told = model.eval(self.watched, "stop", epoch)  # "[9]\tstop-auc:0.75"
+        return self.reports.ends(done, float(told.rpartition(":")[2]))
 
 
 def _set_labels(matrix: Any, labels: Any) -> None:

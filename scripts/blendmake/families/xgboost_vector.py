@@ -30,7 +30,7 @@ from blendmake.families.xgboost_matrix import (
     refusing,
     saver,
 )
-from blendmake.family import Fitted, FoldData, JointFamily, JointFit, Labels, refused
+from blendmake.family import Fitted, FoldData, JointFamily, JointFit, Labels, Reports, refused
 from blendmake.matrix import Floats, Rows
 
 SKETCHES = ("random_projection", "random_sampling", "top_outputs")
@@ -58,6 +58,7 @@ class XGBoostVector(JointFamily):
 
     PACKAGES = ("xgboost",)
     ROUNDS = 300
+    REPORTS = True
     DEFAULTS: ClassVar[dict[str, Any]] = {
         **DEFAULTS,
         "split_dimensions": 1,
@@ -132,9 +133,10 @@ class XGBoostVector(JointFamily):
             "verbosity": 1,
         }
         train = matrices.matrix("train")
+        reports = Reports(task)
         stopping = None
         cache = [train]
-        if task.stop_rounds is not None:
+        if reports.watching:
             assert stop_labels is not None
             stopping = _Stopping(stop_labels, task.stop_rounds)
             cache.append(matrices.matrix("stop"))
@@ -144,10 +146,15 @@ class XGBoostVector(JointFamily):
             for number in range(task.rounds):
                 booster.update(train, number, fobj=objective)
                 done = number + 1
-                if stopping is not None and (done % every == 0 or done == task.rounds):
+                looks = task.stop_rounds is not None and (done % every == 0 or done == task.rounds)
+                if stopping is not None and (looks or reports.due(done)):
                     margins = booster.predict(matrices.matrix("stop"), output_margin=True)
-                    if stopping.is_over(done, margins.reshape(-1, targets)):
+                    found = stopping.scores(margins.reshape(-1, targets))
+                    if reports.ends(done, macro(found)) or (
+                        looks and stopping.is_over(done, found)
+                    ):
                         break
+        reports.settle()
         rounds = booster.num_boosted_rounds()
         if stopping is not None and stopping.best_round:
             rounds = stopping.best_round
@@ -159,7 +166,7 @@ class XGBoostVector(JointFamily):
             test.reshape(-1, targets),
             rounds,
             saver(booster),
-            None if stopping is None else stopping.aucs,
+            None if stopping is None or task.stop_rounds is None else stopping.aucs,
         )
 
 
@@ -264,9 +271,13 @@ class _Stopping:
     """The best round by the macro AUC over the rows that are watched.
 
     Targets that lack a class there do not count; where all do, nothing is stopped.
+
+    Args:
+        labels: (rows, targets) of the watched rows.
+        patience: rounds without a better one; None where it is only asked for scores.
     """
 
-    def __init__(self, labels: Labels, patience: int) -> None:
+    def __init__(self, labels: Labels, patience: int | None) -> None:
         self.best_round = 0
         self.aucs = np.full(labels.shape[1], np.nan)  # of the best round
         self._patience = patience
@@ -276,21 +287,29 @@ class _Stopping:
             AucScorer(column[known]) for column, known in zip(labels.T, self._known, strict=True)
         ]
 
-    def is_over(self, rounds: int, margins: Floats) -> bool:
-        """Take note of margins (rows, targets) after so many rounds; whether to stop there."""
-        aucs = np.array(
+    def scores(self, margins: Floats) -> NDArray[np.float64]:
+        """AUC per target of margins (rows, targets), NaN where a class is absent."""
+        return np.array(
             [
                 scorer(margins[known, j])
                 for j, (scorer, known) in enumerate(zip(self._scorers, self._known, strict=True))
             ]
         )
-        defined = ~np.isnan(aucs)
-        if not defined.any():
+
+    def is_over(self, rounds: int, aucs: NDArray[np.float64]) -> bool:
+        """Take note of AUCs (targets,) after so many rounds; whether to stop there."""
+        score = macro(aucs)
+        if np.isnan(score) or self._patience is None:
             return False
-        macro = float(aucs[defined].mean())
-        if macro > self._best:
-            self._best, self.best_round, self.aucs = macro, rounds, aucs
+        if score > self._best:
+            self._best, self.best_round, self.aucs = score, rounds, aucs
         return rounds - self.best_round >= self._patience
+
+
+def macro(aucs: NDArray[np.float64]) -> float:
+    """The mean of AUCs (targets,) that are not NaN; NaN if all are."""
+    defined = aucs[~np.isnan(aucs)]
+    return float(defined.mean()) if len(defined) else float("nan")
 
 
 def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Floats:

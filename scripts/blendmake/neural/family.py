@@ -49,6 +49,7 @@ class NeuralFamily(JointFamily):
     PACKAGES: ClassVar[tuple[str, ...]] = ("torch", "pytorch-optimizer", "scipy")
     ROUNDS = 60  # epochs at most
     RESUMES = True
+    REPORTS = True
     CHECKS: ClassVar[dict[str, Check]] = {
         **CHECKS,
         "scaling": choice(*SCALINGS),
@@ -129,7 +130,7 @@ class NeuralFamily(JointFamily):
                 task,
                 params,
                 weights,
-                watched(blocks, task.stop_labels, task.stop_rounds),
+                watched(blocks, task),
                 Checkpoints(task.scratch / "checkpoint.pt", self._key(task, params, device)),
             ).run()
             valid, test = (

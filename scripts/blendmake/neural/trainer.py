@@ -90,7 +90,7 @@ def repeatable(threads: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Watch:
-    """The rows that early stopping watches, and their labels (rows, targets)."""
+    """The rows that early stopping or a report watches, and their labels (rows, targets)."""
 
     blocks: Blocks
     labels: Labels
@@ -120,7 +120,8 @@ class Trainer:
         task: the fit that is asked for.
         params: checked ones, CHECKS among them.
         weights: of positive rows (targets,).
-        watch: what early stopping watches; without it all of `task.rounds` epochs count.
+        watch: what early stopping watches, or the report alone; without early stopping all of
+            `task.rounds` epochs count.
         checkpoints: where the fit goes on from, and what it leaves after an epoch.
     """
 
@@ -145,6 +146,7 @@ class Trainer:
             params["plateau_epochs"],
             params["plateau_factor"],
         )
+        self._stops = watch is not None and task.stop_rounds is not None
         self._weights = torch.tensor(weights, dtype=torch.float32, device=feeder.device)
         self._half = params["amp"] == "bf16" or (
             params["amp"] == "auto" and feeder.device.type == "cuda"
@@ -152,6 +154,7 @@ class Trainer:
         self._scores: list[float] = []  # macro AUC per epoch, or less the loss
         self._best: dict[str, Tensor] | None = None
         self._stop_auc: list[float] = []
+        self._watched: dict[int, float] = {}  # macro AUC after so many epochs
 
     def run(self) -> Trained:
         """Train, from where a checkpoint stands if there is one.
@@ -168,8 +171,9 @@ class Trainer:
             started = time.monotonic()
             self._epoch(len(self._scores))
             self.checkpoints.write(self._state())
+            self._tell(len(self._scores))
             longest = max(longest, time.monotonic() - started)
-        if self.watch is None:
+        if not self._stops:
             return Trained(len(self._scores), None)
         assert self._best is not None
         self.network.load_state_dict(self._best)
@@ -204,11 +208,17 @@ class Trainer:
             if not np.isfinite(predictions).all():
                 raise self._diverged(number)
             aucs = self.watch.scores(predictions)
-            score = float(np.nanmean(aucs))
-            if not self._scores or score > max(self._scores):
-                self._best, self._stop_auc = _copy(self.network.state_dict()), aucs.tolist()
+            self._watched[number + 1] = float(np.nanmean(aucs))
+            if self._stops:  # otherwise what a schedule sees must not depend on a report
+                score = self._watched[number + 1]
+                if not self._scores or score > max(self._scores):
+                    self._best, self._stop_auc = _copy(self.network.state_dict()), aucs.tolist()
         self._scores.append(score)
         log.info("epoch %d: loss %.5f, score %.5f", number + 1, mean, score)
+
+    def _tell(self, epochs: int) -> None:
+        if self.task.report is not None and epochs in self._watched:
+            self.task.report(epochs, self._watched[epochs])
 
     def _diverged(self, number: int) -> BlendmakeError:
         return BlendmakeError(
@@ -221,7 +231,7 @@ class Trainer:
         return int(np.argmax(self._scores))
 
     def _waited_enough(self) -> bool:
-        if self.watch is None or self.task.stop_rounds is None or not self._scores:
+        if not self._stops or self.task.stop_rounds is None or not self._scores:
             return False
         return len(self._scores) - 1 - self._best_epoch() >= self.task.stop_rounds
 
@@ -232,6 +242,7 @@ class Trainer:
             "best": self._best,
             "scores": self._scores,
             "stop_auc": self._stop_auc,
+            "watched": self._watched,
         }
 
     def _resume(self) -> None:
@@ -241,8 +252,10 @@ class Trainer:
         self.network.load_state_dict(found["network"])
         self.optimizer.load_state_dict(found["optimizer"])
         self._best, self._scores = found["best"], found["scores"]
-        self._stop_auc = found["stop_auc"]
+        self._stop_auc, self._watched = found["stop_auc"], found["watched"]
         log.info("going on after epoch %d", len(self._scores))
+        for epochs in self._watched:
+            self._tell(epochs)
 
 
 def predict(network: Network, blocks: Blocks, targets: int) -> Floats:
@@ -305,9 +318,10 @@ def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in state.items()}
 
 
-def watched(blocks: Blocks | None, labels: Labels | None, stop_rounds: int | None) -> Watch | None:
-    """What early stopping watches; None if nothing, or if no target has both classes there."""
-    if blocks is None or labels is None or stop_rounds is None:
+def watched(blocks: Blocks | None, task: JointFit) -> Watch | None:
+    """What is watched; None if nothing is to be, or if no target has both classes there."""
+    labels = task.stop_labels
+    if blocks is None or labels is None or (task.stop_rounds is None and task.report is None):
         return None
     both: Sequence[bool] = ((labels == 0).any(axis=0) & (labels == 1).any(axis=0)).tolist()
     return Watch(blocks, labels) if any(both) else None
