@@ -10,6 +10,7 @@ from blendmake.blends.scale import rank_scale
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.folds import read_folds
+from blendmake.honest import HONEST_FOLDS, common_folds
 from blendmake.labels import label_columns, read_groups, read_labels
 from blendmake.predictions import read_predictions
 from blendmake.scores import compare_predictions
@@ -28,14 +29,19 @@ def compare_artifacts(
     """Write the paired difference a - b, over the targets that both cover.
 
     Both are ranked within folds first: a blend's predictions are ranks already, and what ranking
-    alone does to a pooled AUC must not pass for a difference of the two.
+    alone does to a pooled AUC must not pass for a difference of the two. Measured on the folds that
+    are honest for both; without any, on all rows, which is optimistic.
     """
     ids, names, labels = read_labels(targets)
     first, second = read_predictions(a, ids), read_predictions(b, ids)
     both = [target for target in first.targets if target in second.targets]
     if not both:
         raise BlendmakeError(f"{a} and {b} have no target in common: nothing to compare.")
-    fold = read_folds(folds).fold
+    split = read_folds(folds)
+    fold = split.fold
+    notes = (first.note, second.note)
+    honest, flattered = common_folds([note.get(HONEST_FOLDS) for note in notes], split.n)
+    optimistic = {target for note in notes for target in note["optimistic"]} & set(both)
     table = compare_predictions(
         rank_scale(first.values[:, [first.targets.index(t) for t in both]], fold),
         rank_scale(second.values[:, [second.targets.index(t) for t in both]], fold),
@@ -43,6 +49,7 @@ def compare_artifacts(
         both,
         groups=read_groups(groups),
         folds=fold,
-        optimistic={*first.note["optimistic"], *second.note["optimistic"]} & set(both),
+        honest=honest,
+        optimistic=both if flattered else optimistic,
     )
     write_parquet(table, out, note)

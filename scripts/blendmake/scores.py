@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from blendmake.honest import folds_text, honest_rows
 from blendmake.intervals import dense_codes, influence, interval, standard_error
 from blendmake.labels import MACRO
 
@@ -29,6 +30,7 @@ _SCORES: list[tuple[str, pa.DataType]] = [
     ("positives", pa.int64()),
     ("estimate", pa.string()),
     ("optimistic", pa.bool_()),
+    ("folds", pa.string()),
 ]
 SCORES = pa.schema(_SCORES)
 """Columns of `score_predictions`."""
@@ -43,6 +45,7 @@ _COMPARISON: list[tuple[str, pa.DataType]] = [
     ("b", pa.float64()),
     ("n", pa.int64()),
     ("optimistic", pa.bool_()),
+    ("folds", pa.string()),
 ]
 COMPARISON = pa.schema(_COMPARISON)
 """Columns of `compare_predictions`."""
@@ -123,6 +126,7 @@ def score_predictions(
     *,
     folds: ArrayLike | None = None,
     groups: ArrayLike | None = None,
+    honest: Sequence[int] | None = None,
     estimate: str,
     optimistic: Collection[str] = (),
     task: str = "binary",
@@ -139,24 +143,27 @@ def score_predictions(
         targets: T names.
         folds: (n,) integers, or None: then metrics within folds are left out.
         groups: (n,) integer codes of rows that belong together, or None if rows are independent.
+        honest: the folds whose rows are measured, the others left out; None: all.
         estimate: how the predictions were made (`oof`, `cross_fitted`, `in_sample`, ...).
         optimistic: targets for which something was chosen with the labels that score it.
         task: the targets' task, which decides the metrics.
 
     Returns:
         A long table, one row per (target, metric), the macro rows last: target, metric, value,
-        ci_low, ci_high, n, positives, estimate, optimistic. n counts rows with a label (macro: with
-        any label), positives those with label 1 (macro: summed over targets). A target on which a
-        metric is undefined has null value and interval and is not in the macro mean. An interval
-        alone is null where its variance cannot be estimated (a class with one row or one group).
+        ci_low, ci_high, n, positives, estimate, optimistic, folds (`all`, or the honest ones). n
+        counts measured rows with a label (macro: with any label), positives those with label 1
+        (macro: summed over targets). A target on which a metric is undefined has null value and
+        interval and is not in the macro mean. An interval alone is null where its variance cannot
+        be estimated (a class with one row or one group).
 
     Raises:
         ValueError: shapes do not agree, a target is called `macro`, a label of a binary target is
-            not 0 or 1, a prediction with a known label is NaN, or the task is unknown.
+            not 0 or 1, a prediction with a known label is NaN, the task is unknown, or there are
+            honest folds without `folds`.
     """
     rows = []
     codes = _codes(groups)
-    for result in _results(predictions, labels, targets, folds, codes, task):
+    for result in _results(predictions, labels, targets, folds, honest, codes, task):
         error = standard_error(result.phi, codes)
         low, high = interval(result.value, error, bounds=result.metric.bounds)
         rows.append(
@@ -170,6 +177,7 @@ def score_predictions(
                 "positives": result.positives,
                 "estimate": estimate,
                 "optimistic": _is_flattered(result.target, optimistic),
+                "folds": folds_text(honest),
             }
         )
     return pa.Table.from_pylist(rows, schema=SCORES)
@@ -187,6 +195,7 @@ def compare_predictions(
     *,
     groups: ArrayLike | None = None,
     folds: ArrayLike | None = None,
+    honest: Sequence[int] | None = None,
     optimistic: Collection[str] = (),
     task: str = "binary",
 ) -> pa.Table:
@@ -198,20 +207,20 @@ def compare_predictions(
     Args:
         a: (n, T) floats.
         b: (n, T) floats, for the same rows and targets.
-        labels, targets, groups, folds, task: as for `score_predictions`.
+        labels, targets, groups, folds, honest, task: as for `score_predictions`.
         optimistic: targets for which that holds of a or b.
 
     Returns:
         A long table in the order of `score_predictions`: target, metric, difference, ci_low,
-        ci_high, a and b (the two values), n, optimistic. Null where undefined.
+        ci_high, a and b (the two values), n, optimistic, folds. Null where undefined.
 
     Raises:
         ValueError: as for `score_predictions`.
     """
     rows = []
     codes = _codes(groups)
-    results_a = _results(a, labels, targets, folds, codes, task)
-    results_b = _results(b, labels, targets, folds, codes, task)
+    results_a = _results(a, labels, targets, folds, honest, codes, task)
+    results_b = _results(b, labels, targets, folds, honest, codes, task)
     for one, other in zip(results_a, results_b, strict=True):
         difference = one.value - other.value
         error = standard_error(one.phi - other.phi, codes)
@@ -228,6 +237,7 @@ def compare_predictions(
                 "b": _nullable(other.value),
                 "n": one.rows,
                 "optimistic": _is_flattered(one.target, optimistic),
+                "folds": folds_text(honest),
             }
         )
     return pa.Table.from_pylist(rows, schema=COMPARISON)
@@ -248,6 +258,7 @@ def _results(
     labels: ArrayLike,
     targets: Sequence[str],
     folds: ArrayLike | None,
+    honest: Sequence[int] | None,
     codes: Codes | None,
     task: str,
 ) -> Iterator[_Result]:
@@ -255,6 +266,9 @@ def _results(
     scores, truth = np.asarray(predictions), np.asarray(labels)
     fold_of = None if folds is None else np.asarray(folds)
     _check(scores, truth, targets, fold_of, codes)
+    if honest is not None and fold_of is None:
+        raise ValueError("honest folds need the fold of each row")
+    measured = None if fold_of is None else honest_rows(fold_of, honest)
     metrics = [m for m in metrics_of(task) if fold_of is not None or not m.needs_folds]
     values: dict[str, list[float]] = {m.name: [] for m in metrics}
     total = {m.name: np.zeros(len(truth)) for m in metrics}
@@ -262,6 +276,8 @@ def _results(
     all_positives = 0
     for column, target in enumerate(targets):
         known = ~np.isnan(truth[:, column])
+        if measured is not None:
+            known &= measured
         rows = np.flatnonzero(known)
         y, x = truth[rows, column], scores[rows, column]
         within_folds = None if fold_of is None else fold_of[rows]

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from blendmake.files import write_parquet
 from blendmake.folds import read_folds
+from blendmake.honest import HONEST_FOLDS, common_folds
 from blendmake.labels import label_columns, read_groups, read_labels
 from blendmake.predictions import Predictions, read_predictions
 from blendmake.scores import score_predictions
@@ -30,15 +31,18 @@ def score_artifact(
 ) -> None:
     """Write the scores table of a source or blend.
 
+    Train rows count in the folds only that the note of `oof` calls honest.
+
     Args:
         estimate: what its OOF predictions are: `oof` (a source) or `cross_fitted` (a blend).
         groups, test_targets, in_sample: where there are any.
     """
     ids, names, labels = read_labels(targets)
     group = read_groups(groups)
-    fold = read_folds(folds).fold
+    split = read_folds(folds)
     found = read_predictions(oof, ids)
-    optimistic = set(found.note["optimistic"])
+    honest, flattered = common_folds([found.note.get(HONEST_FOLDS)], split.n)
+    optimistic = set(found.targets if flattered else found.note["optimistic"])
 
     def score(predictions: Predictions, kind: str) -> pa.Table:
         columns = label_columns(predictions.targets, names, targets)
@@ -46,7 +50,8 @@ def score_artifact(
             predictions.values,
             labels[:, columns],
             predictions.targets,
-            folds=fold,
+            folds=split.fold,
+            honest=honest,
             groups=group,
             estimate=kind,
             optimistic=optimistic & set(predictions.targets),

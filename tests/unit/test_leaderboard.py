@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from blendmake.reports.leaderboard import (
     shortened,
     write_leaderboard,
 )
+from blendmake.reports.leaderboard_page import leaderboard_html
 from blendmake.scores import SCORES
 
 TARGETS = ("t0", "t1", "t2")
@@ -34,6 +36,7 @@ def score_rows(
     estimate: str,
     targets: Sequence[str] = TARGETS,
     optimistic: bool = False,
+    folds: str = "all",
 ) -> list[dict[str, Any]]:
     """A scores table's rows: every target has the macro's value; the folds' mean is 0.01 less."""
     rows = []
@@ -51,6 +54,7 @@ def score_rows(
                     "positives": 2,
                     "estimate": estimate,
                     "optimistic": optimistic,
+                    "folds": folds,
                 }
             )
     return rows
@@ -244,6 +248,43 @@ def test_text_leaves_out_what_nobody_has(entries: list[Entry]) -> None:
     for absent in ("in-sample", "test AUC", "optimistic", "n/"):
         assert absent not in text
     assert len(text.splitlines()) == 3
+
+
+def test_folds_are_named_where_they_are_not_all(entries: list[Entry], tmp_path: Path) -> None:
+    usual = build_leaderboard(entries)
+    assert set(usual["folds"].to_pylist()) == {"all"}
+    assert "folds" not in leaderboard_text(usual)
+    leaderboard_html(usual, tmp_path / "usual.html")
+    assert "folds</th>" not in (tmp_path / "usual.html").read_text().replace("mean of folds", "")
+    rows = score_rows(0.75, "oof", folds="3 4") + score_rows(0.74, "test")
+    tuned = make(tmp_path, "tuned", rows, config={"family": "lightgbm"})
+    table = build_leaderboard([*entries, tuned])
+    assert by_name(table)["tuned"]["folds"] == "3 4"
+    assert by_name(table)["lgb"]["folds"] == "all"
+    lines = leaderboard_text(table).splitlines()
+    assert re.split(r" {2,}", lines[0])[5:8] == ["95% interval", "folds", "in-sample"]
+    assert [line for line in lines[2:8] if "3 4" in line] == [lines[2]]
+    note = "on folds 3 4 only: params, its own or a member's, were searched on the others."
+    assert lines.count(note) == 1
+    page = tmp_path / "board.html"
+    leaderboard_html(table, page)
+    assert page.read_text().count('<td class="n">3 4</td>') == 1
+    assert html.escape(note) in page.read_text()
+    parquet, text, experiments = written([*entries, tuned], tmp_path / "out")
+    assert read_parquet(parquet)["folds"].to_pylist()[0] == "3 4"
+    with open(text, newline="") as file:
+        assert [row["folds"] for row in csv.DictReader(file)] == ["3 4", *["all"] * 5]
+    assert json.loads(experiments.read_text().splitlines()[-1])["folds"] == "3 4"
+
+
+def test_many_folds_take_little_room(tmp_path: Path) -> None:
+    folds = " ".join(map(str, range(3, 40)))
+    rows = score_rows(0.75, "oof", folds=folds)
+    entry = make(tmp_path, "tuned", rows, config={"family": "lightgbm"})
+    lines = leaderboard_text(build_leaderboard([entry])).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert "3 4 .." in lines[2]
+    assert "38 39 only" in lines[-1]
 
 
 def test_text_stays_within_the_terminal(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from blendmake.blends.blending import Blended, BlendOptions, Member, Split, blen
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.folds import Folds, read_folds
+from blendmake.honest import HONEST_FOLDS, honest_note
 from blendmake.labels import read_labels
 from blendmake.predictions import read_predictions, write_predictions
 
@@ -29,6 +30,8 @@ def blend_files(
 ) -> None:
     """Blend prediction files and write the blend's.
 
+    A fold is honest for the blend if it is for every member and for the fallback.
+
     Args:
         config: config.Blend as a mapping, with `members`: the names behind `oof` and `test`.
         out: `oof` (cross-fitted), `in_sample` (weights of all rows applied to all rows; without
@@ -39,11 +42,13 @@ def blend_files(
     members: dict[str, Member] = {}
     test_ids: pa.Table | None = None
     optimistic: set[str] = set()
+    honest: list[Sequence[int] | None] = []
     for member, oof_path, test_path in zip(config["members"], oof, test, strict=True):
         inside = read_predictions(oof_path, ids)
         outside = read_predictions(test_path, test_ids)
         test_ids = outside.ids
         optimistic.update(inside.note["optimistic"])
+        honest.append(inside.note.get(HONEST_FOLDS))
         if inside.targets != outside.targets:
             raise BlendmakeError(
                 f"{oof_path} and {test_path} are of different targets. Rebuild both."
@@ -64,7 +69,7 @@ def blend_files(
         "name": name,
         "kind": "blend",
         "members": list(config["members"]),
-        "optimistic": sorted(optimistic),
+        **honest_note(optimistic, done.targets, honest, split.n),
         "folds": split.digest,
     }
     _write(done, ids, test_ids, out, made)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, read_parquet, write_parquet
 from blendmake.folds import read_folds
+from blendmake.honest import SEARCH_FOLDS, honest_note
 from blendmake.predictions import Predictions, read_predictions, write_predictions
 
 
@@ -25,7 +26,7 @@ def assemble_source(
     """Write a source's oof, test and fits from those of its folds.
 
     A row's OOF prediction comes from the fold that holds it out; a test prediction is the mean over
-    the folds' models.
+    the folds' models. Folds in no `search_folds` of a fold's note are the source's honest ones.
 
     Args:
         fold_files: per fold, in order: `oof`, `test`, `fits`.
@@ -43,6 +44,7 @@ def assemble_source(
     first: Predictions | None = None
     test_ids: pa.Table | None = None
     optimistic: set[str] = set()
+    honest = set(range(folds.n))
     for k, files in enumerate(fold_files):
         rows = folds.rows(k).valid
         oof = read_predictions(files["oof"], ids.take(pa.array(rows)))
@@ -56,10 +58,12 @@ def assemble_source(
         values[rows] = oof.values
         total += test.values
         optimistic.update(oof.note["optimistic"])
+        honest.difference_update(oof.note.get(SEARCH_FOLDS, ()))
     assert first is not None and values is not None and total is not None and test_ids is not None
     if np.isnan(values).any():
         raise BlendmakeError(f"{out['oof']}: some rows are in no fold and have no prediction.")
-    made = {**note, "optimistic": sorted(optimistic), "folds": folds.digest}
+    honesty = honest_note(optimistic, first.targets, [honest], folds.n)
+    made = {**note, **honesty, "folds": folds.digest}
     mean = (total / len(fold_files)).astype(np.float32)
     fits = pa.concat_tables([read_parquet(files["fits"]) for files in fold_files])
     write_predictions(out["test"], test_ids, first.targets, mean, made)
