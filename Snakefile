@@ -28,6 +28,10 @@ wildcard_constraints:
     artifact=one_of(plan.artifacts),
     group=one_of(plan.built_groups),
     audit=one_of(plan.problem.audits),
+    search=one_of(plan.searches),
+    other=one_of(plan.searches),
+    worker=r"\d+",
+    within=r"\d+(_\d+)*",
     set=one_of(plan.problem.feature_sets()),
     fold=r"\d+",
     pair=one_of(plan.comparisons),
@@ -45,6 +49,7 @@ include: "rules/blends.smk"
 include: "rules/scores.smk"
 include: "rules/submissions.smk"
 include: "rules/audits.smk"
+include: "rules/searches.smk"
 include: "rules/campaigns.smk"
 include: "rules/report.smk"
 include: "rules/preflight.smk"

@@ -59,3 +59,15 @@ rule make_fold_features:
         code=plan.code["make_fold_features"],
     script:
         "../scripts/make_fold_features.py"
+
+
+use rule make_fold_features as make_search_features with:
+    output:
+        columns="<results>/features/{set}/within{within}/fold{fold}/columns.parquet",
+        train="<results>/features/{set}/within{within}/fold{fold}/train.arrow",
+        test="<results>/features/{set}/within{within}/fold{fold}/test.arrow",
+        selection="<results>/features/{set}/within{within}/fold{fold}/selection.parquet",
+    log:
+        "<logs>/make_search_features/{set}/within{within}/fold{fold}.log",
+    benchmark:
+        "<benchmarks>/make_search_features/{set}/within{within}/fold{fold}.tsv"

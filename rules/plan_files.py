@@ -73,8 +73,14 @@ class PlanFiles(PlanInputs):
 
     # Feature sets
 
-    def set_files(self, name: str, fold: int | str = "{fold}") -> dict[str, Any]:
-        """The files of a feature set: those of the set, and those of a fold, where it has such."""
+    def set_files(
+        self, name: str, fold: int | str = "{fold}", within: Iterable[int] | None = None
+    ) -> dict[str, Any]:
+        """The files of a feature set: those of the set, and those of a fold, where it has such.
+
+        Args:
+            within: the search folds whose labels alone are looked at; left out: all.
+        """
         folder = f"{self.results}/features/{name}"
         files: dict[str, Any] = {
             "columns": f"{folder}/columns.parquet",
@@ -84,6 +90,8 @@ class PlanFiles(PlanInputs):
             "fold_test": [],
         }
         if self.problem.feature_sets()[name].uses_labels:
+            if within is not None:
+                folder = f"{folder}/within{'_'.join(map(str, within))}"
             files["columns"] = f"{folder}/fold{fold}/columns.parquet"
             files["fold_train"] = [f"{folder}/fold{fold}/train.arrow"]
             files["fold_test"] = [f"{folder}/fold{fold}/test.arrow"]
@@ -151,7 +159,7 @@ class PlanFiles(PlanInputs):
         """The two oof files of each comparison."""
         return {
             f"{a}__vs__{b}": [f"{self.folder(name)}/oof.parquet" for name in (a, b)]
-            for a, b in self.problem.comparisons
+            for a, b in self.problem.all_comparisons()
         }
 
     @property

@@ -58,7 +58,7 @@ class PlanInputs:
 
     @property
     def comparisons(self) -> list[str]:
-        return [f"{a}__vs__{b}" for a, b in self.problem.comparisons]
+        return [f"{a}__vs__{b}" for a, b in self.problem.all_comparisons()]
 
     @property
     def built_groups(self) -> list[str]:
@@ -84,6 +84,17 @@ class PlanInputs:
         return data
 
     @property
+    def adapter_options(self) -> dict[str, Any]:
+        """What an adapter is told beside the folder."""
+        data = self.problem.data
+        if not data.adapter:
+            return {}
+        known = ADAPTERS[data.adapter].OPTIONS
+        given = {key: getattr(data, key) for key in known if key != "seed"}
+        options = {key: value for key, value in given.items() if value not in (None, [])}
+        return {**options, **({"seed": self.problem.seed} if "seed" in known else {})}
+
+    @property
     def adapter_files(self) -> list[str]:
         """What the adapter writes."""
         if not self.problem.data.adapter:
@@ -92,6 +103,22 @@ class PlanInputs:
         assert data.train and data.targets
         files = [*data.train.values(), *(data.test or {}).values(), data.targets.file]
         return [f for f in [*files, data.test_targets, data.sample_submission] if f]
+
+    @property
+    def not_features(self) -> list[str]:
+        """Columns of the train files that hold targets, groups or folds."""
+        data, folds = self.data, self.problem.folds
+        assert data.train and data.targets
+        train_files = set(data.train.values())
+
+        def in_train(file: str | None) -> bool:
+            return file is None or file in train_files
+
+        return [
+            *(data.targets.columns or [] if in_train(data.targets.file) else []),
+            *([data.groups.column] if data.groups and in_train(data.groups.file) else []),
+            *([folds.column] if folds.column and in_train(folds.file) else []),
+        ]
 
     @property
     def table_files(self) -> list[str]:
@@ -184,3 +211,8 @@ def given_groups(problem: Problem, names: Iterable[str]) -> dict[str, list[str]]
     """Members of those among some groups that are lists in the config."""
     groups: Mapping[str, Any] = problem.groups
     return {name: list(groups[name].targets) for name in names if not groups[name].is_built}
+
+
+def without(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """A mapping less some keys."""
+    return {key: value for key, value in mapping.items() if key not in keys}

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from plan_files import PlanFiles
 from plan_inputs import given_groups
+from plan_searches import PlanSearches
 
 # Folders below results/<problem>/ whose files are named after artifacts.
 OF_ARTIFACTS = ("sources", "blends", "submissions", "comparisons", "report")
 
 
-class PlanWanted(PlanFiles):
+class PlanWanted(PlanSearches):
     """The targets of runs, and what is listed of them."""
 
     @property
@@ -23,7 +23,7 @@ class PlanWanted(PlanFiles):
 
     @property
     def shown_comparisons(self) -> list[str]:
-        pairs = self.problem.comparisons
+        pairs = self.problem.all_comparisons()
         return [f"{a}__vs__{b}" for a, b in pairs if {a, b} <= set(self.shown)]
 
     @property
@@ -50,9 +50,11 @@ class PlanWanted(PlanFiles):
         return f"{self.results}/campaigns/{campaign}.json"
 
     def item_files(self, item: str) -> list[str]:
-        """Every file of what a campaign lists: a source, blend, audit, or a path."""
+        """Every file of what a campaign lists: a source, blend, audit, search, or a path."""
         if item in self.problem.audits:
             return self.audit_results(item)
+        if item in self.problem.searches:
+            return [*self.search_results(item), *self.search_figures(item)]
         if item in self.artifacts:
             is_handed_in = item in self.problem.submissions.blends
             handed_in = [file.format(artifact=item) for file in self.submission_files.values()]
@@ -119,10 +121,10 @@ class PlanWanted(PlanFiles):
 
     @property
     def priorities(self) -> dict[str, int]:
-        """Priority of each source's fits, and of audits.
+        """Priority of each source's fits, of audits and of searches.
 
         What stands first in `ranking` is fitted first; an audit goes just before the first source
-        whose features it decides.
+        whose features it decides, a search before the first that takes its params from it.
         """
         order = [source for name in self.ranking for source in self.stands_on(name)]
         first = list(dict.fromkeys(order))
@@ -135,6 +137,13 @@ class PlanWanted(PlanFiles):
                 if (read := sets[source.features].audit) and read.name == audit
             ]
             found[audit] = max(readers, default=0) + 1
+        for search in self.problem.searches:
+            takers = [
+                found[name]
+                for name, source in self.problem.sources.items()
+                if source.params_from and source.params_from.search == search
+            ]
+            found[search] = max(takers, default=0) + 1
         return found
 
     # All, and what is shown of it
@@ -154,6 +163,8 @@ class PlanWanted(PlanFiles):
             names += self.artifact_files(name)
         for name in self.problem.audits:
             names += self.audit_results(name)
+        for name in self.needed_searches:
+            names += self.search_results(name)
         if self.shown:
             stems = ("leaderboard.parquet", "leaderboard.csv", "experiments.jsonl")
             names += [f"{self.results}/{stem}" for stem in stems]
@@ -182,6 +193,8 @@ class PlanWanted(PlanFiles):
         for name in self.problem.audits:
             stems = ("effects", "targets", "drift")
             files += [f"{folder}/audits/{name}/{stem}.svg" for stem in stems]
+        for name in self.needed_searches:
+            files += self.search_figures(name)
         return [*files, *([f"{folder}/comparisons.svg"] if self.shown_comparisons else [])]
 
     @property

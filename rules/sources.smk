@@ -1,5 +1,6 @@
 # Sources: one job per (source, fold), put together per source; predictions that somebody else made.
-#   in:  tables/, features/<set>/, folds.parquet, inner.parquet, groups/<group>.parquet
+#   in:  tables/, features/<set>/, folds.parquet, inner.parquet, groups/<group>.parquet,
+#        searches/<search>/best.parquet
 #   out: sources/<source>/fold<k>/{oof,test,fits}.parquet, sources/<source>/{oof,test,fits}.parquet
 # Fits go by the priority of campaigns; all that is light (priority 10000) goes before further fits.
 
@@ -20,6 +21,7 @@ rule fit_fold:
         folds="<results>/folds.parquet",
         inner=lookup(within=plan.inner_files, dpath="{source}"),
         groups=lookup(within=plan.source_groups, dpath="{source}"),
+        best=lookup(within=plan.best_files, dpath="{source}"),
     output:
         oof="<results>/sources/{source}/fold{fold}/oof.parquet",
         test="<results>/sources/{source}/fold{fold}/test.parquet",

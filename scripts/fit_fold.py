@@ -39,4 +39,5 @@ with job(snakemake.log[0], snakemake.threads):
         scratch=Path(snakemake.params.scratch),
         threads=snakemake.threads,
         note=note,
+        best=optional_path(files.best),
     )

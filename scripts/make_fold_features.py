@@ -10,6 +10,7 @@ with job(snakemake.log[0], snakemake.threads):
 
     files, out, settings = snakemake.input, snakemake.output, snakemake.params.features
     seed = snakemake.params.seed
+    within = snakemake.wildcards.get("within")
     make_fold_features(
         SetInputs(
             tables={"train": Path(files.train), "test": Path(files.test)},
@@ -27,4 +28,5 @@ with job(snakemake.log[0], snakemake.threads):
         out={"train": Path(out.train), "test": Path(out.test)},
         out_selection=Path(out.selection),
         note=provenance(settings, snakemake.params.code, seed=seed),
+        within=[int(k) for k in within.split("_")] if within else None,
     )

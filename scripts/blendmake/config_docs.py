@@ -35,7 +35,15 @@ from blendmake.config.folds import Folds
 from blendmake.config.groups import Group
 from blendmake.config.problem import Problem
 from blendmake.config.run import Run
-from blendmake.config.sources import Bagging, EarlyStopping, Override, Overrides, Source
+from blendmake.config.searches import Champions, Criteria, Search
+from blendmake.config.sources import (
+    Bagging,
+    EarlyStopping,
+    Override,
+    Overrides,
+    ParamsFrom,
+    Source,
+)
 
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The problem", Problem),
@@ -55,6 +63,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("sources.&lt;name&gt;", Source),
     ("sources.&lt;name&gt;.early_stopping", EarlyStopping),
     ("sources.&lt;name&gt;.bagging", Bagging),
+    ("sources.&lt;name&gt;.params_from", ParamsFrom),
     ("sources.&lt;name&gt;.overrides", Overrides),
     ("sources.&lt;name&gt;.overrides.groups.&lt;group&gt;, …targets.&lt;target&gt;", Override),
     ("external.&lt;name&gt;", External),
@@ -63,6 +72,9 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("submissions.rename", Rename),
     ("submissions.scores.&lt;name&gt;", LeaderboardScore),
     ("audits.&lt;name&gt;", Audit),
+    ("searches.&lt;name&gt;", Search),
+    ("searches.&lt;name&gt;.champions", Champions),
+    ("searches.&lt;name&gt;.criteria", Criteria),
     ("This run: `snakemake --config key=value`", Run),
 )
 

@@ -6,7 +6,7 @@ schemes in which some rows belong to neither need no change anywhere else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -38,11 +38,18 @@ class Folds:
     n: int
     digest: str
 
-    def rows(self, k: int) -> FoldRows:
-        """The rows of fold `k`."""
+    def rows(self, k: int, within: Collection[int] | None = None) -> FoldRows:
+        """The rows of fold `k`.
+
+        Args:
+            within: folds whose rows alone train, `k` among them; left out: all.
+        """
         if not 0 <= k < self.n:
             raise BlendmakeError(f"There is no fold {k}: the problem has folds 0 to {self.n - 1}.")
-        return FoldRows(np.flatnonzero(self.fold != k), np.flatnonzero(self.fold == k))
+        train = self.fold != k
+        if within is not None:
+            train &= np.isin(self.fold, list(within))
+        return FoldRows(np.flatnonzero(train), np.flatnonzero(self.fold == k))
 
 
 def read_folds(path: Path) -> Folds:

@@ -45,10 +45,10 @@ EXPECTED = {
     "diabetes130": counts(3, 5, 2, 1, read_groups=1),
     "covertype": counts(3, 3, 1, 1),
     "cyberpolka": counts(
-        14,
+        15,
         5,
         5,
-        16,
+        17,
         sets=5,
         write_data=1,
         read_test_targets=1,

@@ -17,7 +17,14 @@ RULES = {
     for path in FILES
     for match in re.finditer(r"^ *rule (\w+):\n(?:(?!^ *rule ).*\n?)*", path.read_text(), re.M)
 }
-PRINTING = {"preflight", "status", "show_config", "show_leaderboard"}
+PRINTING = {
+    "preflight",
+    "status",
+    "show_config",
+    "show_leaderboard",
+    "lint_search",
+    "search_status",
+}
 
 
 def test_rules_are_found() -> None:

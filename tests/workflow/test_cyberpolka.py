@@ -104,3 +104,12 @@ def test_the_audits_lists_reach_the_features_of_each_fold(campaign: Workspace) -
         assert not names & dropped
         lists.add(frozenset(dropped))
     assert len(lists) == 3
+
+
+def test_the_shipped_searches_pass_their_check(campaign: Workspace) -> None:
+    text = campaign.snakemake("lint_search").text
+    for name, search in campaign.config["searches"].items():
+        own = text.split(f"searches.{name}: ")[1].split("\nsearches.")[0]
+        assert "error" not in own, own
+        if search["source"] in ("xgb", "lgb", "cat"):
+            assert "changes nothing" not in own, own

@@ -40,12 +40,12 @@ def _as_files(value: Any) -> Any:
     return {"main": value} if isinstance(value, str) else value
 
 
-def _parse_numbers(value: Any) -> Any:
+def parse_numbers(value: Any) -> Any:
     """YAML 1.1 reads `1e-7` as text; params mean the number."""
     if isinstance(value, dict):
-        return {k: _parse_numbers(v) for k, v in value.items()}
+        return {k: parse_numbers(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_parse_numbers(v) for v in value]
+        return [parse_numbers(v) for v in value]
     if isinstance(value, str) and NUMBER.fullmatch(value):
         return float(value)
     return value
@@ -78,7 +78,7 @@ NamesOnce = Annotated[Names, Field(min_length=1), AfterValidator(_check_differen
 Files = Annotated[
     dict[Name, str], BeforeValidator(_as_files, json_schema_input_type=str | dict[str, str])
 ]
-Params = Annotated[dict[str, Any], BeforeValidator(_parse_numbers)]
+Params = Annotated[dict[str, Any], BeforeValidator(parse_numbers)]
 
 
 class Strict(BaseModel):

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from blendmake.config.base import Strict, nearest, shown
 from blendmake.config.problem import Problem
 from blendmake.config.run import Run
+from blendmake.config.searches import Search
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
 
@@ -30,7 +31,7 @@ def load_problem(config: Mapping[str, Any]) -> Problem:
             "No problem is given. Name its config: snakemake --configfile config/yeast.yaml"
         )
     run, config = load_run(config)
-    config = _with_rows(run.rows, _with_manifests(config))
+    config = _with_champions(_with_rows(run.rows, _with_manifests(config)))
     try:
         return Problem.model_validate(dict(config))
     except ValidationError as error:
@@ -97,6 +98,36 @@ def _with_manifests(config: dict[str, Any]) -> dict[str, Any]:
                 raise BlendmakeError(f"{file}: there are two external sources '{label}'.")
             external[label] = {"oof": entry["oof_path"], "test": entry["test_path"]}
     return {**config, "external": external} if files else config
+
+
+def _with_champions(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with the champions of its searches among the sources.
+
+    Raises:
+        BlendmakeError: a source has the name of a champion.
+    """
+    searches, given = config.get("searches"), config.get("sources")
+    if not isinstance(searches, Mapping) or not isinstance(given, Mapping):
+        return config
+    sources = dict(given)
+    for name, raw in searches.items():
+        try:
+            search = Search.model_validate(raw)
+        except (ValidationError, TypeError):
+            continue  # the models say what is wrong
+        for champion, (source, rank) in search.champion_names(str(name)).items():
+            taken = {"search": name, "rank": rank, "source": source}
+            if champion in given:
+                if (given[champion] or {}).get("params_from") == taken:
+                    continue  # written out already
+                raise BlendmakeError(
+                    f"sources.{champion}: a champion of search '{name}' has that name."
+                )
+            if isinstance(given.get(source), Mapping) and search.champions is not None:
+                changed = search.champions.model_dump(exclude={"n"}, exclude_none=True)
+                targets = {"targets": search.targets} if search.targets else {}
+                sources[champion] = {**given[source], **targets, **changed, "params_from": taken}
+    return {**config, "sources": sources}
 
 
 def _manifest(file: str) -> list[dict[str, str]]:

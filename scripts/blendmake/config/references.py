@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Iterator
 from blendmake.adapters import ADAPTERS
 from blendmake.config.base import nearest
 from blendmake.config.sections import Sections
-from blendmake.families import WATCHING
+from blendmake.config.sources import Source
+from blendmake.families import JOINT, WATCHING
 
 RESERVED = ("all", "base", "macro")  # of sources and blends
 
@@ -21,6 +22,7 @@ def complaints(problem: Sections) -> Iterator[str]:
     yield from _sources(problem)
     yield from _blends(problem)
     yield from _audits(problem)
+    yield from _searches(problem)
     if not names:  # a name taken twice would look like a circle
         yield from _circles(problem)
     yield from _comparisons(problem)
@@ -39,7 +41,7 @@ def _check(where: str, name: str, known: Iterable[str], what: str) -> Iterator[s
 
 def _names(problem: Sections) -> Iterator[str]:
     taken: dict[str, str] = {}
-    for section in ("sources", "external", "blends", "audits"):
+    for section in ("sources", "external", "blends", "audits", "searches"):
         for name in getattr(problem, section):
             if name in RESERVED:
                 yield f"{section}.{name}: a reserved word, not a name"
@@ -198,8 +200,78 @@ def _submissions(problem: Sections) -> Iterator[str]:
 
 
 def _campaigns(problem: Sections) -> Iterator[str]:
-    known = {*problem.artifacts(), *problem.audits}
+    known = {*problem.artifacts(), *problem.audits, *problem.searches}
     for name, items in problem.campaigns.items():
         for item in items:
             if "/" not in item:  # a path below the problem's results is checked by Snakemake
-                yield from _check(f"campaigns.{name}", item, known, "source, blend or audit")
+                yield from _check(
+                    f"campaigns.{name}", item, known, "source, blend, audit or search"
+                )
+
+
+def _searches(problem: Sections) -> Iterator[str]:
+    known = problem.known_targets()
+    for name, search in problem.searches.items():
+        where = f"searches.{name}"
+        for source in search.source:
+            yield from _check(f"{where}.source", source, problem.sources, "source")
+        for target in search.targets or [] if known is not None else []:
+            yield from _check(
+                f"{where}.targets",
+                target,
+                {*(known or []), *problem.groups, "all"},
+                "target or group",
+            )
+        searched = [problem.sources[s] for s in search.source if s in problem.sources]
+        if any(one.family in JOINT for one in searched) and search.studies == "per_target":
+            yield (
+                f"{where}.studies: a source of it fits one model for all targets, which has one set of "
+                "params: leave it out, or say 'one'"
+            )
+        yield from _search_folds(problem, name)
+        sets = problem.feature_sets()
+        for one in searched:
+            if one.features in sets and sets[one.features].audit is not None:
+                yield (
+                    f"{where}.source: the feature set '{one.features}' reads an audit's lists, which "
+                    "are made with labels that trials must not see; search a source with another set"
+                )
+    for name, taker in problem.sources.items():
+        yield from _params_from(problem, name, taker)
+
+
+def _search_folds(problem: Sections, name: str) -> Iterator[str]:
+    n = problem.folds.n
+    folds = problem.searches[name].search_folds(n)
+    beyond = [fold for fold in folds if fold >= n]
+    if beyond:
+        yield f"searches.{name}.folds: there is no fold {beyond[0]}: the problem has 0 to {n - 1}"
+    elif len(folds) >= n:
+        yield (
+            f"searches.{name}.folds: no fold is left that trials have not seen, to score what is tuned; "
+            + ("take more folds (folds.n)" if n < 3 else "leave one out")
+        )
+
+
+def _params_from(problem: Sections, name: str, source: Source) -> Iterator[str]:
+    wanted = source.params_from
+    if wanted is None:
+        return
+    where = f"sources.{name}.params_from"
+    yield from _check(where, wanted.search, problem.searches, "search")
+    if wanted.search not in problem.searches:
+        return
+    search = problem.searches[wanted.search]
+    if wanted.rank > search.top:
+        yield f"{where}: rank {wanted.rank} is not kept: raise searches.{wanted.search}.top"
+    if wanted.source is not None:
+        yield from _check(f"{where}.source", wanted.source, search.source, "source of this search")
+        return
+    searched = problem.searched_source(name)
+    if searched is None:
+        yield f"{where}: the search is over {', '.join(search.source)}; say which: {{search, source}}"
+    elif searched in problem.sources and problem.sources[searched].family != source.family:
+        yield (
+            f"{where}: the search is of family '{problem.sources[searched].family}', this source of "
+            f"'{source.family}'"
+        )

@@ -16,6 +16,7 @@ from blendmake.config.features import FeatureSet
 from blendmake.config.folds import Folds
 from blendmake.config.groups import GroupOrList
 from blendmake.config.run import Duration
+from blendmake.config.searches import Search
 from blendmake.config.sources import Source
 
 
@@ -52,10 +53,15 @@ class Sections(Strict):
     )
     submissions: Submissions = Field(Submissions(), description="What is handed in.")
     audits: dict[Name, Audit] = Field({}, description="Feature audits.")
+    searches: dict[Name, Search] = Field(
+        {},
+        description="Searches for params. `snakemake` runs those that a source takes its params from, "
+        "others when asked for: `snakemake results/<problem>/searches/<name>/best.parquet`.",
+    )
     campaigns: dict[Name, NamesOnce] = Field(
         {},
-        description="Ordered lists of sources, blends and audits (or paths below `results/<problem>/`): "
-        "`snakemake campaign_<name>` builds them, the first ones first.",
+        description="Ordered lists of sources, blends, audits and searches (or paths below "
+        "`results/<problem>/`): `snakemake campaign_<name>` builds them, the first ones first.",
     )
 
     def feature_sets(self) -> dict[str, FeatureSet]:
@@ -81,6 +87,27 @@ class Sections(Strict):
         if config.fallback:
             names.append(config.fallback)
         return list(dict.fromkeys(names))
+
+    def searched_source(self, name: str) -> str | None:
+        """Of a source that takes its params from a search: the source whose trials these are."""
+        wanted = self.sources[name].params_from
+        if wanted is None or wanted.search not in self.searches:
+            return None
+        searched = self.searches[wanted.search].source
+        if wanted.source is not None or len(searched) == 1:
+            return wanted.source or searched[0]
+        family = self.sources[name].family
+        same = [s for s in searched if s in self.sources and self.sources[s].family == family]
+        return same[0] if len(same) == 1 else None
+
+    def all_comparisons(self) -> list[tuple[str, str]]:
+        """The comparisons that are asked for, and each tuned source with the source as it was."""
+        pairs = list(self.comparisons)
+        for name in self.sources:
+            before = self.searched_source(name)
+            if before is not None and before != name and (name, before) not in pairs:
+                pairs.append((name, before))
+        return pairs
 
     def known_targets(self) -> list[str] | None:
         """Names of the targets where the config alone tells them, else None."""

@@ -84,6 +84,26 @@ class Overrides(Strict):
     targets: dict[str, Override] = Field({}, description="By name of a target.")
 
 
+class ParamsFrom(Strict):
+    """The search whose params a source takes, in place of its own."""
+
+    search: str = Field(description="The search.")
+    rank: int = Field(1, ge=1, description="Its best trial (1), the second best (2), …")
+    source: str | None = Field(
+        None,
+        description="Of a search over several sources: whose trials; left out: of this family.",
+    )
+
+
+def _as_params_from(value: Any) -> Any:
+    return {"search": value} if isinstance(value, str) else value
+
+
+ParamsFromOrName = Annotated[
+    ParamsFrom, BeforeValidator(_as_params_from, json_schema_input_type=str | ParamsFrom)
+]
+
+
 class Source(Strict):
     """A model source: one family with its params, one fit per target and fold (and bag).
 
@@ -111,6 +131,9 @@ class Source(Strict):
     )
     bagging: Bagging | None = Field(None, description="Several fits, averaged; undersampling.")
     overrides: Overrides = Field(Overrides(), description="Per group and per target.")
+    params_from: ParamsFromOrName | None = Field(
+        None, description="A search whose best params, target by target, replace these."
+    )
     file: str | None = Field(None, description="`custom`: the Python file with the function.")
     python: str | None = Field(
         None,

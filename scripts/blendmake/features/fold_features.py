@@ -6,7 +6,7 @@ Whatever is learned of fold k's labels is learned from its training rows alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,6 +75,7 @@ def make_fold_features(
     out: Mapping[str, Path],
     out_selection: Path,
     note: Mapping[str, Any] | None = None,
+    within: Collection[int] | None = None,
 ) -> None:
     """Write a feature set as it is in one fold.
 
@@ -88,11 +89,12 @@ def make_fold_features(
             `targets`: which targets use a column, null for all.
         out: table files of the columns made here, by `train` and `test`: every row of both.
         out_selection: parquet: target, feature, score, rank, selected; no rows if nothing is selected.
+        within: folds whose rows alone are learned from, for the trials of a search; left out: all.
 
     Raises:
         BlendmakeError: a pattern without a match, a fold without training rows, nothing left.
     """
-    job = _Job(inputs, fold, settings, seed)
+    job = _Job(inputs, fold, settings, seed, within)
     encoders = list(job.encoders())
     listings = [*job.listings, *(line for encoder in encoders for line in encoder.listings())]
     check_listings(listings, job.name)
@@ -146,7 +148,12 @@ class _Job:
     """A feature set in one fold."""
 
     def __init__(
-        self, inputs: SetInputs, fold: int, settings: Mapping[str, Any], seed: int
+        self,
+        inputs: SetInputs,
+        fold: int,
+        settings: Mapping[str, Any],
+        seed: int,
+        within: Collection[int] | None = None,
     ) -> None:
         self.name = inputs.columns.parent.name
         self.inputs, self.fold, self.settings, self.seed = inputs, fold, settings, seed
@@ -156,7 +163,7 @@ class _Job:
         }
         _, self.targets, self.labels = read_labels(inputs.targets)
         folds = read_folds(inputs.folds)
-        self.folds_digest, self.rows = folds.digest, folds.rows(fold)
+        self.folds_digest, self.rows = folds.digest, folds.rows(fold, within)
         if len(self.rows.train) == 0:
             raise BlendmakeError(f"{inputs.folds}: fold {fold} has no training rows.")
         self._every = read_parquet(inputs.columns).to_pylist()

@@ -18,6 +18,7 @@ from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.settings import resolve_targets
 from blendmake.fits.store import mean_prediction
 from blendmake.fits.table import FITS
+from blendmake.honest import SEARCH_FOLDS
 from blendmake.labels import labels_of
 from blendmake.predictions import write_predictions
 from blendmake.scratch import locked
@@ -49,6 +50,7 @@ def fit_fold(
     scratch: Path,
     threads: int,
     note: Mapping[str, Any],
+    best: Path | None = None,
 ) -> None:
     """Fit every target of a source on one fold.
 
@@ -60,6 +62,7 @@ def fit_fold(
         scratch: folder for finished fits; one that holds a target's fit saves it being done again.
         threads: threads per fit.
         note: provenance of the outputs.
+        best: best.parquet of the search that the source takes its params from, if it does.
     """
     targets_table = read_parquet(inputs.targets)
     id_columns = note_of(targets_table)["id_columns"]
@@ -74,7 +77,10 @@ def fit_fold(
     strays = [(g, t) for g, members in groups.items() for t in members if t not in every]
     if strays:
         raise BlendmakeError(f"groups.{strays[0][0]}: there is no target '{strays[0][1]}'.")
-    job = FoldJob(name, source, groups, fold, inputs, family, seed, threads, every, labels)
+    tuned, told = _tuned(name, source, targets, best)
+    job = FoldJob(
+        name, source, groups, fold, inputs, family, seed, threads, every, labels, tuned=tuned
+    )
     key = digest_of([code, inputs.digest(), family, seed, note.get("versions")])
     folder = scratch / key
     keep = bool(source.get("keep_models"))
@@ -83,7 +89,8 @@ def fit_fold(
         "fold": fold,
         "folds": job.folds_digest,
         "optimistic": job.optimistic(targets),
-        "fits": digest_of([key, job.fit_names(targets), keep]),
+        **told,
+        "fits": digest_of([key, job.fit_names(targets), keep, *told.values()]),
     }
     with locked(folder):
         if _stands(outputs, made["fits"]):
@@ -101,6 +108,22 @@ def fit_fold(
         write_predictions(outputs.test, test_ids, targets, test, made)
         write_parquet(pa.Table.from_pylist(rows, schema=FITS), outputs.fits, made)
         write_predictions(outputs.oof, valid_ids, targets, oof, made)
+
+
+def _tuned(
+    name: str, source: Mapping[str, Any], targets: Sequence[str], best: Path | None
+) -> tuple[Mapping[str, Mapping[str, Any]], dict[str, Any]]:
+    """By target what a search found for it, and what the outputs say of it."""
+    if best is None:
+        return {}, {}
+    from blendmake.searches.tuned import read_tuned
+
+    wanted = source["params_from"]
+    try:
+        tuned, told = read_tuned(best, wanted.get("source"), wanted["rank"], targets)
+    except BlendmakeError as error:
+        raise BlendmakeError(f"sources.{name}.params_from: {error}") from None
+    return tuned, {"params_from": told, SEARCH_FOLDS: told["search_folds"]}
 
 
 def _stands(outputs: FoldOutputs, fits: str) -> bool:

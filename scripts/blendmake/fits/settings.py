@@ -46,8 +46,9 @@ def settings_for(
     groups: Mapping[str, Sequence[str]],
     target: str,
     aliases: Mapping[str, str] | None = None,
+    tuned: Mapping[str, Any] | None = None,
 ) -> TargetSettings:
-    """A target's settings: the most specific wins, target over group over source.
+    """A target's settings: the most specific wins, target over group over source; over all, `tuned`.
 
     `aliases` are other names of params, so that one layer's `eta` replaces another's `learning_rate`.
     """
@@ -59,6 +60,8 @@ def settings_for(
             layers.append(override)
     if target in overrides.get("targets", {}):
         layers.append(overrides["targets"][target])
+    if tuned:
+        layers.append(tuned)
     params: dict[str, Any] = {}
     merged: dict[str, Any] = {}
     for layer in layers:

@@ -170,7 +170,7 @@ def smallest_fit(
     """
     from blendmake.family import JointFamily
     from blendmake.fits.fitting import FoldOutputs, fit_fold
-    from blendmake.fits.fold_job import two_classes
+    from blendmake.fits.fold_fits import two_classes
     from blendmake.fits.inputs import FoldInputs
     from blendmake.fits.settings import resolve_targets
     from blendmake.folds import read_folds

@@ -93,7 +93,7 @@ def _slices_figure(
     metric: str,
 ) -> Figure:
     title = f"Search {short_label(name)}: {NAMES[metric]} by param"
-    pooled, label, notes = _pooled(trials, metric)
+    pooled, label, notes = _pooled(trials, metric, space)
     if not pooled:
         return note_figure(title, notes[0])
     pooled.sort(key=lambda trial: trial["number"])  # later ones on top
@@ -155,7 +155,7 @@ def draw_parallel(name: str, trials: Sequence[Trial], space: Space, metric: str,
 
 def _parallel_figure(name: str, trials: Sequence[Trial], space: Space, metric: str) -> Figure:
     title = f"Search {short_label(name)}: params and {NAMES[metric]}"
-    pooled, label, notes = _pooled(trials, metric)
+    pooled, label, notes = _pooled(trials, metric, space)
     if not pooled:
         return note_figure(title, notes[0])
     # The best quarter on top, the best of it topmost.
@@ -275,7 +275,7 @@ def _contours_figure(
     metric: str,
 ) -> Figure:
     title = f"Search {short_label(name)}: {NAMES[metric]} over pairs of params"
-    pooled, label, notes = _pooled(trials, metric)
+    pooled, label, notes = _pooled(trials, metric, space)
     if not pooled:
         return note_figure(title, notes[0])
     means = mean_importances(rows)
@@ -299,9 +299,10 @@ def _contours_figure(
             mesh, heights = surface
             levels = np.linspace(low, high, 11)
             axes.tricontourf(mesh, heights, levels, cmap=shades, norm=norm, alpha=0.75)
-        marks = {"s": 13, "lw": 0.4, "edgecolors": "white", "rasterized": len(points) > DENSE}
+        many = len(points) > DENSE
+        marks = {"s": 4 if many else 13, "lw": 0.0 if many else 0.4, "rasterized": many}
         x, y, values = points.T
-        axes.scatter(x, y, c=values, cmap=shades, norm=norm, **marks)
+        axes.scatter(x, y, c=values, cmap=shades, norm=norm, edgecolors="white", **marks)
         for axis, param in ((axes.xaxis, a), (axes.yaxis, b)):
             _param_ticks(axis, param)
             axis.set_label_text(short_label(param.name) + (" (log)" if param.log else ""))
@@ -343,12 +344,16 @@ def _surface(points: Floats) -> tuple[Triangulation, Floats] | None:
     return Triangulation(means[:, 0], means[:, 1]), means[:, 2]
 
 
-def _pooled(trials: Sequence[Trial], metric: str) -> tuple[list[Trial], str, list[str]]:
+def _pooled(
+    trials: Sequence[Trial], metric: str, space: Space
+) -> tuple[list[Trial], str, list[str]]:
     """The complete trials of all studies, their values on one scale; its label; notes.
 
     Of one study the values themselves, of several the difference to the study's baseline; a study
     without one is left out. Without any trial, the note says why.
     """
+    if not space.searched:
+        return [], "", ["Every param of the space is fixed."]
     every = studies_of(trials)
     studies = {study: known for study, of_study in every.items() if (known := rated(of_study))}
     if not studies:

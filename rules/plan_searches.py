@@ -1,0 +1,209 @@
+"""The searches of a problem: their files, and what their jobs depend on."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from blendmake.families import FAMILIES
+from plan_files import PlanFiles
+from plan_inputs import given_groups, without
+
+ANALYSIS = (  # of a finished search, in the order of its rule
+    "trials.parquet",
+    "best.parquet",
+    "best.yaml",
+    "top.yaml",
+    "importances.parquet",
+    "directions.parquet",
+    "directions.csv",
+    "ranges.parquet",
+    "refined_space.yaml",
+    "summary.md",
+)
+FIGURES = (
+    "history",
+    "importances",
+    "slices",
+    "parallel",
+    "contours",
+    "intermediate",
+    "timeline",
+)
+# Keys that change neither a trial nor which there are.
+OF_A_RUN = ("workers", "time_limit")
+OF_THE_ANALYSIS = ("criteria", "top", "champions")  # what is made of the trials
+
+
+class PlanSearches(PlanFiles):
+    """Paths and slices of searches."""
+
+    @property
+    def searches(self) -> list[str]:
+        return list(self.problem.searches)
+
+    @property
+    def needed_searches(self) -> list[str]:
+        """Searches that a source takes its params from."""
+        taken = {one.params_from.search for one in self.problem.sources.values() if one.params_from}
+        return [name for name in self.searches if name in taken]
+
+    def search_folder(self, name: str) -> str:
+        return f"{self.results}/searches/{name}"
+
+    def search_results(self, name: str) -> list[str]:
+        """Every file of a finished search."""
+        return [f"{self.search_folder(name)}/{file}" for file in ANALYSIS]
+
+    def search_figures(self, name: str) -> list[str]:
+        return [f"{self.results}/report/searches/{name}/{stem}.svg" for stem in FIGURES]
+
+    @property
+    def worker_files(self) -> dict[str, list[str]]:
+        """By search, what its workers leave."""
+        return {
+            name: [
+                f"{self.search_folder(name)}/workers/{k}.json" for k in range(self._workers(name))
+            ]
+            for name in self.searches
+        }
+
+    def _workers(self, name: str) -> int:
+        """How many workers a search has; of one that is finished as it stands, how many it had.
+
+        Another number would be other inputs, and what was made of the trials made again.
+        """
+        path = Path(self.search_folder(name)) / "finished.json"
+        if path.exists():
+            finished = json.loads(path.read_text(encoding="utf-8"))
+            if finished["search"] == self.search_digests[name]:
+                return int(finished["workers"])
+        return self.problem.searches[name].workers
+
+    @cached_property
+    def search_digests(self) -> dict[str, str]:
+        """By search, what tells its slice from others."""
+        from blendmake.files import digest_of
+
+        return {name: digest_of(one) for name, one in self.search_slices.items()}
+
+    @property
+    def search_seconds(self) -> dict[str, int]:
+        """By search, the time of a worker in seconds; 0 for no limit."""
+        return {name: int(search.time_limit or 0) for name, search in self.problem.searches.items()}
+
+    @property
+    def search_inputs(self) -> dict[str, dict[str, list[str]]]:
+        """By search, the feature files of its sources and folds, inner splits, and built groups.
+
+        Those of features go by source, then by fold; what is made for a fold, where a set has such.
+        """
+        found = {}
+        for name, search in self.problem.searches.items():
+            folds = search.search_folds(self.problem.folds.n)
+            sets = [
+                self.set_files(self.problem.sources[source].features, fold, folds)
+                for source in search.source
+                for fold in folds
+            ]
+            inner = {file for source in search.source for file in self.inner_files[source]}
+            found[name] = {
+                "columns": [one["columns"] for one in sets],
+                "made_train": [one["train"] for one in sets],
+                "made_test": [one["test"] for one in sets],
+                "fold_train": [file for one in sets for file in one["fold_train"]],
+                "fold_test": [file for one in sets for file in one["fold_test"]],
+                "inner": sorted(inner),
+                "groups": self.group_files(self._search_groups(name)),
+            }
+        return found
+
+    def _search_groups(self, name: str) -> list[str]:
+        """Target groups that a search or a source of it names."""
+        search, groups = self.problem.searches[name], self.problem.groups
+        named = set(search.targets or []) & set(groups)
+        for source in search.source:
+            named |= set(self.problem.sources[source].group_names(groups))
+        return sorted(named)
+
+    @cached_property
+    def search_slices(self) -> dict[str, dict[str, Any]]:
+        """By search, what its trials depend on."""
+        p = self.problem
+        return {
+            name: {
+                "search": without(search.slice(), *OF_A_RUN, *OF_THE_ANALYSIS, "folds"),
+                "sources": {
+                    source: {
+                        "source": without(
+                            p.sources[source].slice(),
+                            "family",
+                            "features",
+                            "params_from",
+                            "keep_models",
+                        ),
+                        "family": FAMILIES[p.sources[source].family],
+                        "seed": p.seed,
+                        "folds_made": p.feature_sets()[p.sources[source].features].uses_labels,
+                        "code": self._code_of_file(source),
+                    }
+                    for source in search.source
+                },
+                "groups": given_groups(p, self._search_groups(name)),
+                "folds": search.search_folds(p.folds.n),
+                "n_folds": p.folds.n,
+            }
+            for name, search in p.searches.items()
+        }
+
+    def _code_of_file(self, source: str) -> str | None:
+        """Digest of a custom source's own file, with what it imports from beside it."""
+        from blendmake.code_digest import code_digest
+
+        file = self.problem.sources[source].file
+        return (
+            code_digest([Path(file)], Path(file).parent) if file and Path(file).exists() else None
+        )
+
+    @property
+    def lint_files(self) -> dict[str, list[str]]:
+        """Files that the check of all searches reads: of features, inner splits and groups."""
+        every = self.search_inputs.values()
+        return {
+            "features": sorted(
+                {
+                    file
+                    for one in every
+                    for kind, files in one.items()
+                    if kind not in ("inner", "groups")
+                    for file in files
+                }
+            ),
+            "inner": sorted({file for one in every for file in one["inner"]}),
+            "groups": sorted({file for one in every for file in one["groups"]}),
+        }
+
+    @property
+    def search_tops(self) -> dict[str, int]:
+        """By search, how many of the best trials are kept."""
+        return {name: search.top for name, search in self.problem.searches.items()}
+
+    @property
+    def search_criteria(self) -> dict[str, dict[str, float]]:
+        """By search, the thresholds of its verdicts."""
+        return {
+            name: search.criteria.slice() if search.criteria else {}
+            for name, search in self.problem.searches.items()
+        }
+
+    @property
+    def best_files(self) -> dict[str, list[str]]:
+        """By source, best.parquet of the search that it takes its params from."""
+        return {
+            name: [f"{self.search_folder(source.params_from.search)}/best.parquet"]
+            if source.params_from
+            else []
+            for name, source in self.problem.sources.items()
+        }

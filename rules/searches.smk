@@ -1,0 +1,220 @@
+# Searches: workers share a study's trials; the study stands in scratch (a journal) or in a database.
+#   in:  tables/, features/<set>/, folds.parquet, inner.parquet, groups/<group>.parquet
+#   out: searches/<search>/{trials,best,importances,directions,ranges}.parquet, {best,top}.yaml,
+#        refined_space.yaml, summary.md, report/searches/<search>/*.svg
+# How many workers there were is no matter of the result: of a finished search it stays as it was.
+
+
+rule run_trials:
+    """Fit trials of a search until there are as many as asked for."""
+    input:
+        train="<results>/tables/train.arrow",
+        test="<results>/tables/test.arrow",
+        columns=lookup(within=plan.search_inputs, dpath="{search}/columns"),
+        made_train=lookup(within=plan.search_inputs, dpath="{search}/made_train"),
+        made_test=lookup(within=plan.search_inputs, dpath="{search}/made_test"),
+        fold_train=lookup(within=plan.search_inputs, dpath="{search}/fold_train"),
+        fold_test=lookup(within=plan.search_inputs, dpath="{search}/fold_test"),
+        targets="<results>/tables/targets.parquet",
+        folds="<results>/folds.parquet",
+        inner=lookup(within=plan.search_inputs, dpath="{search}/inner"),
+        groups=lookup(within=plan.search_inputs, dpath="{search}/groups"),
+    output:
+        "<results>/searches/{search}/workers/{worker}.json",
+    log:
+        "<logs>/run_trials/{search}/{worker}.log",
+    benchmark:
+        "<benchmarks>/run_trials/{search}/{worker}.tsv"
+    priority: lookup(within=plan.priorities, dpath="{search}")
+    threads: plan.fit_threads
+    resources:
+        search_seconds=lookup(within=plan.search_seconds, dpath="{search}"),
+    params:
+        problem=plan.name,
+        search=lookup(within=plan.search_slices, dpath="{search}"),
+        code=plan.code["run_trials"],
+        scratch=f"{plan.scratch}/searches/{{search}}",
+    script:
+        "../scripts/run_trials.py"
+
+
+rule join_workers:
+    """Wait for all workers of a search."""
+    input:
+        lookup(within=plan.worker_files, dpath="{search}"),
+    output:
+        "<results>/searches/{search}/finished.json",
+    log:
+        "<logs>/join_workers/{search}.log",
+    priority: 10000
+    params:
+        search=lookup(within=plan.search_digests, dpath="{search}"),
+        code=plan.code["join_workers"],
+    script:
+        "../scripts/join_workers.py"
+
+
+rule analyse_search:
+    """Write down the trials of a search, the best of them, and what they say."""
+    input:
+        finished="<results>/searches/{search}/finished.json",
+        train="<results>/tables/train.arrow",
+        test="<results>/tables/test.arrow",
+        columns=lookup(within=plan.search_inputs, dpath="{search}/columns"),
+        made_train=lookup(within=plan.search_inputs, dpath="{search}/made_train"),
+        made_test=lookup(within=plan.search_inputs, dpath="{search}/made_test"),
+        fold_train=lookup(within=plan.search_inputs, dpath="{search}/fold_train"),
+        fold_test=lookup(within=plan.search_inputs, dpath="{search}/fold_test"),
+        targets="<results>/tables/targets.parquet",
+        folds="<results>/folds.parquet",
+        inner=lookup(within=plan.search_inputs, dpath="{search}/inner"),
+        groups=lookup(within=plan.search_inputs, dpath="{search}/groups"),
+    output:
+        trials="<results>/searches/{search}/trials.parquet",
+        best="<results>/searches/{search}/best.parquet",
+        best_yaml="<results>/searches/{search}/best.yaml",
+        top="<results>/searches/{search}/top.yaml",
+        importances="<results>/searches/{search}/importances.parquet",
+        directions="<results>/searches/{search}/directions.parquet",
+        directions_csv="<results>/searches/{search}/directions.csv",
+        ranges="<results>/searches/{search}/ranges.parquet",
+        refined="<results>/searches/{search}/refined_space.yaml",
+    log:
+        "<logs>/analyse_search/{search}.log",
+    priority: 10000
+    params:
+        problem=plan.name,
+        search=lookup(within=plan.search_slices, dpath="{search}"),
+        top=lookup(within=plan.search_tops, dpath="{search}"),
+        code=plan.code["analyse_search"],
+        scratch=f"{plan.scratch}/searches/{{search}}",
+    script:
+        "../scripts/analyse_search.py"
+
+
+rule summarise_search:
+    """Sum a search up, with verdicts."""
+    input:
+        "<results>/searches/{search}/trials.parquet",
+    output:
+        report(
+            "<results>/searches/{search}/summary.md",
+            caption="report/search.rst",
+            category="Searches",
+            labels={"figure": "summary", "search": "{search}"},
+        ),
+    log:
+        "<logs>/summarise_search/{search}.log",
+    priority: 10000
+    params:
+        criteria=lookup(within=plan.search_criteria, dpath="{search}"),
+        code=plan.code["summarise_search"],
+    script:
+        "../scripts/summarise_search.py"
+
+
+rule compare_searches:
+    """Compare two searches."""
+    input:
+        a="<results>/searches/{search}/trials.parquet",
+        b="<results>/searches/{other}/trials.parquet",
+    output:
+        "<results>/searches/{search}_vs_{other}.md",
+    log:
+        "<logs>/compare_searches/{search}_vs_{other}.log",
+    params:
+        code=plan.code["compare_searches"],
+    script:
+        "../scripts/compare_searches.py"
+
+
+rule lint_search:
+    """Check the searches before their first trial, and probe whether each param does anything."""
+    input:
+        train="<results>/tables/train.arrow",
+        test="<results>/tables/test.arrow",
+        features=plan.lint_files["features"],
+        targets="<results>/tables/targets.parquet",
+        folds="<results>/folds.parquet",
+        inner=plan.lint_files["inner"],
+        groups=plan.lint_files["groups"],
+    log:
+        "<logs>/lint_search.log",
+    params:
+        problem=plan.name,
+        searches=plan.search_slices,
+        files=plan.search_inputs,
+    script:
+        "../scripts/lint_search.py"
+
+
+rule search_status:
+    """Show how far each study is; also while workers run."""
+    log:
+        "<logs>/search_status.log",
+    params:
+        problem=plan.name,
+        searches=plan.search_slices,
+        files=plan.search_inputs,
+        results=plan.results,
+        scratch=f"{plan.scratch}/searches",
+    script:
+        "../scripts/search_status.py"
+
+
+rule draw_search:
+    """Draw what one search found."""
+    input:
+        trials="<results>/searches/{search}/trials.parquet",
+        importances="<results>/searches/{search}/importances.parquet",
+        ranges="<results>/searches/{search}/ranges.parquet",
+    output:
+        history=report(
+            "<results>/report/searches/{search}/history.svg",
+            caption="report/search.rst",
+            category="Searches",
+            labels={"figure": "history", "search": "{search}"},
+        ),
+        importances=report(
+            "<results>/report/searches/{search}/importances.svg",
+            caption="report/search.rst",
+            category="Searches",
+            labels={"figure": "importances of params", "search": "{search}"},
+        ),
+        slices=report(
+            "<results>/report/searches/{search}/slices.svg",
+            caption="report/search.rst",
+            category="Searches",
+            labels={"figure": "values by param", "search": "{search}"},
+        ),
+        parallel=report(
+            "<results>/report/searches/{search}/parallel.svg",
+            caption="report/search.rst",
+            category="Searches",
+            labels={"figure": "parallel coordinates", "search": "{search}"},
+        ),
+        contours=report(
+            "<results>/report/searches/{search}/contours.svg",
+            caption="report/search.rst",
+            category="Searches",
+            labels={"figure": "contours of pairs", "search": "{search}"},
+        ),
+        intermediate=report(
+            "<results>/report/searches/{search}/intermediate.svg",
+            caption="report/search.rst",
+            category="Searches",
+            labels={"figure": "values on the way", "search": "{search}"},
+        ),
+        timeline=report(
+            "<results>/report/searches/{search}/timeline.svg",
+            caption="report/search.rst",
+            category="Searches",
+            labels={"figure": "timeline of workers", "search": "{search}"},
+        ),
+    log:
+        "<logs>/draw_search/{search}.log",
+    params:
+        search=lookup(within=plan.search_slices, dpath="{search}"),
+        code=plan.code["draw_search"],
+    script:
+        "../scripts/draw_search.py"

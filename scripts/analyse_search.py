@@ -1,0 +1,22 @@
+"""Write down what a finished search has found."""
+
+from blendmake.job import job
+
+with job(snakemake.log[0]):
+    from pathlib import Path
+
+    from blendmake.fits.target_groups import read_group_files
+    from blendmake.provenance import provenance
+    from blendmake.searches.search import search_of
+    from blendmake.searches.worker_job import analyse
+
+    params, name = snakemake.params, snakemake.wildcards.search
+    built = read_group_files(snakemake.input.groups)
+    analyse(
+        search_of(params.search, params.problem, name, snakemake.input, built),
+        scratch=Path(params.scratch),
+        folder=Path(snakemake.output.best).parent,
+        top=params.top,
+        note=provenance(params.search["search"], params.code, packages=("optuna",)),
+        partial=False,
+    )

@@ -1,0 +1,276 @@
+"""A search as its jobs know it: which studies there are, what identifies each, where it begins."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from blendmake.errors import BlendmakeError
+from blendmake.family import JointFamily
+from blendmake.files import digest_of, note_of, read_note, read_parquet
+from blendmake.fits.fold_fits import FoldFits
+from blendmake.fits.inputs import FoldInputs
+from blendmake.fits.settings import resolve_targets
+from blendmake.labels import Labels, labels_of
+from blendmake.searches.samplers import make_pruner
+from blendmake.searches.space import Space, Value, space_of
+from blendmake.searches.studies import StudyPlan
+from blendmake.searches.table import LARGER_IS_BETTER
+from blendmake.searches.tuned import ALL, SOURCE_KEYS
+from blendmake.seeds import derive_seed
+
+REPORTS = 10
+"""Reports of a fit at most: each is a write to the storage that all workers share."""
+OF_FOLDS = ("columns", "made_train", "made_test", "fold_train", "fold_test")
+ROUNDS_TOGETHER = 5  # boosting families report in multiples of so many rounds
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search of one problem.
+
+    Args:
+        problem, name: whose it is.
+        config: config.searches.Search as a mapping.
+        sources: by name: `source` (its config), `family` (module), `seed`, `code`.
+        groups: members of all groups named by the search or its sources.
+        inputs: by source, what its fits read on each search fold.
+        folds: the search folds, of `n_folds`.
+    """
+
+    problem: str
+    name: str
+    config: Mapping[str, Any]
+    sources: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[str, Sequence[str]]
+    inputs: Mapping[str, Sequence[FoldInputs]]
+    folds: Sequence[int]
+    n_folds: int
+    threads: int = 1
+
+    @cached_property
+    def space(self) -> Space:
+        return space_of(self.config["space"], list(self.sources))
+
+    @cached_property
+    def _labels(self) -> tuple[list[str], Labels]:
+        table = read_parquet(self._any_inputs.targets)
+        every, labels = labels_of(table, note_of(table)["id_columns"])
+        return list(every), labels
+
+    @cached_property
+    def targets(self) -> list[str]:
+        """The targets that are tuned, in the order of the targets table."""
+        every, _ = self._labels
+        own = [set(self._covered(source)) for source in self.sources]
+        wanted = self.config.get("targets")
+        found = resolve_targets(wanted, self.groups, every) if wanted else every
+        chosen = [target for target in found if all(target in covered for covered in own)]
+        left_out = [target for target in found if wanted and target not in chosen]
+        if left_out or not chosen:
+            raise BlendmakeError(
+                f"searches.{self.name}.targets: "
+                + (f"'{left_out[0]}' is no target of its source. " if left_out else "none. ")
+                + "Search what the source covers, or widen the source's targets."
+            )
+        return chosen
+
+    def _covered(self, source: str) -> list[str]:
+        return resolve_targets(
+            self.sources[source]["source"]["targets"], self.groups, self._labels[0]
+        )
+
+    @cached_property
+    def fits(self) -> dict[str, list[FoldFits]]:
+        """By source, how trials are fitted on each search fold."""
+        every, labels = self._labels
+        return {
+            name: [
+                FoldFits(
+                    name,
+                    one["source"],
+                    self.groups,
+                    fold,
+                    inputs,
+                    one["family"],
+                    one["seed"],
+                    self.threads,
+                    every,
+                    labels,
+                    within=self.folds,
+                    trial=True,
+                )
+                for fold, inputs in zip(self.folds, self.inputs[name], strict=True)
+            ]
+            for name, one in self.sources.items()
+        }
+
+    @cached_property
+    def is_one(self) -> bool:
+        """Whether there is one study for all targets."""
+        joint = any(
+            issubclass(importlib.import_module(one["family"]).FAMILY, JointFamily)
+            for one in self.sources.values()
+        )
+        return bool(self.config.get("studies", "one" if joint else "per_target") == "one")
+
+    def study_targets(self) -> dict[str, list[str]]:
+        """Names of the studies, and the targets of each."""
+        if self.is_one:
+            return {ALL: list(self.targets)}
+        return {target: [target] for target in self.targets}
+
+    def rounds(self, target: str) -> int:
+        """The most rounds of a fit of a trial."""
+        most = 1
+        for one in self.fits.values():
+            most = max(most, one[0].settings(target).rounds or one[0].family.ROUNDS)
+        for param in self.space.params:
+            if param.name == "rounds":
+                most = max(most, int(param.high or param.value or max(param.choices, default=1)))
+        return most
+
+    def units(self, targets: Sequence[str]) -> int:
+        """Fits of a trial."""
+        joint = any(one[0].joint for one in self.fits.values())
+        return len(self.folds) * (1 if joint else len(targets))
+
+    def stride(self, targets: Sequence[str]) -> int:
+        """Steps of one fit: its rounds, where it reports in between."""
+        reports = self.config["metric"] == "auc" and any(
+            one[0].family.REPORTS for one in self.fits.values()
+        )
+        return self.rounds(targets[0]) if reports else 1
+
+    @staticmethod
+    def report_every(stride: int) -> int:
+        """Of how many rounds a multiple a report must be, to be passed on."""
+        every = -(-stride // REPORTS)
+        return every if stride <= REPORTS * ROUNDS_TOGETHER else -(-every // 5) * 5
+
+    def plans(self) -> list[StudyPlan]:
+        """Every study."""
+        config = self.config
+        found = []
+        for name, targets in self.study_targets().items():
+            steps = self.stride(targets) * self.units(targets)
+            larger = LARGER_IS_BETTER[config["metric"]]
+            found.append(
+                StudyPlan(
+                    name,
+                    f"blendmake/{self.problem}/{self.name}/{name}/{self.identity(targets)}",
+                    self.space,
+                    [self.baseline(source, targets[0]) for source in self.sources],
+                    config["trials"],
+                    config["metric"],
+                    config["sampler"],
+                    make_pruner(config["pruner"], larger, steps),
+                    config["retries"],
+                    derive_seed(self._seed, self.name, name),
+                )
+            )
+        return found
+
+    @property
+    def _seed(self) -> int:
+        return int(next(iter(self.sources.values()))["seed"])
+
+    def baseline(self, source: str, target: str) -> dict[str, Value]:
+        """What a source fits a target with now, of the params of the space, as far as it says."""
+        fits = self.fits[source][0]
+        settings = fits.settings(target)
+        own = {**fits.family.DEFAULTS, **settings.params}
+        own |= {"rounds": settings.rounds or fits.family.ROUNDS}
+        own |= {} if settings.class_weight == "none" else {"class_weight": settings.class_weight}
+        values: dict[str, Value] = {"source": source} if len(self.sources) > 1 else {}
+        for param in self.space.params:
+            if param.name == "source" or not self.space.is_active(param, values):
+                continue
+            key = param.name
+            if key not in SOURCE_KEYS:
+                key = fits.family.ALIASES.get(key, key)
+            if key in own:
+                values[param.name] = own[key]
+        return values
+
+    def identity(self, targets: Sequence[str]) -> str:
+        """What tells a study from others: source, targets, space, folds and metric, and the data.
+
+        Neither the code nor the numbers of trials and workers: those made so far stay.
+        """
+        parts: list[Any] = [
+            list(targets),
+            self.config["metric"],
+            list(self.folds),
+            self.folds_digest,
+        ]
+        parts.append(self.config["space"])
+        for name, one in self.sources.items():
+            settings = [vars(self.fits[name][0].settings(target)) for target in targets]
+            parts += [one["family"], settings, one["seed"], [i.digest() for i in self.inputs[name]]]
+            parts.append(one.get("file"))
+        return digest_of(parts)
+
+    @property
+    def folds_digest(self) -> str:
+        return str(read_note(self._any_inputs.folds)["content"])
+
+    @property
+    def _any_inputs(self) -> FoldInputs:
+        """What stands in them for all alike: targets and folds."""
+        return next(iter(self.inputs.values()))[0]
+
+
+def search_of(
+    params: Mapping[str, Any],
+    problem: str,
+    name: str,
+    files: Mapping[str, Any],
+    built: Mapping[str, Sequence[str]],
+    threads: int = 1,
+) -> Search:
+    """A search from what its rules pass.
+
+    Args:
+        params: `search` (its config), `sources`, `groups` (those given), `folds`, `n_folds`.
+        files: train, test, targets, folds, inner; columns, made_train and made_test by source and
+            fold, in order; fold_train and fold_test likewise, of sources whose features have such.
+        built: members of the groups that a rule built.
+    """
+    every = {kind: iter(map(Path, files[kind])) for kind in OF_FOLDS}
+
+    def one(with_labels: bool) -> FoldInputs:
+        made = {
+            kind: next(paths) for kind, paths in every.items() if with_labels or "fold" not in kind
+        }
+        return FoldInputs(
+            tables={"train": Path(files["train"]), "test": Path(files["test"])},
+            made={"train": made["made_train"], "test": made["made_test"]},
+            columns=made["columns"],
+            targets=Path(files["targets"]),
+            folds=Path(files["folds"]),
+            inner=Path(files["inner"][0]) if files["inner"] else None,
+            fold_made={"train": made["fold_train"], "test": made["fold_test"]}
+            if with_labels
+            else None,
+        )
+
+    inputs = {
+        name: [one(source["folds_made"]) for _ in params["folds"]]
+        for name, source in params["sources"].items()
+    }
+    return Search(
+        problem,
+        name,
+        params["search"],
+        params["sources"],
+        {**params["groups"], **built},
+        inputs,
+        params["folds"],
+        params["n_folds"],
+        threads,
+    )

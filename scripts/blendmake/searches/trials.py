@@ -1,0 +1,172 @@
+"""The fits of one trial: on the search folds alone, matrices kept from trial to trial."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blendmake.auc import auc
+from blendmake.family import Family, JointFamily
+from blendmake.fits.fold_fits import FoldFits, Unit, two_classes
+from blendmake.searches.space import Value
+from blendmake.searches.tuned import override
+
+
+class Pruned(Exception):
+    """A trial ends here; what it says is why. `fold_values`: of the folds that were finished."""
+
+    fold_values: Sequence[float | None] = ()
+
+
+def _average_precision(labels: NDArray[Any], predictions: NDArray[Any]) -> float:
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(labels, predictions))
+
+
+def _log_loss(labels: NDArray[Any], predictions: NDArray[Any]) -> float:
+    p = np.clip(predictions.astype(np.float64), 1e-7, 1 - 1e-7)
+    return float(-np.mean(np.where(labels == 1, np.log(p), np.log1p(-p))))
+
+
+METRICS: dict[str, Callable[[NDArray[Any], NDArray[Any]], float]] = {
+    "auc": auc,
+    "average_precision": _average_precision,
+    "log_loss": _log_loss,
+}
+
+
+class Watch:
+    """What is told in the course of a trial: `tell(step, value)` may raise Pruned.
+
+    Args:
+        stride: steps of one fit.
+        tell: told the step and the running mean of the metric.
+        each: whether the value of each fit is told as it is, by number, rather than a running mean
+            in the course of it.
+    """
+
+    def __init__(
+        self,
+        stride: int,
+        tell: Callable[[int, float], None],
+        *,
+        each: bool = False,
+        deadline: float = math.inf,
+    ) -> None:
+        self.stride, self._tell, self._each = stride, tell, each
+        self._deadline = deadline
+        self._finished: list[float] = []
+        self._fits = 0
+
+    def during(self, rounds: int, value: float) -> None:
+        """Told in the middle of a fit."""
+        self.check_time()
+        if not self._each and not math.isnan(value) and rounds < self.stride:
+            mean = (sum(self._finished) + value) / (len(self._finished) + 1)
+            self._tell(self._fits * self.stride + rounds, mean)
+
+    def after(self, values: Sequence[float]) -> None:
+        """Told at the end of a fit, the values of its targets."""
+        known = [value for value in values if not math.isnan(value)]
+        for value in known if self._each else []:
+            self._tell(len(self._finished), value)
+            self._finished.append(value)
+        self._fits += 1
+        if not self._each and known:
+            self._finished.append(sum(known) / len(known))
+            self._tell(self._fits * self.stride, sum(self._finished) / len(self._finished))
+        self.check_time()
+
+    def check_time(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise Pruned("it took longer than trial_limit")
+
+
+class TrialFits:
+    """Fits the trials of a search on its folds.
+
+    What the trials of one source and fold share (the binned matrix) is kept for the next.
+
+    Args:
+        sources: by name, the fits of each search fold, in order.
+        metric: one of METRICS.
+    """
+
+    def __init__(self, sources: Mapping[str, Sequence[FoldFits]], metric: str) -> None:
+        self.sources, self.metric = sources, metric
+        self._families: dict[tuple[str, int], tuple[Any, Family | JointFamily]] = {}
+
+    def run(
+        self, source: str, values: Mapping[str, Value], targets: Sequence[str], watch: Watch
+    ) -> list[float | None]:
+        """Fit the targets on every search fold with these params over the source's own.
+
+        Returns:
+            The metric by fold: its mean over the targets, None where it is undefined.
+
+        Raises:
+            Pruned: the watch has ended it; `fold_values` of the exception are those so far.
+        """
+        done: list[float | None] = []
+        layer = override(values)
+        for fits in self.sources[source]:
+            fits.tuned = dict.fromkeys(targets, layer)
+            found: list[float] = []
+            try:
+                for unit in self._units(fits, targets):
+                    scores = self._fit(fits, unit, watch)
+                    found += scores
+                    watch.after(scores)
+            except Pruned as pruned:
+                pruned.fold_values = list(done)
+                raise
+            finally:
+                fits.tuned = {}
+            known = [value for value in found if not math.isnan(value)]
+            done.append(sum(known) / len(known) if known else None)
+        return done
+
+    @staticmethod
+    def _units(fits: FoldFits, targets: Sequence[str]) -> list[Unit]:
+        """What is fitted of a fold; of a bagged source the first bag alone."""
+        if fits.joint:
+            return [Unit(tuple(targets), 0)]
+        return sorted((Unit((target,), 0) for target in targets), key=fits.matrix_key)
+
+    def _fit(self, fits: FoldFits, unit: Unit, watch: Watch) -> list[float]:
+        place, key = (fits.name, fits.fold), fits.data_key(unit)
+        known = self._families.get(place)
+        if known is None or known[0] != key:
+            self._families.pop(place, None)  # the old matrix goes before the new one comes
+            known = self._families[place] = (key, fits.made_family(unit))
+        family = known[1]
+        report = watch.during if self.metric == "auc" else None
+        if isinstance(family, JointFamily):
+            scratch = Path(tempfile.mkdtemp(prefix="blendmake-trial-"))
+            try:
+                fitted, _ = fits.fit_together(family, unit, scratch, report)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+            predictions = fitted.valid
+        else:
+            fitted, _, _ = fits.fit_one(family, unit, report)
+            predictions = fitted.valid[:, None]
+        return [
+            self._score(fits, target, predictions[:, j]) for j, target in enumerate(unit.targets)
+        ]
+
+    def _score(self, fits: FoldFits, target: str, predictions: NDArray[Any]) -> float:
+        truth = fits.truth(target)
+        rated = ~np.isnan(truth)
+        if not two_classes(truth):
+            return math.nan
+        return METRICS[self.metric](truth[rated], predictions[rated])

@@ -1,0 +1,11 @@
+"""Check the searches of a problem before their first trial, and print what was found."""
+
+from blendmake.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from blendmake.fits.target_groups import read_group_files
+    from blendmake.searches.checking import lint_searches
+
+    params = snakemake.params
+    built = read_group_files(snakemake.input.groups)
+    print(lint_searches(params.problem, params.searches, params.files, snakemake.input, built))

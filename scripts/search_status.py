@@ -1,0 +1,19 @@
+"""Print how far each study is."""
+
+from blendmake.job import job
+
+with job(snakemake.log[0]):
+    from pathlib import Path
+
+    from blendmake.searches.progress import status_text
+
+    params = snakemake.params
+    print(
+        status_text(
+            params.problem,
+            params.searches,
+            params.files,
+            Path(params.results),
+            Path(params.scratch),
+        )
+    )
