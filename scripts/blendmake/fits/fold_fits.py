@@ -53,8 +53,8 @@ class FoldFits:
         every, labels: names and labels (rows, targets) of all targets of the problem.
         tuned: by target, what is set over everything that the source says (an override).
         within: folds whose rows alone train; left out: all.
-        trial: the fits of a search: without test rows, and reporting on the held-out rows where
-            nothing else is watched.
+        trial: the fits of a search, without test rows.
+        reports: whether fits are reported on: on the held-out rows, where nothing else is watched.
     """
 
     def __init__(
@@ -73,11 +73,12 @@ class FoldFits:
         tuned: Mapping[str, Mapping[str, Any]] | None = None,
         within: Collection[int] | None = None,
         trial: bool = False,
+        reports: bool = False,
     ) -> None:
         self.name, self.source, self.groups, self.fold = name, source, groups, fold
         self.inputs, self.seed, self.threads = inputs, seed, threads
         self.every, self.labels = every, labels
-        self.tuned, self.trial = tuned or {}, trial
+        self.tuned, self.trial, self.reports = tuned or {}, trial, reports
         self.family: type[Family] | type[JointFamily] = importlib.import_module(family).FAMILY
         self.joint = issubclass(self.family, JointFamily)
         folds = read_folds(inputs.folds)
@@ -105,7 +106,7 @@ class FoldFits:
         """
         stopping = self._stopping(target)
         if stopping is None:
-            watch = "report" if self.trial and self.family.REPORTS else "none"
+            watch = "report" if self.reports and self.family.REPORTS else "none"
         else:
             watch = str(stopping["watch"])
         train, stop = self._split(watch)

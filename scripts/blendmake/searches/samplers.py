@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -70,8 +71,7 @@ def make_sampler(kind: str, space: Space, trials: int, seed: int) -> BaseSampler
     startup = max(STARTUP, min(10, trials // 6))
     inner: BaseSampler
     if kind == "tpe":
-        with warnings.catch_warnings():  # `group` is called experimental since Optuna 2.8
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with _quiet():
             inner = optuna.samplers.TPESampler(
                 n_startup_trials=startup,
                 multivariate=True,
@@ -80,12 +80,21 @@ def make_sampler(kind: str, space: Space, trials: int, seed: int) -> BaseSampler
                 seed=seed,
             )
     elif kind == "cmaes":
-        inner = optuna.samplers.CmaEsSampler(
-            seed=seed, consider_pruned_trials=True, warn_independent_sampling=False
-        )
+        with _quiet():
+            inner = optuna.samplers.CmaEsSampler(
+                seed=seed, consider_pruned_trials=True, warn_independent_sampling=False
+            )
     else:
         inner, startup = optuna.samplers.RandomSampler(seed=seed), None  # type: ignore[assignment]
     return WeightedSampler(inner, space, startup if kind != "cmaes" else None, seed)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Optuna's word that something is experimental: it has been for years."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
 
 
 def grid_points(space: Space) -> list[dict[str, Value]]:
@@ -119,15 +128,20 @@ class MedianPruner(BasePruner):
 
     Unlike Optuna's, which holds a trial's best value so far against the others', it looks at the present
     one: here values are running means over folds, and a first fold that is easy would shield a bad
-    trial for ever. (Golovin et al. 2017, "Google Vizier", in their median stopping rule.)
+    trial for ever. (Golovin et al. 2017, "Google Vizier", in their median stopping rule.) Those that
+    reach a step have survived the ones before, so that the bar rises; a trial is left alone in its
+    first fit, or half of all would end there and the best of n be worse.
+
+    Args:
+        first: the last step of a trial's first fit.
     """
 
-    def __init__(self, larger_is_better: bool) -> None:
-        self._sign = 1 if larger_is_better else -1
+    def __init__(self, larger_is_better: bool, first: int) -> None:
+        self._sign, self._first = 1 if larger_is_better else -1, first
 
     def prune(self, study: Any, trial: FrozenTrial) -> bool:
         step = trial.last_step
-        if step is None:
+        if step is None or step < self._first:
             return False
         others = [
             other.intermediate_values[step]
@@ -142,19 +156,22 @@ class MedianPruner(BasePruner):
         return bool(self._sign * value < self._sign * statistics.median(others))
 
 
-def make_pruner(kind: str, metric_is_larger: bool, steps: int) -> BasePruner:
+def make_pruner(kind: str, metric_is_larger: bool, stride: int, fits: int) -> BasePruner:
     """The pruner of a study.
 
     Args:
         kind: none, median, hyperband or wilcoxon.
-        steps: the last step of a trial (rounds times fits).
+        stride: steps of one fit.
+        fits: of a trial.
     """
     if kind == "median":
-        return MedianPruner(metric_is_larger)
+        return MedianPruner(metric_is_larger, stride)
     if kind == "hyperband":
+        steps = stride * fits
         return optuna.pruners.HyperbandPruner(
             min_resource=max(1, steps // 27), max_resource=steps, reduction_factor=3
         )
     if kind == "wilcoxon":
-        return optuna.pruners.WilcoxonPruner(p_threshold=0.1)
+        with _quiet():
+            return optuna.pruners.WilcoxonPruner(p_threshold=0.1)
     return optuna.pruners.NopPruner()

@@ -103,6 +103,7 @@ class Search:
                     labels,
                     within=self.folds,
                     trial=True,
+                    reports=self.prunes_within or self.config.get("trial_limit") is not None,
                 )
                 for fold, inputs in zip(self.folds, self.inputs[name], strict=True)
             ]
@@ -139,12 +140,15 @@ class Search:
         joint = any(one[0].joint for one in self.fits.values())
         return len(self.folds) * (1 if joint else len(targets))
 
+    @property
+    def prunes_within(self) -> bool:
+        """Whether a pruner looks at a fit before it is done."""
+        return self.config["metric"] == "auc" and self.config["pruner"] in ("median", "hyperband")
+
     def stride(self, targets: Sequence[str]) -> int:
-        """Steps of one fit: its rounds, where it reports in between."""
-        reports = self.config["metric"] == "auc" and any(
-            one[0].family.REPORTS for one in self.fits.values()
-        )
-        return self.rounds(targets[0]) if reports else 1
+        """Steps of one fit: its rounds, where it reports in between for a pruner to look at."""
+        told = any(one[0].family.REPORTS for one in self.fits.values())
+        return self.rounds(targets[0]) if told and self.prunes_within else 1
 
     @staticmethod
     def report_every(stride: int) -> int:
@@ -157,7 +161,7 @@ class Search:
         config = self.config
         found = []
         for name, targets in self.study_targets().items():
-            steps = self.stride(targets) * self.units(targets)
+            stride, fits = self.stride(targets), self.units(targets)
             larger = LARGER_IS_BETTER[config["metric"]]
             found.append(
                 StudyPlan(
@@ -168,7 +172,7 @@ class Search:
                     config["trials"],
                     config["metric"],
                     config["sampler"],
-                    make_pruner(config["pruner"], larger, steps),
+                    make_pruner(config["pruner"], larger, stride, fits),
                     config["retries"],
                     derive_seed(self._seed, self.name, name),
                 )

@@ -50,13 +50,17 @@ JOURNAL, DATABASE = "journal", "database"
 T = TypeVar("T")
 
 
+class StorageAway(BlendmakeError):
+    """The database stays away, or refuses."""
+
+
 class Place(ABC):
     """The storage of a search's studies, with the locks of its workers."""
 
     grace = 0.0
     """Seconds for which a worker must give no sign of life to be taken for dead."""
     storage: BaseStorage
-    given_up: BlendmakeError | None = None
+    given_up: StorageAway | None = None
     """What was said when the storage had stayed away for too long: it is not waited for again."""
 
     @abstractmethod
@@ -308,7 +312,7 @@ class DatabasePlace(Place):
                         log.warning("the database is away (%s): waiting for it", kind)
                 # Neither its message nor its traceback: they name the server and the user.
                 if refused or time.monotonic() - waited_since > OUTAGE:
-                    self.given_up = BlendmakeError(
+                    self.given_up = StorageAway(
                         f"The database of {URL} cannot be used ({refused or type(reason).__name__}). "
                         "Trials that are done are kept. Check the server and the variable, then run the "
                         "same command again."

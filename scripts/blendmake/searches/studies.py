@@ -131,8 +131,8 @@ class Study:
         if done + states[TrialState.RUNNING] >= wanted:
             return "wait"
         # Lost trials have others in their place: a study goes on after a kill as it would have.
-        lost = sum(bool(trial.user_attrs.get("lost")) for trial in trials)
-        seed = derive_seed(self.plan.seed, "trial", len(trials) - lost)
+        number = len(trials) - sum(map(_is_lost, trials))
+        seed = derive_seed(self.plan.seed, "trial", number)
         self.study.sampler = make_sampler(self.plan.sampler, self.plan.space, wanted, seed)
         trial = self.study.ask()
         attrs = trial.user_attrs
@@ -281,6 +281,12 @@ def _state(trial: FrozenTrial) -> str:
     if trial.state == TrialState.FAIL:
         return "lost" if trial.user_attrs.get("lost") else "failed"
     return trial.state.name.lower()
+
+
+def _is_lost(trial: FrozenTrial) -> bool:
+    """Whether a trial is given up, or will be: taken, but by nobody."""
+    taken = trial.state == TrialState.RUNNING and "worker" not in trial.user_attrs
+    return taken or bool(trial.user_attrs.get("lost"))
 
 
 def _fingerprint(values: Any) -> str:

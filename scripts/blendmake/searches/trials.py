@@ -48,7 +48,7 @@ class Watch:
     """What is told in the course of a trial: `tell(step, value)` may raise Pruned.
 
     Args:
-        stride: steps of one fit.
+        stride: steps of one fit; 1 where nothing is told within it.
         tell: told the step and the running mean of the metric.
         each: whether the value of each fit is told as it is, by number, rather than a running mean
             in the course of it.
@@ -84,7 +84,6 @@ class Watch:
         if not self._each and known:
             self._finished.append(sum(known) / len(known))
             self._tell(self._fits * self.stride, sum(self._finished) / len(self._finished))
-        self.check_time()
 
     def check_time(self) -> None:
         if time.monotonic() > self._deadline:
@@ -123,6 +122,7 @@ class TrialFits:
             found: list[float] = []
             try:
                 for unit in self._units(fits, targets):
+                    watch.check_time()
                     scores = self._fit(fits, unit, watch)
                     found += scores
                     watch.after(scores)
@@ -149,7 +149,7 @@ class TrialFits:
             self._families.pop(place, None)  # the old matrix goes before the new one comes
             known = self._families[place] = (key, fits.made_family(unit))
         family = known[1]
-        report = watch.during if self.metric == "auc" else None
+        report = watch.during if fits.reports else None
         if isinstance(family, JointFamily):
             scratch = Path(tempfile.mkdtemp(prefix="blendmake-trial-"))
             try:

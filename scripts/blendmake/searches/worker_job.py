@@ -13,6 +13,7 @@ from blendmake.searches.checking import check_search
 from blendmake.searches.lint_text import refuse
 from blendmake.searches.outputs import write_analysis, write_summary
 from blendmake.searches.search import Search
+from blendmake.searches.storage import StorageAway
 from blendmake.searches.working import Worker, trials_of
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,8 @@ def work(
     refuse(check_search(search), search.name)
     try:
         return Worker(search, scratch, folder, number, time_limit).run()
+    except StorageAway:
+        raise  # there is nothing to read trials from
     except BlendmakeError:
         try:
             with locked(scratch / PARTIAL):
