@@ -159,7 +159,10 @@ class Plan(PlanWindow):
             },
             "fit": {
                 name: {
-                    "source": without(source.slice(), "family", "features"),
+                    "source": {
+                        **without(source.slice(), "family", "features"),
+                        **self.params_taken(name),
+                    },
                     "family": FAMILIES[source.family],
                     "groups": given_groups(p, source.group_names(p.groups)),
                     "seed": p.seed,

@@ -44,12 +44,6 @@ class PlanSearches(PlanFiles):
     def searches(self) -> list[str]:
         return list(self.problem.searches)
 
-    @property
-    def needed_searches(self) -> list[str]:
-        """Searches that a source takes its params from."""
-        taken = {one.params_from.search for one in self.problem.sources.values() if one.params_from}
-        return [name for name in self.searches if name in taken]
-
     def search_folder(self, name: str) -> str:
         return f"{self.results}/searches/{name}"
 
@@ -197,6 +191,13 @@ class PlanSearches(PlanFiles):
             name: search.criteria.slice() if search.criteria else {}
             for name, search in self.problem.searches.items()
         }
+
+    def params_taken(self, name: str) -> dict[str, Any]:
+        """Of a source: the search that it takes its params from, and whose trials these are."""
+        taken = self.problem.sources[name].params_from
+        if taken is None:
+            return {}
+        return {"params_from": {**taken.slice(), "source": self.problem.searched_source(name)}}
 
     @property
     def best_files(self) -> dict[str, list[str]]:

@@ -40,6 +40,13 @@ class PlanWanted(PlanSearches):
         """Sources fitted here that this run builds."""
         return [name for name in self.sources if name in self.shown]
 
+    @property
+    def shown_searches(self) -> list[str]:
+        """Searches that a source of this run takes its params from."""
+        sources = self.problem.sources
+        taken = {one.search for name in self.shown_sources if (one := sources[name].params_from)}
+        return [name for name in self.searches if name in taken]
+
     # Campaigns
 
     @property
@@ -163,7 +170,7 @@ class PlanWanted(PlanSearches):
             names += self.artifact_files(name)
         for name in self.problem.audits:
             names += self.audit_results(name)
-        for name in self.needed_searches:
+        for name in self.shown_searches:
             names += self.search_results(name)
         if self.shown:
             stems = ("leaderboard.parquet", "leaderboard.csv", "experiments.jsonl")
@@ -193,7 +200,7 @@ class PlanWanted(PlanSearches):
         for name in self.problem.audits:
             stems = ("effects", "targets", "drift")
             files += [f"{folder}/audits/{name}/{stem}.svg" for stem in stems]
-        for name in self.needed_searches:
+        for name in self.shown_searches:
             files += self.search_figures(name)
         return [*files, *([f"{folder}/comparisons.svg"] if self.shown_comparisons else [])]
 

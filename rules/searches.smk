@@ -54,8 +54,8 @@ rule join_workers:
         "../scripts/join_workers.py"
 
 
-rule analyse_search:
-    """Write down the trials of a search, the best of them, and what they say."""
+rule collect_trials:
+    """Write down the trials of a finished search."""
     input:
         finished="<results>/searches/{search}/finished.json",
         train="<results>/tables/train.arrow",
@@ -70,24 +70,53 @@ rule analyse_search:
         inner=lookup(within=plan.search_inputs, dpath="{search}/inner"),
         groups=lookup(within=plan.search_inputs, dpath="{search}/groups"),
     output:
-        trials="<results>/searches/{search}/trials.parquet",
-        best="<results>/searches/{search}/best.parquet",
-        best_yaml="<results>/searches/{search}/best.yaml",
-        top="<results>/searches/{search}/top.yaml",
+        "<results>/searches/{search}/trials.parquet",
+    log:
+        "<logs>/collect_trials/{search}.log",
+    priority: 10000
+    params:
+        problem=plan.name,
+        search=lookup(within=plan.search_slices, dpath="{search}"),
+        code=plan.code["collect_trials"],
+        scratch=f"{plan.scratch}/searches/{{search}}",
+    script:
+        "../scripts/collect_trials.py"
+
+
+rule rank_trials:
+    """List the best trials of a search by rank, for the sources that take its params."""
+    input:
+        "<results>/searches/{search}/trials.parquet",
+    output:
+        "<results>/searches/{search}/best.parquet",
+    log:
+        "<logs>/rank_trials/{search}.log",
+    priority: 10000
+    params:
+        code=plan.code["rank_trials"],
+    script:
+        "../scripts/rank_trials.py"
+
+
+rule analyse_search:
+    """Write down what the trials of a search say."""
+    input:
+        "<results>/searches/{search}/trials.parquet",
+    output:
         importances="<results>/searches/{search}/importances.parquet",
         directions="<results>/searches/{search}/directions.parquet",
         directions_csv="<results>/searches/{search}/directions.csv",
         ranges="<results>/searches/{search}/ranges.parquet",
         refined="<results>/searches/{search}/refined_space.yaml",
+        best="<results>/searches/{search}/best.yaml",
+        top="<results>/searches/{search}/top.yaml",
     log:
         "<logs>/analyse_search/{search}.log",
     priority: 10000
     params:
-        problem=plan.name,
         search=lookup(within=plan.search_slices, dpath="{search}"),
         top=lookup(within=plan.search_tops, dpath="{search}"),
         code=plan.code["analyse_search"],
-        scratch=f"{plan.scratch}/searches/{{search}}",
     script:
         "../scripts/analyse_search.py"
 

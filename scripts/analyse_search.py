@@ -1,22 +1,20 @@
-"""Write down what a finished search has found."""
+"""Write down what the trials of a search say."""
 
 from blendmake.job import job
 
 with job(snakemake.log[0]):
     from pathlib import Path
 
-    from blendmake.fits.target_groups import read_group_files
     from blendmake.provenance import provenance
-    from blendmake.searches.search import search_of
-    from blendmake.searches.worker_job import analyse
+    from blendmake.searches.outputs import write_analysis
+    from blendmake.searches.space import space_of
 
-    params, name = snakemake.params, snakemake.wildcards.search
-    built = read_group_files(snakemake.input.groups)
-    analyse(
-        search_of(params.search, params.problem, name, snakemake.input, built),
-        scratch=Path(params.scratch),
-        folder=Path(snakemake.output.best).parent,
+    params = snakemake.params
+    search = params.search["search"]
+    write_analysis(
+        Path(snakemake.input[0]),
+        Path(snakemake.output.best).parent,
+        space_of(search["space"], list(params.search["sources"])),
         top=params.top,
-        note=provenance(params.search["search"], params.code, packages=("optuna",)),
-        partial=False,
+        note=provenance(search, params.code, packages=("optuna",)),
     )

@@ -21,8 +21,9 @@ from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
 from blendmake.searches import storage
 from blendmake.searches.search import Search, search_of
+from blendmake.searches.table import Trial
 from blendmake.searches.trials import TrialFits
-from blendmake.searches.working import Worker
+from blendmake.searches.working import Worker, trials_of
 from problems import FOLDS, Problem
 
 SPACE = {
@@ -94,6 +95,16 @@ def before_trials(act: Callable[[int], None]) -> Iterator[None]:
 
     with mock.patch.object(TrialFits, "run", acting):
         yield
+
+
+def ran(search: Search, folder: Path, *, finished: bool = True, **options: Any) -> list[Trial]:
+    """The trials of a search after one worker has worked on it."""
+    Worker(search, folder / "scratch", folder, **options).run()
+    return rows_of(search, folder, finished=finished)
+
+
+def rows_of(search: Search, folder: Path, *, finished: bool = True) -> list[Trial]:
+    return trials_of(search, folder / "scratch", finished=finished)
 
 
 def start_worker(

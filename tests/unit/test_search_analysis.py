@@ -17,16 +17,15 @@ from pyarrow import csv
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_note, read_parquet
 from blendmake.searches.analysis import (
-    best_trials,
     directions,
     elite_and_rest,
     importances,
-    overall,
     ranges,
     values_of,
 )
 from blendmake.searches.lint_entries import entry_findings
 from blendmake.searches.outputs import FILES, write_analysis, write_comparison, write_summary
+from blendmake.searches.ranking import best_trials, overall, rank_trials
 from blendmake.searches.refining import Change, closeness, refined_space, refined_yaml
 from blendmake.searches.space import Space, Value
 from blendmake.searches.summary import (
@@ -688,29 +687,37 @@ def test_comparison_of_two_searches() -> None:
 # On disk
 
 
-def written(folder: Path, trials: Sequence[Trial], **more: Any) -> Path:
-    settings: dict[str, Any] = {
-        "name": "s",
+EVERY = sorted([*FILES, "trials.parquet", "best.parquet"])
+
+
+def written(folder: Path, trials: Sequence[Trial], *, partial: bool = False, **more: Any) -> Path:
+    """Everything that is made of some trials; `more` are words of their note."""
+    told: dict[str, Any] = {
+        "search": "s",
         "metric": "auc",
-        "trials_wanted": len(trials),
-        "top": 3,
+        "targets": ["t"],
+        "studies": ["t"],
+        "wanted": len(trials),
+        "space": [param.name for param in SPACE],
         "search_folds": [0, 1, 2],
         "n_folds": 5,
-        "note": {"seed": 1},
-        "partial": False,
+        "folds": "digest",
     }
-    write_analysis(folder, trials, SPACE, **(settings | more))
+    write_trials(folder / "trials.parquet", trials, told | more)
+    rank_trials(folder / "trials.parquet", folder / "best.parquet", {"seed": 1}, partial=partial)
+    write_analysis(folder / "trials.parquet", folder, SPACE, top=3, note={"seed": 1})
     return folder
 
 
 def test_writes_every_file_and_says_where_from(tmp_path: Path, trials: list[Trial]) -> None:
     folder = written(tmp_path / "s", trials)
-    assert sorted(FILES) == sorted(path.name for path in folder.iterdir())
+    assert sorted(path.name for path in folder.iterdir()) == EVERY
     note = read_note(folder / "best.parquet")
     assert note["search_folds"] == [0, 1, 2] and note["metric"] == "auc" and note["seed"] == 1
     best = read_parquet(folder / "best.parquet").to_pylist()
-    assert [r["rank"] for r in best] == [1, 2, 3]
+    assert [r["rank"] for r in best] == list(range(1, len(trials) + 1))
     assert best[0]["value"] == max(t["value"] for t in trials)
+    assert len(yaml.safe_load((folder / "top.yaml").read_text())["t"]) == 3
     assert read_trials(folder / "trials.parquet")[0] == list(trials)
     table = read_parquet(folder / "directions.parquet")
     assert csv.read_csv(folder / "directions.csv").column_names == table.column_names
@@ -719,32 +726,26 @@ def test_writes_every_file_and_says_where_from(tmp_path: Path, trials: list[Tria
     assert read_parquet(folder / "importances.parquet").num_rows == 12
     Space.of(yaml.safe_load((folder / "refined_space.yaml").read_text()))
     again = written(tmp_path / "again", trials)
-    for name in FILES:
+    for name in EVERY:
         assert (folder / name).read_bytes() == (again / name).read_bytes()
-    last = max(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    assert last.name == "best.parquet" == FILES[-1]
 
 
 def test_a_study_without_a_complete_trial_is_an_error(tmp_path: Path, trials: list[Trial]) -> None:
     bad = [
         row(i, None, {"x": 1}, study="u", state="failed", reason="no such device") for i in (0, 1)
     ]
-    with pytest.raises(
-        BlendmakeError, match=r"trial of u: 2 failed \(no such device\).*searches\.s"
-    ):
+    with pytest.raises(BlendmakeError, match=r"searches\.s: study 'u' .*\(no such device\)"):
         written(tmp_path / "s", [*trials, *bad])
-    with pytest.raises(BlendmakeError, match="of c: none was made"):
+    with pytest.raises(BlendmakeError, match=r"'c' has no complete trial \(none was made\)"):
         written(tmp_path / "s", trials, studies=["t", "c"])
-    with pytest.raises(BlendmakeError, match="none was made"):
-        written(tmp_path / "s", [])
-    assert not (tmp_path / "s").exists()
+    assert not (tmp_path / "s" / "best.parquet").exists()
 
 
 def test_partial_writes_what_there_is(tmp_path: Path, trials: list[Trial]) -> None:
     bad = [row(0, None, {"x": 1}, study="u", state="failed", reason="no such device")]
     for name, some in (("none", []), ("few", [*trials[:2], *bad])):
-        folder = written(tmp_path / name, some, partial=True, studies=["t", "u"], trials_wanted=9)
-        assert sorted(FILES) == sorted(path.name for path in folder.iterdir())
+        folder = written(tmp_path / name, some, partial=True, studies=["t", "u"], wanted=9)
+        assert sorted(path.name for path in folder.iterdir()) == EVERY
         write_summary(folder / "trials.parquet", {"on_track": 0.5}, folder / "summary.md")
         assert "Unfinished" in (folder / "summary.md").read_text()
         assert Space.of(yaml.safe_load((folder / "refined_space.yaml").read_text())) == SPACE
@@ -753,8 +754,8 @@ def test_partial_writes_what_there_is(tmp_path: Path, trials: list[Trial]) -> No
 
 
 def test_compares_folders(tmp_path: Path, trials: list[Trial]) -> None:
-    a = written(tmp_path / "a", trials, name="first")
-    b = written(tmp_path / "b", trials[:40], name="second")
+    a = written(tmp_path / "a", trials, search="first")
+    b = written(tmp_path / "b", trials[:40], search="second")
     write_comparison(a, b, tmp_path / "out.md")
     assert "# first against second" in (tmp_path / "out.md").read_text()
     write_trials(tmp_path / "bare" / "trials.parquet", trials, {"seed": 1})

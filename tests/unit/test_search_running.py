@@ -29,10 +29,17 @@ from blendmake.searches.storage import DatabasePlace, JournalPlace, opened
 from blendmake.searches.studies import Study
 from blendmake.searches.table import COUNTED, Trial
 from blendmake.searches.worker_job import PARTIAL, work
-from blendmake.searches.working import STOP, Unfinished, Worker, trials_of
+from blendmake.searches.working import STOP, Unfinished, Worker
 from blendmake.window import DEADLINE
 from problems import Problem, run_fold, synthetic
-from search_worker import before_trials, search_in, search_params, start_worker
+from search_worker import (
+    before_trials,
+    ran,
+    rows_of,
+    search_in,
+    search_params,
+    start_worker,
+)
 
 OWN = {"learning_rate": 0.1, "max_depth": 3, "subsample": 0.8}
 """The present params of a source, which lie in search_worker.SPACE."""
@@ -58,16 +65,6 @@ def server() -> Iterator[postgres.Postgres]:
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (storage.URL, DEADLINE):
         monkeypatch.delenv(name, raising=False)
-
-
-def ran(search: Search, folder: Path, *, finished: bool = True, **options: Any) -> list[Trial]:
-    """The trials of a search after one worker has worked on it."""
-    Worker(search, folder / "scratch", folder, **options).run()
-    return rows_of(search, folder, finished=finished)
-
-
-def rows_of(search: Search, folder: Path, *, finished: bool = True) -> list[Trial]:
-    return trials_of(search, folder / "scratch", finished=finished)
 
 
 def states(rows: Sequence[Trial]) -> Counter[str]:

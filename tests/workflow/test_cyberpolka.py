@@ -40,6 +40,8 @@ def small_campaign() -> dict[str, Any]:
             source["targets"] = [*COMMON, "rare"] if name == "lgb" else list(COMMON)
         if "rounds" in source:
             source["rounds"] = ROUNDS.get(name, 12)
+    for search in config["searches"].values():
+        search.pop("targets", None)
     config["sources"]["lama"]["params"]["timeout"] = 5
     config["sources"]["lama"]["python"] = str(AUTOML)
     config["sources"]["tabm"]["params"] = {"d_block": 16, "k": 4, "num_embeddings": "none"}

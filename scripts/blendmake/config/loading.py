@@ -116,7 +116,8 @@ def _with_champions(config: dict[str, Any]) -> dict[str, Any]:
         except (ValidationError, TypeError):
             continue  # the models say what is wrong
         for champion, (source, rank) in search.champion_names(str(name)).items():
-            taken = {"search": name, "rank": rank, "source": source}
+            own_rounds = search.champions is not None and search.champions.rounds is not None
+            taken = {"search": name, "rank": rank, "source": source, "own_rounds": own_rounds}
             if champion in given:
                 if (given[champion] or {}).get("params_from") == taken:
                     continue  # written out already
@@ -126,8 +127,29 @@ def _with_champions(config: dict[str, Any]) -> dict[str, Any]:
             if isinstance(given.get(source), Mapping) and search.champions is not None:
                 changed = search.champions.model_dump(exclude={"n"}, exclude_none=True)
                 targets = {"targets": search.targets} if search.targets else {}
-                sources[champion] = {**given[source], **targets, **changed, "params_from": taken}
+                own = {**given[source], **targets, **changed, "params_from": taken}
+                if "overrides" in own and changed:
+                    own["overrides"] = _without_keys(own["overrides"], changed)
+                sources[champion] = own
     return {**config, "sources": sources}
+
+
+def _without_keys(overrides: Any, keys: Iterable[str]) -> Any:
+    """Overrides of a source without what a champion sets for all targets."""
+    if not isinstance(overrides, Mapping):
+        return overrides
+    dropped = set(keys)
+    return {
+        kind: {
+            name: {k: v for k, v in one.items() if k not in dropped}
+            if isinstance(one, Mapping)
+            else one
+            for name, one in some.items()
+        }
+        if isinstance(some, Mapping)
+        else some
+        for kind, some in overrides.items()
+    }
 
 
 def _manifest(file: str) -> list[dict[str, str]]:

@@ -156,7 +156,18 @@ def _circles(problem: Sections) -> Iterator[str]:
         if name in problem.blends:
             return problem.members(name)
         if name in problem.sources:
-            return built(problem.sources[name].group_names(problem.groups))
+            taken = problem.sources[name].params_from
+            search = (
+                [f"search {taken.search}"] if taken and taken.search in problem.searches else []
+            )
+            return [*built(problem.sources[name].group_names(problem.groups)), *search]
+        if name.startswith("search "):
+            one = problem.searches[name.removeprefix("search ")]
+            named = [*(one.targets or [])]
+            for source in one.source:
+                if source in problem.sources:
+                    named += problem.sources[source].group_names(problem.groups)
+            return built(named)
         if name.startswith("group "):
             # It leaves out the members of the groups above it, whoever named those.
             every, group = list(problem.groups), name.removeprefix("group ")
@@ -171,6 +182,7 @@ def _circles(problem: Sections) -> Iterator[str]:
         if name in path:
             kind = "blends" if name in problem.blends else "sources"
             kind = "groups" if name.startswith("group ") else kind
+            kind = "searches" if name.startswith("search ") else kind
             circle = (*path[path.index(name) :], name)
             yield f"{kind}: {' -> '.join(circle)} goes in a circle"
         elif name not in done:
@@ -228,6 +240,19 @@ def _searches(problem: Sections) -> Iterator[str]:
                 f"{where}.studies: a source of it fits one model for all targets, which has one set of "
                 "params: leave it out, or say 'one'"
             )
+        kinds = {one.family in JOINT for one in searched}
+        if len(kinds) > 1:
+            yield (
+                f"{where}.source: of {', '.join(search.source)} some fit one model for all targets, "
+                "some one for each, whose trials cannot be compared in between: search them apart"
+            )
+        for source in search.source:
+            one_source = problem.sources.get(source)
+            if one_source and one_source.params_from and one_source.params_from.search != name:
+                yield (
+                    f"{where}.source: '{source}' takes its params from another search; name the source "
+                    f"that '{one_source.params_from.search}' searched"
+                )
         yield from _search_folds(problem, name)
         sets = problem.feature_sets()
         for one in searched:
@@ -262,8 +287,6 @@ def _params_from(problem: Sections, name: str, source: Source) -> Iterator[str]:
     if wanted.search not in problem.searches:
         return
     search = problem.searches[wanted.search]
-    if wanted.rank > search.top:
-        yield f"{where}: rank {wanted.rank} is not kept: raise searches.{wanted.search}.top"
     if wanted.source is not None:
         yield from _check(f"{where}.source", wanted.source, search.source, "source of this search")
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from blendmake.config.base import Name, NamesOnce, Params, Strict
@@ -32,7 +32,7 @@ class Champions(Strict):
     over several sources, each source has its own, `<search>_<source>_top1`.
     """
 
-    n: int = Field(3, ge=1, le=20, description="How many; at most `top`.")
+    n: int = Field(3, ge=1, le=20, description="How many.")
     rounds: int | None = Field(
         None, ge=1, description="Number of rounds, in place of the source's."
     )
@@ -92,7 +92,9 @@ class Search(Strict):
     retries: int = Field(
         2, ge=0, le=20, description="How often a trial is tried again whose worker died."
     )
-    top: int = Field(TOP, ge=1, le=100, description="How many of the best trials are kept by rank.")
+    top: int = Field(
+        TOP, ge=1, le=100, description="How many of the best are listed in `top.yaml`."
+    )
     champions: Champions | None = Field(None, description="The best trials as sources.")
     criteria: Criteria | None = Field(None, description="Verdicts on the best value.")
     space: Params = Field(
@@ -101,16 +103,6 @@ class Search(Strict):
         "`when: {param: value}` for one that depends on another. `rounds` and `class_weight` mean the "
         "source's keys.",
     )
-
-    @model_validator(mode="after")
-    def _champions(self) -> Search:
-        if self.champions and self.champions.n > self.top:
-            raise PydanticCustomError(
-                "champions",
-                "champions.n is {n}, but only the best {top} are kept: raise top",
-                {"n": self.champions.n, "top": self.top},
-            )
-        return self
 
     def search_folds(self, n: int) -> list[int]:
         """The search folds among `n`."""

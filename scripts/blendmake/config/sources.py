@@ -88,10 +88,13 @@ class ParamsFrom(Strict):
     """The search whose params a source takes, in place of its own."""
 
     search: str = Field(description="The search.")
-    rank: int = Field(1, ge=1, description="Its best trial (1), the second best (2), …")
+    rank: int = Field(1, ge=1, le=100, description="Its best trial (1), the second best (2), …")
     source: str | None = Field(
         None,
         description="Of a search over several sources: whose trials; left out: of this family.",
+    )
+    own_rounds: bool = Field(
+        False, description="Keep this source's rounds, where they were searched too."
     )
 
 

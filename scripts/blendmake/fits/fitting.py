@@ -120,7 +120,13 @@ def _tuned(
 
     wanted = source["params_from"]
     try:
-        tuned, told = read_tuned(best, wanted.get("source"), wanted["rank"], targets)
+        tuned, told = read_tuned(
+            best,
+            wanted["source"],
+            wanted["rank"],
+            targets,
+            own_rounds=wanted.get("own_rounds", False),
+        )
     except BlendmakeError as error:
         raise BlendmakeError(f"sources.{name}.params_from: {error}") from None
     return tuned, {"params_from": told, SEARCH_FOLDS: told["search_folds"]}

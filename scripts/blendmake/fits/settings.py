@@ -48,7 +48,8 @@ def settings_for(
     aliases: Mapping[str, str] | None = None,
     tuned: Mapping[str, Any] | None = None,
 ) -> TargetSettings:
-    """A target's settings: the most specific wins, target over group over source; over all, `tuned`.
+    """A target's settings: the most specific wins, target over group over source; over all, `tuned`,
+    which may also name params that are `without` effect.
 
     `aliases` are other names of params, so that one layer's `eta` replaces another's `learning_rate`.
     """
@@ -65,6 +66,8 @@ def settings_for(
     params: dict[str, Any] = {}
     merged: dict[str, Any] = {}
     for layer in layers:
+        for name in layer.get("without", ()):
+            params.pop(aliases.get(name, name), None)
         own = layer.get("params", {})
         params.update({aliases.get(name, name): value for name, value in own.items()})
         for key in ("rounds", "early_stopping", "class_weight", "bagging"):

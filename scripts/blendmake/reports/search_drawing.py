@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
 from blendmake.reports.drawing import SEQUENTIAL, Floats, legend_below
-from blendmake.searches.analysis import PED_ANOVA, sign_of
+from blendmake.searches.analysis import PED_ANOVA
+from blendmake.searches.ranking import sign_of
 from blendmake.searches.table import LARGER_IS_BETTER, Trial, ranked
 
 NAMES = {"auc": "AUC", "average_precision": "average precision", "log_loss": "log loss"}

@@ -47,7 +47,8 @@ from blendmake.reports.search_drawing import (
     panels_of,
     value_limits,
 )
-from blendmake.searches.analysis import FANOVA, PED_ANOVA, sign_of, standard_error
+from blendmake.searches.analysis import FANOVA, PED_ANOVA
+from blendmake.searches.ranking import sign_of, standard_error
 from blendmake.searches.table import Trial, ranked, rated, studies_of
 
 PANELS = 12

@@ -26,32 +26,15 @@ from optuna.importance import (
 )
 from scipy import stats
 
+from blendmake.searches.ranking import Row, distinct, sign_of
 from blendmake.searches.space import Param, Space, Value, same
 from blendmake.searches.table import (
-    COUNTED,
-    LARGER_IS_BETTER,
     Trial,
     ranked,
     rated,
     studies_of,
 )
 
-BEST = pa.schema(
-    [
-        ("study", pa.string()),
-        ("source", pa.string()),
-        ("rank", pa.int64()),
-        ("number", pa.int64()),
-        ("value", pa.float64()),
-        ("standard_error", pa.float64()),
-        ("baseline_value", pa.float64()),
-        ("baseline_standard_error", pa.float64()),
-        ("gain", pa.float64()),
-        ("gain_standard_error", pa.float64()),
-        ("trials", pa.int64()),
-        ("params", pa.string()),
-    ]
-)
 IMPORTANCES = pa.schema(
     [
         ("study", pa.string()),
@@ -107,87 +90,6 @@ ELITE_SHARE = 0.25
 FANOVA_SEED = 0
 
 PED_ANOVA, FANOVA = "ped_anova", "fanova"
-
-Row = dict[str, Any]
-
-
-# What was best
-
-
-def best_trials(trials: Sequence[Trial], metric: str, k: int) -> list[Row]:
-    """Rows of BEST: per study and source the k best complete trials with distinct params.
-
-    `standard_error` is of the mean over search folds, as the folds scatter; null with fewer than
-    two. `gain` is how much better than the source's own params, above 0 being better for every metric;
-    its standard error is of the differences fold by fold. `trials`: complete and pruned ones of that
-    study and source. `rank` counts within study and source; with several sources the best of a study
-    is the first of `overall`.
-    """
-    rows = []
-    for study, of_study in studies_of(trials).items():
-        for source in dict.fromkeys(trial["source"] for trial in of_study):
-            group = [trial for trial in of_study if trial["source"] == source]
-            baseline = next((trial for trial in rated(group) if trial["baseline"]), None)
-            done = sum(trial["state"] in COUNTED for trial in group)
-            for place, trial in enumerate(distinct(ranked(group, metric))[:k]):
-                rows.append(
-                    {
-                        "study": study,
-                        "source": source,
-                        "rank": place + 1,
-                        "number": trial["number"],
-                        "value": trial["value"],
-                        "standard_error": standard_error(trial["fold_values"]),
-                        **_gain(trial, baseline, metric),
-                        "trials": done,
-                        "params": json.dumps(trial["params"]),
-                    }
-                )
-    return rows
-
-
-def overall(rows: Iterable[Row], metric: str) -> dict[str, list[Row]]:
-    """Rows of BEST by study, those of all its sources together, best first."""
-    sign = sign_of(metric)
-    found: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: (-sign * row["value"], row["number"])):
-        found.setdefault(row["study"], []).append(row)
-    return found
-
-
-def distinct(trials: Iterable[Trial]) -> list[Trial]:
-    """Of trials of the same source and params the first."""
-    found: dict[str, Trial] = {}
-    for trial in trials:
-        key = json.dumps([trial["source"], trial["params"]], sort_keys=True)
-        found.setdefault(key, trial)
-    return list(found.values())
-
-
-def standard_error(fold_values: Sequence[float | None] | None) -> float | None:
-    """Standard error of a mean over folds; None of fewer than two."""
-    known = [value for value in fold_values or () if value is not None]
-    return statistics.stdev(known) / math.sqrt(len(known)) if len(known) > 1 else None
-
-
-def sign_of(metric: str) -> int:
-    """1 where larger values of the metric are better, else -1."""
-    return 1 if LARGER_IS_BETTER[metric] else -1
-
-
-def _gain(trial: Trial, baseline: Trial | None, metric: str) -> Row:
-    if baseline is None:
-        names = ("baseline_value", "baseline_standard_error", "gain", "gain_standard_error")
-        return dict.fromkeys(names)
-    sign = sign_of(metric)
-    pairs = zip(trial["fold_values"] or (), baseline["fold_values"] or (), strict=False)
-    differences = [sign * (a - b) for a, b in pairs if a is not None and b is not None]
-    return {
-        "baseline_value": baseline["value"],
-        "baseline_standard_error": standard_error(baseline["fold_values"]),
-        "gain": sign * (trial["value"] - baseline["value"]),
-        "gain_standard_error": None if trial is baseline else standard_error(differences),
-    }
 
 
 # The trials that can be learned from

@@ -11,6 +11,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
+from blendmake.errors import BlendmakeError
 from blendmake.family import Family, JointFamily
 from blendmake.fits.fold_fits import FoldFits, Unit
 from blendmake.searches.lint import lint_space
@@ -36,6 +37,10 @@ def check_search(search: Search) -> list[Finding]:
     found = lint_space(config["space"], **given, rounds=None, units=units, sources=sources)
     if any(finding.level == ERROR for finding in found):
         return found  # the rest asks what the space means
+    rounds = [param for param in search.space.params if param.name == "rounds"]
+    if any(param.kind == "float" or not _is_count(param) for param in rounds):
+        found.append(Finding(ERROR, "space.rounds", "must be whole numbers of at least 1"))
+        return found
     targets = next(iter(search.study_targets().values()))
     return lint_space(
         config["space"],
@@ -44,8 +49,14 @@ def check_search(search: Search) -> list[Finding]:
         units=search.units(targets),
         sources=sources,
         known={plan.name: plan.baselines[0] for plan in search.plans()},
-        every=search.report_every(search.stride(targets)),
+        every=max(search.report_every(search.stride(targets), s) for s in search.sources),
     )
+
+
+def _is_count(param: Param) -> bool:
+    """Whether every value of a param is a whole number of at least 1."""
+    values = _ends(param) if param.kind != "fixed" else [param.value]
+    return all(isinstance(value, int) and value >= 1 for value in values)
 
 
 def lint_searches(
@@ -54,8 +65,8 @@ def lint_searches(
     features: Mapping[str, Mapping[str, Any]],
     files: Any,
     built: Mapping[str, Sequence[str]],
-) -> str:
-    """All searches of a problem checked and probed, as text.
+) -> tuple[str, bool]:
+    """All searches of a problem checked and probed, as text, and whether all can be run.
 
     Args:
         slices: what the jobs of each search depend on.
@@ -63,15 +74,20 @@ def lint_searches(
         files: train, test, targets, folds.
         built: members of the groups that a rule built.
     """
-    texts = []
+    texts, sound = [], True
     for name, params in slices.items():
         own = {key: getattr(files, key) for key in ("train", "test", "targets", "folds")}
         search = search_of(params, problem, name, {**own, **features[name]}, built)
-        found = check_search(search)
-        if all(finding.level != ERROR for finding in found):
-            found += probe_effects(search)
+        try:
+            found = check_search(search)
+            if all(finding.level != ERROR for finding in found):
+                found += probe_effects(search)
+        except BlendmakeError as error:
+            where, _, text = str(error).removeprefix(f"searches.{name}.").partition(": ")
+            found = [Finding(ERROR, where, text)]
+        sound = sound and all(finding.level != ERROR for finding in found)
         texts.append(findings_text(name, found))
-    return "\n".join(texts) or "This problem has no searches."
+    return "\n".join(texts) or "This problem has no searches.", sound
 
 
 def probe_effects(search: Search) -> list[Finding]:
@@ -85,7 +101,7 @@ def probe_effects(search: Search) -> list[Finding]:
     for source in search.sources:
         prober = _Prober(search, source)
         for param in search.space.searched:
-            if param.name == "source":
+            if param.name in ("source", "rounds"):  # they do something, by what they are
                 continue
             wanted = (param.when or {}).get("source")
             if wanted is None or source in wanted:
@@ -99,8 +115,12 @@ class _Prober:
     def __init__(self, search: Search, source: str) -> None:
         self.search, self.source = search, source
         targets = next(iter(search.study_targets().values()))
-        self.fits: FoldFits = _sampled(search.fits[source][0], search.name)
-        self.unit = Unit(tuple(targets) if self.fits.joint else (targets[0],), 0)
+        self.fits: FoldFits = search.fits[source][0]
+        every = list(self.fits.every)
+        positives = [(self.fits.labels[:, every.index(target)] == 1).sum() for target in targets]
+        commonest = targets[int(np.argmax(positives))]
+        self.unit = Unit(tuple(targets) if self.fits.joint else (commonest,), 0)
+        _sample(self.fits, every.index(commonest), search.name)
         self._family: Family | JointFamily | None = None
         self._known: dict[str, NDArray[Any]] = {}
 
@@ -110,7 +130,10 @@ class _Prober:
         for point in self._points(param):
             tried += 1
             try:
-                found = [self._predictions({**point, param.name: v}) for v in _ends(param)]
+                found = [
+                    self._predictions(_with(self.search.space, point, param.name, value))
+                    for value in _ends(param)
+                ]
             except Exception as error:
                 text = f"source '{self.source}' cannot be fitted with it: {error}"
                 yield Finding(ERROR, where, text)
@@ -154,7 +177,7 @@ class _Prober:
     def _predictions(self, values: Mapping[str, Value]) -> NDArray[Any]:
         key = repr(sorted(values.items()))
         if key not in self._known:
-            layer = override(values)
+            layer = override(values, [param.name for param in self.search.space.params])
             rounds = self.search.rounds(self.unit.targets[0])
             layer["rounds"] = min(PROBE_ROUNDS, layer.get("rounds", rounds))
             self.fits.tuned = dict.fromkeys(self.unit.targets, layer)
@@ -176,14 +199,33 @@ def _ends(param: Param) -> list[Value]:
     return [param.low, param.high]
 
 
-def _sampled(fits: FoldFits, name: str) -> FoldFits:
-    """Fits on a sample of the rows."""
+def _with(space: Space, point: Mapping[str, Value], name: str, value: Value) -> dict[str, Value]:
+    """A point of the space with one value changed, and with it the params that depend on it."""
+    changed: dict[str, Value] = {}
+    for param in space.params:
+        if not space.is_active(param, changed):
+            continue
+        if param.name == name:
+            changed[name] = value
+        elif param.name in point:
+            changed[param.name] = point[param.name]
+        elif param.name not in point and param.when:
+            changed[param.name] = param.value if param.kind == "fixed" else _ends(param)[0]
+    return changed
+
+
+def _sample(fits: FoldFits, target: int, name: str) -> None:
+    """Leave a sample of the rows in fits; of a target's positives up to half of it."""
     draw = np.random.default_rng(derive_seed("probe", name))
 
     def some(rows: NDArray[Any]) -> NDArray[Any]:
         if len(rows) <= PROBE_ROWS:
             return rows
-        return np.sort(draw.choice(rows, PROBE_ROWS, replace=False))
+        positive = fits.labels[rows, target] == 1
+        kept = [rows[positive][: PROBE_ROWS // 2]]
+        others = rows[~positive]
+        count = min(len(others), PROBE_ROWS - len(kept[0]))
+        kept.append(draw.choice(others, count, replace=False))
+        return np.sort(np.concatenate(kept))
 
     fits.train_rows, fits.valid_rows = some(fits.train_rows), some(fits.valid_rows)
-    return fits

@@ -75,7 +75,7 @@ def _studies(search: Search, scratch: Path) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = []
     with opened(scratch, f"{search.problem}/{search.name}") as place:
         for plan in search.plans():
-            study = Study(place, plan)
+            study = Study(place, plan, make=False)
             rows.append(_row(search, plan.trials, plan.name, study.counts(), study.rows()))
     return rows
 

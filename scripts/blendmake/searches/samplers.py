@@ -119,7 +119,8 @@ def _values(param: Param) -> Sequence[Value]:
     assert param.low is not None and param.high is not None
     step = param.step or 1
     count = int((param.high - param.low) / step + 1e-9) + 1
-    numbers = [param.low + k * step for k in range(count)]
+    # 0.1 + 2 * 0.1 is more than 0.3, and would lie outside.
+    numbers = [min(param.high, float(f"{param.low + k * step:.12g}")) for k in range(count)]
     return [int(x) for x in numbers] if param.kind == "int" else numbers
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from blendmake.errors import BlendmakeError
-from blendmake.family import JointFamily
+from blendmake.family import REPORT_EVERY, JointFamily
 from blendmake.files import digest_of, note_of, read_note, read_parquet
 from blendmake.fits.fold_fits import FoldFits
 from blendmake.fits.inputs import FoldInputs
@@ -26,7 +26,6 @@ from blendmake.seeds import derive_seed
 REPORTS = 10
 """Reports of a fit at most: each is a write to the storage that all workers share."""
 OF_FOLDS = ("columns", "made_train", "made_test", "fold_train", "fold_test")
-ROUNDS_TOGETHER = 5  # boosting families report in multiples of so many rounds
 
 
 @dataclass(frozen=True)
@@ -150,11 +149,11 @@ class Search:
         told = any(one[0].family.REPORTS for one in self.fits.values())
         return self.rounds(targets[0]) if told and self.prunes_within else 1
 
-    @staticmethod
-    def report_every(stride: int) -> int:
+    def report_every(self, stride: int, source: str) -> int:
         """Of how many rounds a multiple a report must be, to be passed on."""
         every = -(-stride // REPORTS)
-        return every if stride <= REPORTS * ROUNDS_TOGETHER else -(-every // 5) * 5
+        in_epochs = self.fits[source][0].family.RESUMES
+        return every if in_epochs else -(-every // REPORT_EVERY) * REPORT_EVERY
 
     def plans(self) -> list[StudyPlan]:
         """Every study."""
@@ -189,7 +188,7 @@ class Search:
         settings = fits.settings(target)
         own = {**fits.family.DEFAULTS, **settings.params}
         own |= {"rounds": settings.rounds or fits.family.ROUNDS}
-        own |= {} if settings.class_weight == "none" else {"class_weight": settings.class_weight}
+        own |= {"class_weight": settings.class_weight}
         values: dict[str, Value] = {"source": source} if len(self.sources) > 1 else {}
         for param in self.space.params:
             if param.name == "source" or not self.space.is_active(param, values):
@@ -215,8 +214,10 @@ class Search:
         parts.append(self.config["space"])
         for name, one in self.sources.items():
             settings = [vars(self.fits[name][0].settings(target)) for target in targets]
-            parts += [one["family"], settings, one["seed"], [i.digest() for i in self.inputs[name]]]
-            parts.append(one.get("file"))
+            parts += [name, one["family"], settings, one["seed"]]
+            # Of a user's own function its code: another is another source.
+            parts += [one["source"].get("file"), one["source"].get("python"), one.get("code")]
+            parts.append([inputs.digest() for inputs in self.inputs[name]])
         return digest_of(parts)
 
     @property

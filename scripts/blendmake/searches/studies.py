@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,11 +65,21 @@ class Study:
     Made by whoever comes first; the own params of its source (of each of several) are its first trial.
     Trials are claimed under the lock that all workers share, so that `trials` of them end complete or
     pruned, and not one more.
+
+    Args:
+        make: whether to make it where there is none; else it has no trials.
     """
 
-    def __init__(self, place: Place, plan: StudyPlan) -> None:
+    def __init__(self, place: Place, plan: StudyPlan, *, make: bool = True) -> None:
         self.place, self.plan = place, plan
-        place.exclusively(self._begin)
+        self.study: optuna.Study | None = None
+        place.exclusively(self._begin if make else self._find)
+
+    def _find(self) -> None:
+        with contextlib.suppress(KeyError):  # there is none yet
+            self.study = optuna.load_study(
+                study_name=self.plan.key, storage=self.place.storage, pruner=self.plan.pruner
+            )
 
     def _begin(self) -> None:
         self.study = optuna.create_study(
@@ -90,7 +101,7 @@ class Study:
         space = self.plan.space
         points = [(dict(baseline), True) for baseline in self.plan.baselines]
         if self.plan.sampler == "grid":
-            begin = [space.enqueued(values) for values, _ in points]
+            begin = [known for values, _ in points if (known := space.enqueued(values)) is not None]
             points += [(p, False) for p in grid_points(space) if space.enqueued(p) not in begin]
         for values, baseline in points:
             if _fingerprint(values) not in given:
@@ -99,28 +110,41 @@ class Study:
     def _enqueue(self, values: Mapping[str, Value], attrs: Mapping[str, Any]) -> None:
         """Give a trial of these values; those that lie outside the space Optuna is not told of."""
         known = self.plan.space.enqueued(values)
-        self.study.enqueue_trial(
+        self._made.enqueue_trial(
             known or {}, user_attrs={**attrs, "given": dict(values), "in_space": known is not None}
         )
 
+    @property
+    def _made(self) -> optuna.Study:
+        assert self.study is not None
+        return self.study
+
     def _trials(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False)
+        return self.study.get_trials(deepcopy=False) if self.study is not None else []
 
     # Claiming
 
-    def claim(self, worker: str, suspects: dict[int, float]) -> Claimed | str:
-        """Take the next trial, or say why there is none: `done`, or `wait` (others fit the last ones).
+    def claim(
+        self, worker: str, suspects: dict[int, float], may_begin: Callable[[], bool] = lambda: True
+    ) -> Claimed | str:
+        """Take the next trial, or say why there is none.
+
+        `done`; `wait`: others fit the last ones; `end`: there is one, but none may be begun.
 
         Args:
             worker: who takes it.
+            may_begin: whether a trial may be begun.
             suspects: trials whose worker gave no sign of life, and since when; kept by the caller.
 
         Raises:
             BlendmakeError: too many trials have failed; with the commonest reason.
         """
-        return self.place.exclusively(lambda: self._claim(worker, suspects))
+        return self.place.exclusively(lambda: self._claim(worker, suspects, may_begin))
 
-    def _claim(self, worker: str, suspects: dict[int, float]) -> Claimed | str:
+    def _claim(
+        self, worker: str, suspects: dict[int, float], may_begin: Callable[[], bool]
+    ) -> Claimed | str:
+        assert self.study is not None
         self._recover(worker, suspects)
         trials = self._trials()
         states = Counter(trial.state for trial in trials)
@@ -130,6 +154,8 @@ class Study:
         self._check_failures(trials)
         if done + states[TrialState.RUNNING] >= wanted:
             return "wait"
+        if not may_begin():
+            return "end"
         # Lost trials have others in their place: a study goes on after a kill as it would have.
         number = len(trials) - sum(map(_is_lost, trials))
         seed = derive_seed(self.plan.seed, "trial", number)
@@ -184,7 +210,7 @@ class Study:
         storage = self.place.storage
         storage.set_trial_user_attr(trial._trial_id, "lost", again)
         storage.set_trial_user_attr(trial._trial_id, "reason", reason)
-        self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        self._made.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _check_failures(self, trials: Sequence[FrozenTrial]) -> None:
         failed = [t for t in trials if t.state == TrialState.FAIL and not t.user_attrs.get("lost")]
@@ -234,7 +260,7 @@ class Study:
                 return
             for name, one in attrs.items():
                 self.place.storage.set_trial_user_attr(trial_id, name, one)
-            self.study.tell(number, value, state=state, skip_if_finished=True)
+            self._made.tell(number, value, state=state, skip_if_finished=True)
 
         self.place.exclusively(work)  # no other worker gives it up meanwhile
 

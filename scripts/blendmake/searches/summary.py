@@ -12,15 +12,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from blendmake.searches.analysis import (
-    Row,
-    best_trials,
-    elite_and_rest,
-    overall,
-    sign_of,
-    standard_error,
-    text_of,
-)
+from blendmake.searches.analysis import elite_and_rest, text_of
+from blendmake.searches.ranking import Row, best_trials, overall, sign_of, standard_error
 from blendmake.searches.space import Value
 from blendmake.searches.table import (
     COUNTED,

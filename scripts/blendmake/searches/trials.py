@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from blendmake.auc import auc
 from blendmake.family import Family, JointFamily
+from blendmake.fits.bagging import undo_undersampling
 from blendmake.fits.fold_fits import FoldFits, Unit, two_classes
-from blendmake.searches.space import Value
-from blendmake.searches.tuned import override
 
 
 class Pruned(Exception):
@@ -105,9 +104,17 @@ class TrialFits:
         self._families: dict[tuple[str, int], tuple[Any, Family | JointFamily]] = {}
 
     def run(
-        self, source: str, values: Mapping[str, Value], targets: Sequence[str], watch: Watch
+        self,
+        source: str,
+        layer: Mapping[str, Any] | None,
+        targets: Sequence[str],
+        watch: Watch,
     ) -> list[float | None]:
-        """Fit the targets on every search fold with these params over the source's own.
+        """Fit the targets on every search fold.
+
+        Args:
+            layer: what is set over the source (tuned.override); None: nothing, it is fitted as it is.
+            watch: told how it goes.
 
         Returns:
             The metric by fold: its mean over the targets, None where it is undefined.
@@ -116,9 +123,8 @@ class TrialFits:
             Pruned: the watch has ended it; `fold_values` of the exception are those so far.
         """
         done: list[float | None] = []
-        layer = override(values)
         for fits in self.sources[source]:
-            fits.tuned = dict.fromkeys(targets, layer)
+            fits.tuned = dict.fromkeys(targets, layer) if layer is not None else {}
             found: list[float] = []
             try:
                 for unit in self._units(fits, targets):
@@ -140,7 +146,8 @@ class TrialFits:
         """What is fitted of a fold; of a bagged source the first bag alone."""
         if fits.joint:
             return [Unit(tuple(targets), 0)]
-        return sorted((Unit((target,), 0) for target in targets), key=fits.matrix_key)
+        # By what they are fitted on, not by params: all trials go through targets in one order.
+        return sorted((Unit((target,), 0) for target in targets), key=fits.data_key)
 
     def _fit(self, fits: FoldFits, unit: Unit, watch: Watch) -> list[float]:
         place, key = (fits.name, fits.fold), fits.data_key(unit)
@@ -158,8 +165,8 @@ class TrialFits:
                 shutil.rmtree(scratch, ignore_errors=True)
             predictions = fitted.valid
         else:
-            fitted, _, _ = fits.fit_one(family, unit, report)
-            predictions = fitted.valid[:, None]
+            fitted, _, share = fits.fit_one(family, unit, report)
+            predictions = undo_undersampling(fitted.valid, share)[:, None]
         return [
             self._score(fits, target, predictions[:, j]) for j, target in enumerate(unit.targets)
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +13,35 @@ from blendmake.files import note_of, read_parquet
 SOURCE_KEYS = ("rounds", "class_weight")
 """Names in a space that mean the source's keys, not params of its family."""
 TOP = 5
-"""How many of the best trials are kept by rank, where the config does not say."""
+"""How many of the best trials are listed, where the config does not say."""
 ALL = "all"
 """Name of the study where a search has one for all its targets."""
 
 
-def override(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of a trial as an override of a source (config.sources.Override as a mapping)."""
+def override(values: Mapping[str, Any], space: Iterable[str]) -> dict[str, Any]:
+    """Values of a trial as an override of a source (config.sources.Override as a mapping).
+
+    Args:
+        space: names of all params of the space; those without a value are not in effect, whatever
+            the source says (`without`).
+    """
     own = {name: values[name] for name in SOURCE_KEYS if name in values}
     params = {k: v for k, v in values.items() if k not in (*SOURCE_KEYS, "source")}
-    return {"params": params, **own}
+    without = [name for name in space if name not in values and name != "source"]
+    return {"params": params, "without": without, **own}
 
 
 def read_tuned(
-    best: Path, source: str | None, rank: int, targets: Sequence[str]
+    best: Path, source: str, rank: int, targets: Sequence[str], *, own_rounds: bool = False
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """The params that a search found for a source's targets.
 
     Args:
         best: best.parquet of the search.
-        source: whose trials, of a search over several sources; None: there is one.
+        source: whose trials.
         rank: 1 for the best trial of each target.
         targets: of the source; those that were not searched keep the source's params.
+        own_rounds: whether the source's rounds stay, where they were searched too.
 
     Returns:
         By target an override, and what the source's metadata says of it: search, rank, targets,
@@ -45,7 +52,7 @@ def read_tuned(
     """
     table = read_parquet(best)
     note = note_of(table)
-    rows = [row for row in table.to_pylist() if source is None or row["source"] == source]
+    rows = [row for row in table.to_pylist() if row["source"] == source]
     searched = [target for target in targets if target in note["targets"]]
     found: dict[str, dict[str, Any]] = {}
     for target in searched:
@@ -53,11 +60,14 @@ def read_tuned(
         wanted = [row for row in rows if row["study"] == study and row["rank"] == rank]
         if not wanted:
             raise BlendmakeError(
-                f"{best}: study '{study}' has no trial of rank {rank}"
-                + (f" of source '{source}'" if source else "")
-                + ". Ask for a lower rank, or more trials."
+                f"{best}: study '{study}' has no trial of rank {rank} of source '{source}'. Ask for a "
+                "lower rank, or more trials."
             )
-        found[target] = override(json.loads(wanted[0]["params"]))
+        layer = override(json.loads(wanted[0]["params"]), note["space"])
+        # The source as it was is the source as it is.
+        found[target] = {} if wanted[0]["baseline"] else layer
+        if own_rounds:
+            layer.pop("rounds", None)
     if not found:
         raise BlendmakeError(
             f"{best}: none of the source's targets was searched. Correct params_from, or the targets."

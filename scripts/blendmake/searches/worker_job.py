@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,9 @@ from blendmake.errors import BlendmakeError
 from blendmake.scratch import locked
 from blendmake.searches.checking import check_search
 from blendmake.searches.lint_text import refuse
-from blendmake.searches.outputs import write_analysis, write_summary
 from blendmake.searches.search import Search
 from blendmake.searches.storage import StorageAway
+from blendmake.searches.table import write_trials
 from blendmake.searches.working import Worker, trials_of
 
 log = logging.getLogger(__name__)
@@ -53,45 +55,56 @@ def work(
     except StorageAway:
         raise  # there is nothing to read trials from
     except BlendmakeError:
-        try:
-            with locked(scratch / PARTIAL):
-                there = folder / PARTIAL
-                analyse(search, scratch=scratch, folder=there, top=top, note=note, partial=True)
-                write_summary(there / "trials.parquet", criteria, there / "summary.md")
-        except BlendmakeError as error:  # the storage is away: the first error says so
-            log.warning("there is no analysis of what stands: %s", error)
+        with locked(scratch / PARTIAL):
+            _write_partial(search, scratch, folder / PARTIAL, top, criteria, note)
         raise
 
 
-def analyse(
+def _write_partial(
     search: Search,
-    *,
     scratch: Path,
     folder: Path,
     top: int,
+    criteria: Mapping[str, float] | None,
     note: Mapping[str, Any],
-    partial: bool,
 ) -> None:
-    """Write the analysis of a search into a folder.
+    """The analysis of what there is of a search."""
+    # By name: an analysis is nothing that a trial depends on, and a change in it no change of workers.
+    outputs = importlib.import_module("blendmake.searches.outputs")
+    ranking = importlib.import_module("blendmake.searches.ranking")
+    trials = folder / "trials.parquet"
+    try:
+        collect(search, scratch=scratch, out=trials, note=note, finished=False)
+        ranking.rank_trials(trials, folder / "best.parquet", note, partial=True)
+        outputs.write_analysis(trials, folder, search.space, top=top, note=note)
+        outputs.write_summary(trials, criteria, folder / "summary.md")
+    except BlendmakeError as error:
+        log.warning("there is no analysis of what stands: %s", error)
+
+
+def collect(
+    search: Search, *, scratch: Path, out: Path, note: Mapping[str, Any], finished: bool = True
+) -> None:
+    """Write trials.parquet from the studies of a search; its note says what follows needs to know.
 
     Args:
-        partial: what there is of a search that is still going on.
+        finished: whether every study must have its trials.
 
     Raises:
-        BlendmakeError: it is not finished, and not asked for in part.
+        BlendmakeError: it has not.
     """
-    config = search.config
-    write_analysis(
-        folder,
-        trials_of(search, scratch, finished=not partial),
-        search.space,
-        name=search.name,
-        metric=config["metric"],
-        trials_wanted=config["trials"],
-        top=top,
-        search_folds=search.folds,
-        n_folds=search.n_folds,
-        note={**note, "targets": search.targets, "folds": search.folds_digest},
-        partial=partial,
-        studies=list(search.study_targets()),
-    )
+    made = {
+        **note,
+        "search": search.name,
+        "metric": search.config["metric"],
+        "targets": search.targets,
+        "studies": list(search.study_targets()),
+        "wanted": search.config["trials"],
+        "space": [param.name for param in search.space.params],
+        "search_folds": list(search.folds),
+        "n_folds": search.n_folds,
+        "folds": search.folds_digest,
+    }
+    write_trials(out, trials_of(search, scratch, finished=finished), made)
+    if finished:  # what was written when the search ended early is out of date
+        shutil.rmtree(out.parent / PARTIAL, ignore_errors=True)

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from blendmake.durations import clock
 from blendmake.errors import BlendmakeError
@@ -20,6 +19,7 @@ from blendmake.searches.storage import opened
 from blendmake.searches.studies import Claimed, Study
 from blendmake.searches.table import COUNTED, Trial
 from blendmake.searches.trials import Pruned, TrialFits, Watch
+from blendmake.searches.tuned import override
 from blendmake.window import time_left
 
 log = logging.getLogger(__name__)
@@ -76,8 +76,11 @@ class Worker:
             while waiting:
                 progress = False
                 for study in list(waiting):
-                    self._check_end(studies)
-                    claimed = study.claim(self._id, suspects[study.plan.name])
+                    claimed = study.claim(
+                        self._id, suspects[study.plan.name], lambda: self._ending() is None
+                    )
+                    if claimed == "end":
+                        raise self._unfinished(studies)
                     if claimed == "done":
                         waiting.remove(study)
                         progress = True
@@ -89,21 +92,22 @@ class Worker:
                     time.sleep(POLL)
             return {study.plan.name: done_of(study) for study in studies}
 
-    def _check_end(self, studies: Sequence[Study]) -> None:
+    def _ending(self) -> str | None:
+        """Why no further trial is begun, if none is."""
         stop = self.folder / STOP
-        left = min(time_left(), self._own_time_left())
         if stop.exists():
-            reason = f"{stop} is there. To go on, remove it: rm {stop}"
-        elif left <= self._longest:
+            return f"{stop} is there. To go on, remove it: rm {stop}"
+        if min(time_left(), self._own_time_left()) <= self._longest:
             which = "its time_limit" if self._own_time_left() <= time_left() else "the window"
-            reason = f"{which} is over. To go on, run the same command again"
-        else:
-            return
+            return f"{which} is over. To go on, run the same command again"
+        return None
+
+    def _unfinished(self, studies: Sequence[Study]) -> Unfinished:
         text = ", ".join(f"{s.plan.name} {done_of(s)} of {s.plan.trials}" for s in studies[:6])
         more = " …" if len(studies) > 6 else ""
-        raise Unfinished(
-            f"searches.{self.search.name} ends before its trials are done ({text}{more}): {reason}. "
-            f"What there is stands in {self.folder}/partial."
+        return Unfinished(
+            f"searches.{self.search.name} ends before its trials are done ({text}{more}): "
+            f"{self._ending()}. What there is stands in {self.folder}/partial."
         )
 
     def _own_time_left(self) -> float:
@@ -123,7 +127,7 @@ class Worker:
         place.patiently(lambda: trial.set_user_attr("source", source))
         each = self.search.config["pruner"] == "wilcoxon"
         stride = self.search.stride(targets)
-        every = self.search.report_every(stride)
+        every = self.search.report_every(stride, source)
 
         def tell(step: int, value: float) -> None:
             if not each and step % stride % every:
@@ -141,7 +145,9 @@ class Worker:
         watch = Watch(stride, tell, each=each, deadline=deadline)
         outcome = ""
         try:
-            values = self._fits.run(source, claimed.values, targets, watch)
+            names = [param.name for param in plan.space.params]
+            layer = None if claimed.baseline else override(claimed.values, names)
+            values = self._fits.run(source, layer, targets, watch)
             known = [value for value in values if value is not None]
             if not known:
                 raise BlendmakeError("the metric is defined on none of the search folds")
@@ -186,16 +192,12 @@ def trials_of(search: Search, scratch: Path, *, finished: bool) -> list[Trial]:
     rows: list[Trial] = []
     with opened(scratch, f"{search.problem}/{search.name}") as place:
         for plan in search.plans():
-            study = Study(place, plan)
+            study = Study(place, plan, make=False)
             if finished and done_of(study) < plan.trials:
                 raise Unfinished(
-                    f"searches.{search.name}: study '{plan.name}' has {done_of(study)} of "
-                    f"{plan.trials} trials. Run the same command again to go on."
+                    f"searches.{search.name}: study '{plan.name}' has {done_of(study)} of {plan.trials} "
+                    f"trials in {scratch}. If its trials are gone, have them made anew: delete "
+                    f"workers/ and finished.json in the search's folder of results."
                 )
             rows += study.rows()
     return rows
-
-
-def note_of_search(search: Search) -> dict[str, Any]:
-    """What the artifacts of a search say of it beside their config."""
-    return {"search": search.name, "search_folds": list(search.folds), "folds": search.folds_digest}
