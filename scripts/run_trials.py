@@ -10,7 +10,6 @@ with job(snakemake.log[0], snakemake.threads):
     from blendmake.fits.target_groups import read_group_files
     from blendmake.provenance import provenance
     from blendmake.searches.search import search_of
-    from blendmake.searches.tuned import TOP
     from blendmake.searches.worker_job import work
 
     params, name = snakemake.params, snakemake.wildcards.search
@@ -30,7 +29,6 @@ with job(snakemake.log[0], snakemake.threads):
         folder=out.parent.parent,
         number=int(snakemake.wildcards.worker),
         time_limit=float(snakemake.resources.search_seconds) or None,
-        top=own.get("top", TOP),
         criteria=own.get("criteria"),
         note=provenance(params.search["search"], params.code, packages=("optuna",)),
     )

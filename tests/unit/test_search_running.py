@@ -775,7 +775,6 @@ def test_a_stop_file_ends_it_with_an_analysis_of_what_there_is(
         "folder": tmp_path,
         "number": 0,
         "time_limit": None,
-        "top": 3,
         "criteria": None,
         "note": {},
     }

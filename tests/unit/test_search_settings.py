@@ -12,11 +12,11 @@ from sklearn.metrics import log_loss
 from blendmake.config.loading import load_problem
 from blendmake.errors import BlendmakeError
 from blendmake.fits.settings import settings_for
+from blendmake.fits.tuned import override, read_tuned
 from blendmake.searches.checking import check_search, probe_effects
 from blendmake.searches.ranking import best_trials, rank_trials
 from blendmake.searches.samplers import grid_points
 from blendmake.searches.space import Space
-from blendmake.searches.tuned import override, read_tuned
 from blendmake.searches.worker_job import collect
 from blendmake.searches.working import STOP, Unfinished
 from problems import Problem, run_fold, synthetic

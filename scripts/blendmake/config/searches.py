@@ -11,7 +11,6 @@ from pydantic_core import PydanticCustomError
 from blendmake.config.base import Name, NamesOnce, Params, Strict
 from blendmake.config.run import Duration
 from blendmake.config.sources import EarlyStopping
-from blendmake.searches.tuned import TOP
 
 
 class Criteria(Strict):
@@ -92,9 +91,7 @@ class Search(Strict):
     retries: int = Field(
         2, ge=0, le=20, description="How often a trial is tried again whose worker died."
     )
-    top: int = Field(
-        TOP, ge=1, le=100, description="How many of the best are listed in `top.yaml`."
-    )
+    top: int = Field(5, ge=1, le=100, description="How many of the best are listed in `top.yaml`.")
     champions: Champions | None = Field(None, description="The best trials as sources.")
     criteria: Criteria | None = Field(None, description="Verdicts on the best value.")
     space: Params = Field(

@@ -116,7 +116,7 @@ def _tuned(
     """By target what a search found for it, and what the outputs say of it."""
     if best is None:
         return {}, {}
-    from blendmake.searches.tuned import read_tuned
+    from blendmake.fits.tuned import read_tuned
 
     wanted = source["params_from"]
     try:

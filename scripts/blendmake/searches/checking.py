@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from blendmake.errors import BlendmakeError
 from blendmake.family import Family, JointFamily
 from blendmake.fits.fold_fits import FoldFits, Unit
+from blendmake.fits.tuned import override
 from blendmake.searches.lint import lint_space
 from blendmake.searches.lint_text import ERROR, WARNING, Finding, findings_text
 from blendmake.searches.samplers import make_sampler
 from blendmake.searches.search import Search, search_of
 from blendmake.searches.space import Param, Space, Value
-from blendmake.searches.tuned import override
 from blendmake.seeds import derive_seed
 
 PROBE_ROWS = 2000

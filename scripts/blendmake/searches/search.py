@@ -15,12 +15,12 @@ from blendmake.files import digest_of, note_of, read_note, read_parquet
 from blendmake.fits.fold_fits import FoldFits
 from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.settings import resolve_targets
+from blendmake.fits.tuned import ALL, SOURCE_KEYS
 from blendmake.labels import Labels, labels_of
 from blendmake.searches.samplers import make_pruner
 from blendmake.searches.space import Space, Value, space_of
 from blendmake.searches.studies import StudyPlan
 from blendmake.searches.table import LARGER_IS_BETTER
-from blendmake.searches.tuned import ALL, SOURCE_KEYS
 from blendmake.seeds import derive_seed
 
 REPORTS = 10

@@ -20,6 +20,7 @@ from blendmake.searches.working import Worker, trials_of
 
 log = logging.getLogger(__name__)
 PARTIAL = "partial"
+TOP = 10  # trials that the analysis of an unfinished search lists
 
 
 def work(
@@ -29,7 +30,6 @@ def work(
     folder: Path,
     number: int,
     time_limit: float | None,
-    top: int,
     criteria: Mapping[str, float] | None,
     note: Mapping[str, Any],
 ) -> dict[str, int]:
@@ -40,8 +40,8 @@ def work(
         folder: of the search's results, where STOP is looked for and `partial/` written.
         number: of this worker.
         time_limit: seconds that it has.
-        top, criteria, note: of the analysis of a search that ends early (config.searches.Search; note:
-            its provenance).
+        criteria, note: of the analysis of a search that ends early (config.searches.Search; note: its
+            provenance).
 
     Returns:
         Trials done (complete and pruned) by study.
@@ -56,7 +56,7 @@ def work(
         raise  # there is nothing to read trials from
     except BlendmakeError:
         with locked(scratch / PARTIAL):
-            _write_partial(search, scratch, folder / PARTIAL, top, criteria, note)
+            _write_partial(search, scratch, folder / PARTIAL, criteria, note)
         raise
 
 
@@ -64,7 +64,6 @@ def _write_partial(
     search: Search,
     scratch: Path,
     folder: Path,
-    top: int,
     criteria: Mapping[str, float] | None,
     note: Mapping[str, Any],
 ) -> None:
@@ -76,7 +75,7 @@ def _write_partial(
     try:
         collect(search, scratch=scratch, out=trials, note=note, finished=False)
         ranking.rank_trials(trials, folder / "best.parquet", note, partial=True)
-        outputs.write_analysis(trials, folder, search.space, top=top, note=note)
+        outputs.write_analysis(trials, folder, search.space, top=TOP, note=note)
         outputs.write_summary(trials, criteria, folder / "summary.md")
     except BlendmakeError as error:
         log.warning("there is no analysis of what stands: %s", error)

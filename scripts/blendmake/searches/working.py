@@ -14,12 +14,12 @@ from pathlib import Path
 
 from blendmake.durations import clock
 from blendmake.errors import BlendmakeError
+from blendmake.fits.tuned import override
 from blendmake.searches.search import Search
 from blendmake.searches.storage import opened
 from blendmake.searches.studies import Claimed, Study
 from blendmake.searches.table import COUNTED, Trial
 from blendmake.searches.trials import Pruned, TrialFits, Watch
-from blendmake.searches.tuned import override
 from blendmake.window import time_left
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,6 @@ from blendmake.files import note_of, read_parquet
 
 SOURCE_KEYS = ("rounds", "class_weight")
 """Names in a space that mean the source's keys, not params of its family."""
-TOP = 5
-"""How many of the best trials are listed, where the config does not say."""
 ALL = "all"
 """Name of the study where a search has one for all its targets."""
 
