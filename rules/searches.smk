@@ -185,6 +185,7 @@ rule search_status:
         problem=plan.name,
         searches=plan.search_slices,
         files=plan.search_inputs,
+        criteria=plan.search_criteria,
         results=plan.results,
         scratch=f"{plan.scratch}/searches",
     script:

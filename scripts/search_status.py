@@ -8,12 +8,6 @@ with job(snakemake.log[0]):
     from blendmake.searches.progress import status_text
 
     params = snakemake.params
-    print(
-        status_text(
-            params.problem,
-            params.searches,
-            params.files,
-            Path(params.results),
-            Path(params.scratch),
-        )
-    )
+    folders = Path(params.results), Path(params.scratch)
+    own = params.searches, params.files, params.criteria
+    print(status_text(params.problem, *own, *folders))

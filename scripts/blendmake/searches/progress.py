@@ -14,10 +14,12 @@ from blendmake.fits.target_groups import read_group_files
 from blendmake.searches.search import Search, search_of
 from blendmake.searches.storage import PLACE, opened
 from blendmake.searches.studies import Study
+from blendmake.searches.summary import verdict
 from blendmake.searches.table import COUNTED, Trial, ranked
 
 HEAD = (
-    "search", "study", "done", "complete", "pruned", "failed", "running", "best", "s/trial", "left"
+    "search", "study", "done", "complete", "pruned", "failed", "running", "best", "s/trial", "left",
+    "verdict",
 )  # fmt: skip
 
 
@@ -25,6 +27,7 @@ def status_text(
     problem: str,
     slices: Mapping[str, Mapping[str, Any]],
     files: Mapping[str, Mapping[str, Any]],
+    criteria: Mapping[str, Mapping[str, float]],
     results: Path,
     scratch: Path,
 ) -> str:
@@ -32,15 +35,17 @@ def status_text(
 
     Args:
         slices, files: of each search, what its jobs depend on, and its files of features.
+        criteria: of each search, the thresholds of its verdicts.
         results: folder of the problem's results.
         scratch: folder with a folder for each search.
     """
     rows: list[Sequence[str]] = []
     for name, params in slices.items():
         if not (scratch / name / PLACE).exists():
-            rows.append([name, "-", f"0 of {params['search']['trials']}", *["-"] * 7])
+            rows.append([name, "-", f"0 of {params['search']['trials']}", *["-"] * 8])
             continue
-        rows += _studies(_search(problem, name, params, files[name], results), scratch / name)
+        search = _search(problem, name, params, files[name], results)
+        rows += _studies(search, scratch / name, criteria[name])
     if not rows:
         return f"Problem '{problem}' has no searches."
     widths = [max(len(row[i]) for row in [HEAD, *rows]) for i in range(len(HEAD))]
@@ -71,20 +76,28 @@ def _search(
     return search_of(params, problem, name, {**tables, **files}, read_group_files(files["groups"]))
 
 
-def _studies(search: Search, scratch: Path) -> list[Sequence[str]]:
+def _studies(search: Search, scratch: Path, criteria: Mapping[str, float]) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = []
     with opened(scratch, f"{search.problem}/{search.name}") as place:
         for plan in search.plans():
             study = Study(place, plan, make=False)
-            rows.append(_row(search, plan.trials, plan.name, study.counts(), study.rows()))
+            counts, trials = study.counts(), study.rows()
+            rows.append(_row(search, plan.trials, plan.name, counts, trials, criteria))
     return rows
 
 
 def _row(
-    search: Search, wanted: int, study: str, counts: Counter[str], trials: Sequence[Trial]
+    search: Search,
+    wanted: int,
+    study: str,
+    counts: Counter[str],
+    trials: Sequence[Trial],
+    criteria: Mapping[str, float],
 ) -> Sequence[str]:
     done = sum(counts[state] for state in COUNTED)
-    best = ranked(trials, search.config["metric"])[:1]
+    metric = search.config["metric"]
+    best = ranked(trials, metric)[:1]
+    value = best[0]["value"] if best else None
     took = [t["seconds"] for t in trials if t["state"] in COUNTED and t["seconds"] is not None]
     each = statistics.mean(took) if took else None
     left = "-"
@@ -102,4 +115,5 @@ def _row(
         f"{best[0]['value']:.5f}" if best else "-",
         "-" if each is None else f"{each:.1f}",
         left,
+        verdict(value, metric, criteria, done, wanted) or "-",
     ]
