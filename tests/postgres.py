@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 USER, PASSWORD = "searcher", "se%cr{e}t/ of:the@tests"
 ENCODED = "se%25cr%7Be%7Dt%2F%20of%3Athe%40tests"
 """The password as it stands in a URL."""
@@ -154,3 +156,11 @@ def running_postgres() -> Iterator[Postgres]:
             server.stop(signal.SIGQUIT)  # at once: nothing of it is needed any more
     finally:
         shutil.rmtree(folder)
+
+
+def server_or_skip() -> Iterator[Postgres]:
+    """The body of a fixture: a running server, or the test is skipped where there can be none."""
+    if programs() is None:
+        pytest.skip(MISSING)
+    with running_postgres() as server:
+        yield server

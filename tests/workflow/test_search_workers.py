@@ -50,10 +50,7 @@ def problem(tmp_path_factory: pytest.TempPathFactory) -> Problem:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[postgres.Postgres]:
-    if postgres.programs() is None:
-        pytest.skip(postgres.MISSING)
-    with postgres.running_postgres() as server:
-        yield server
+    yield from postgres.server_or_skip()
 
 
 @pytest.fixture

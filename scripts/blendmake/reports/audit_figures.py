@@ -19,9 +19,9 @@ from blendmake.reports.drawing import (
     ORANGE,
     QUIET,
     absent_legend,
+    heat_figure,
     heat_map,
     label_cells,
-    label_inches,
     legend_below,
     legend_mark,
     note_figure,
@@ -109,14 +109,7 @@ def _targets_figure(
     cells = {(row["target"], row["feature"]): row["effect"] for row in rows}
     values = np.array([[cells.get((t, f), np.nan) for f in top] for t in targets], np.float64)
     labels, under = [short_label(t) for t in targets], [short_label(f) for f in top]
-    figure = Figure(
-        figsize=(
-            max(0.27 * len(top), 1.6) + label_inches(labels) + 1.4,
-            0.24 * len(targets) + label_inches(under) + 1.1,
-        ),
-        layout="constrained",
-    )
-    axes = figure.add_subplot()
+    figure, axes = heat_figure(labels, under, 0.27, 1.1)
     # A single strong cell must not bleach all the others.
     widest = max(1e-4, float(np.nanquantile(np.abs(values), 0.98)))
     mesh = heat_map(axes, values, DIVERGING, TwoSlopeNorm(0.0, -widest, widest))

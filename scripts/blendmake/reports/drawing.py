@@ -128,6 +128,21 @@ def absent_legend(figure: Figure, text: str) -> None:
     )
 
 
+def heat_figure(
+    labels: Sequence[str], under: Sequence[str], per_column: float, foot: float
+) -> tuple[Figure, Any]:
+    """A figure for a heat map with these names of rows and columns, and a colour bar beside it.
+
+    Args:
+        per_column: width of a column, inches.
+        foot: height beside the rows and the names below them, inches.
+    """
+    width = max(per_column * len(under), 1.6) + label_inches(labels) + 1.4
+    height = 0.24 * len(labels) + label_inches(under) + foot
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
 def heat_map(axes: Any, values: Floats, colours: str, norm: Any) -> Any:
     """Coloured cells (rows, columns), the first row on top; NaN is grey."""
     height, width = values.shape

@@ -27,6 +27,7 @@ from blendmake.reports.drawing import (
     SEQUENTIAL,
     absent_legend,
     annotate_cells,
+    heat_figure,
     heat_map,
     label_cells,
     label_inches,
@@ -245,14 +246,7 @@ def _weights_figure(rows: list[dict[str, Any]], blend: str) -> Figure:
     values = np.vstack([values, np.nan_to_num(values).mean(axis=0)])
     labels = [*map(short_label, targets), "mean of targets"]
     under = [short_label(source) for source in sources]
-    figure = Figure(
-        figsize=(
-            max(0.55 * len(sources), 1.6) + label_inches(labels) + 1.4,
-            0.24 * len(labels) + label_inches(under) + 0.8,
-        ),
-        layout="constrained",
-    )
-    axes = figure.add_subplot()
+    figure, axes = heat_figure(labels, under, 0.55, 0.8)
     if stack:
         widest = max(0.1, float(np.nanquantile(np.abs(values), 0.98)))
         norm: Any = TwoSlopeNorm(0.0, -widest, widest)

@@ -24,9 +24,9 @@ from blendmake.reports.drawing import (
     Floats,
     absent_legend,
     annotate_cells,
+    heat_figure,
     heat_map,
     label_cells,
-    label_inches,
     legend_below,
     legend_mark,
     note_figure,
@@ -283,14 +283,7 @@ def _importances_figure(
     values = np.vstack([values, [means.get(param, math.nan) for param in params]])
     labels = [*map(short_label, studies), "mean of studies"]
     under = [short_label(param) for param in params]
-    figure = Figure(
-        figsize=(
-            max(0.42 * len(params), 1.6) + label_inches(labels) + 1.4,
-            0.24 * len(labels) + label_inches(under) + 0.9,
-        ),
-        layout="constrained",
-    )
-    axes = figure.add_subplot()
+    figure, axes = heat_figure(labels, under, 0.42, 0.9)
     mesh = heat_map(axes, values, SEQUENTIAL, Normalize(0.0, max(0.1, float(np.nanmax(values)))))
     if len(params) <= ANNOTATE:
         annotate_cells(axes, values, mesh, lambda value: f"{value:.0%}", 7)

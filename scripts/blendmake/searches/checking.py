@@ -209,7 +209,7 @@ def _with(space: Space, point: Mapping[str, Value], name: str, value: Value) -> 
             changed[name] = value
         elif param.name in point:
             changed[param.name] = point[param.name]
-        elif param.name not in point and param.when:
+        elif param.when:
             changed[param.name] = param.value if param.kind == "fixed" else _ends(param)[0]
     return changed
 

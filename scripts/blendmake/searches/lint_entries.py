@@ -8,7 +8,7 @@ from typing import Any
 
 from blendmake.config.base import nearest, parse_numbers
 from blendmake.searches.lint_text import ERROR, WARNING, Finding, told
-from blendmake.searches.space import Value, same
+from blendmake.searches.space import Value, as_tuple, same
 
 RANGE_KEYS = ("low", "high", "step", "log", "type")
 KEYS = (*RANGE_KEYS, "choices", "weights", "value", "when")
@@ -267,7 +267,7 @@ def _when_findings(entries: Mapping[Any, Any], sources: Sequence[str]) -> Iterat
             found = list(_one_when_findings(name, entry["when"], entries, options))
             yield from found
             if not found:
-                whens[name] = {parent: _tuple(v) for parent, v in entry["when"].items()}
+                whens[name] = {parent: as_tuple(v) for parent, v in entry["when"].items()}
                 yield from _reach_findings(name, whens, options, never)
         options.setdefault(name, _options(entry))
 
@@ -298,10 +298,10 @@ def _one_when_findings(
             )
             yield Finding(ERROR, where, text)
             continue
-        if not _tuple(wanted):
+        if not as_tuple(wanted):
             text = f"when names no value of {told(parent)}: name one, or drop the condition"
             yield Finding(ERROR, where, text)
-        for value in _tuple(wanted):
+        for value in as_tuple(wanted):
             if not any(same(value, option) for option in values):
                 hint = nearest(_plain(value), map(_plain, values))
                 text = f"when asks for {told(value)}, which {told(parent)} never is: {hint}"
@@ -365,10 +365,6 @@ def _options(entry: Any) -> tuple[Value, ...] | None:
         return (entry["value"],)
     choices = entry.get("choices")
     return tuple(choices) if isinstance(choices, list | tuple) else None
-
-
-def _tuple(value: Any) -> tuple[Value, ...]:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 def _plain(value: Any) -> str:

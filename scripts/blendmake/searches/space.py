@@ -151,7 +151,7 @@ def _param(name: str, entry: Any) -> Param:
     if not isinstance(entry, Mapping):
         return Param(name, "fixed", value=entry)
     conditions = entry.get("when")
-    when = {k: _tuple(v) for k, v in conditions.items()} if conditions else None
+    when = {k: as_tuple(v) for k, v in conditions.items()} if conditions else None
     if "value" in entry:
         return Param(name, "fixed", value=entry["value"], when=when)
     if "choices" in entry:
@@ -169,7 +169,8 @@ def _param(name: str, entry: Any) -> Param:
     return Param(name, kind, low, high, step, bool(entry.get("log")), when=when)
 
 
-def _tuple(value: Any) -> tuple[Value, ...]:
+def as_tuple(value: Any) -> tuple[Value, ...]:
+    """The values of a list, or a single value as one."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
