@@ -11,7 +11,13 @@ sys.path[:0] = [str(Path(workflow.basedir) / folder) for folder in ("scripts", "
 from plan import Plan, one_of
 
 # Snakemake knows the targets only once this file is read.
-plan = Plan(config, workflow.basedir, workflow.resource_settings.cores, sys.argv)
+plan = Plan(
+    config,
+    workflow.basedir,
+    workflow.resource_settings.cores,
+    sys.argv,
+    workflow.global_resources.get("gpu").value,
+)
 
 
 pathvars:

@@ -24,6 +24,9 @@ rule audit_fold:
         "<benchmarks>/audit_fold/{audit}/fold{fold}.tsv"
     priority: lookup(within=plan.priorities, dpath="{audit}")
     threads: plan.fit_threads
+    resources:
+        mem_mb=plan.audit_memory,
+        runtime=plan.audit_minutes,
     params:
         audit=lookup(within=plan.slices, dpath="audits/{audit}"),
         code=plan.code["audit_fold"],

@@ -22,6 +22,9 @@ rule blend_sources:
         "<benchmarks>/blend_sources/{blend}.tsv"
     priority: 10000
     threads: 1
+    resources:
+        mem_mb=plan.blend_memory,
+        runtime=plan.blend_minutes,
     params:
         blend=lookup(within=plan.slices, dpath="blend/{blend}"),
         code=plan.code["blend_sources"],

@@ -22,6 +22,9 @@ rule make_features:
         "<benchmarks>/make_features/{set}.tsv"
     priority: 10000
     threads: plan.fit_threads
+    resources:
+        mem_mb=plan.table_memory,
+        runtime=plan.table_minutes,
     params:
         features=lookup(within=plan.slices, dpath="features/{set}"),
         code=plan.code["make_features"],
@@ -53,6 +56,9 @@ rule make_fold_features:
     wildcard_constraints:
         set=one_of(plan.fold_sets),
     priority: 10000
+    resources:
+        mem_mb=plan.table_memory,
+        runtime=plan.table_minutes,
     params:
         features=lookup(within=plan.slices, dpath="fold_features/{set}"),
         seed=plan.problem.seed,

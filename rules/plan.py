@@ -21,13 +21,13 @@ from blendmake.config.loading import load_problem, load_run
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
 from plan_inputs import given_groups, without
-from plan_window import PlanWindow
+from plan_requests import PlanRequests
 
 VERDICT = {"z", "share", "drift"}  # what an audit's lists depend on, but not its fits
 NOTHING = "$^"  # a wildcard constraint that nothing matches
 
 
-class Plan(PlanWindow):
+class Plan(PlanRequests):
     """The resolved problem, as the rules see it.
 
     Args:
@@ -35,6 +35,7 @@ class Plan(PlanWindow):
         basedir: folder of the Snakefile.
         cores: how many this run has, where it has a number.
         asked: words of the command, the campaigns that it asks for among them.
+        gpus: how many the profile offers.
 
     Raises:
         WorkflowError: the config is wrong; with one line per mistake.
@@ -46,8 +47,10 @@ class Plan(PlanWindow):
         basedir: str,
         cores: int | None = None,
         asked: Iterable[str] = (),
+        gpus: int | None = None,
     ) -> None:
         self.started = time.time()
+        self.gpus = gpus or 0
         self.cores = cores
         self.scripts = Path(basedir) / "scripts"
         self.preset: dict[str, Any] | None = None

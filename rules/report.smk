@@ -31,6 +31,9 @@ rule correlate_sources:
         "<logs>/correlate_sources.log",
     benchmark:
         "<benchmarks>/correlate_sources.tsv"
+    resources:
+        mem_mb=plan.blend_memory,
+        runtime=plan.blend_minutes,
     params:
         names=plan.shown,
         code=plan.code["correlate_sources"],

@@ -28,6 +28,9 @@ rule run_trials:
     priority: lookup(within=plan.priorities, dpath="{search}")
     threads: plan.fit_threads
     resources:
+        mem_mb=plan.trials_memory,
+        runtime=plan.trials_minutes,
+        gpu=plan.trials_gpu,
         search_seconds=lookup(within=plan.search_seconds, dpath="{search}"),
     params:
         problem=plan.name,
@@ -155,41 +158,6 @@ rule compare_searches:
         code=plan.code["compare_searches"],
     script:
         "../scripts/compare_searches.py"
-
-
-rule lint_search:
-    """Check the searches before their first trial, and probe whether each param does anything."""
-    input:
-        train="<results>/tables/train.arrow",
-        test="<results>/tables/test.arrow",
-        features=plan.lint_files["features"],
-        targets="<results>/tables/targets.parquet",
-        folds="<results>/folds.parquet",
-        inner=plan.lint_files["inner"],
-        groups=plan.lint_files["groups"],
-    log:
-        "<logs>/lint_search.log",
-    params:
-        problem=plan.name,
-        searches=plan.search_slices,
-        files=plan.search_inputs,
-    script:
-        "../scripts/lint_search.py"
-
-
-rule search_status:
-    """Show how far each study is; also while workers run."""
-    log:
-        "<logs>/search_status.log",
-    params:
-        problem=plan.name,
-        searches=plan.search_slices,
-        files=plan.search_inputs,
-        criteria=plan.search_criteria,
-        results=plan.results,
-        scratch=f"{plan.scratch}/searches",
-    script:
-        "../scripts/search_status.py"
 
 
 rule draw_search:

@@ -32,6 +32,10 @@ rule fit_fold:
         "<benchmarks>/fit_fold/{source}/fold{fold}.tsv"
     priority: lookup(within=plan.priorities, dpath="{source}")
     threads: plan.fit_threads
+    resources:
+        mem_mb=plan.fit_memory,
+        runtime=plan.fit_minutes,
+        gpu=plan.fit_gpu,
     params:
         fit=lookup(within=plan.slices, dpath="fit/{source}"),
         code=lookup(within=plan.code, dpath="fit/{source}"),

@@ -16,6 +16,41 @@ rule status:
         "../scripts/show_status.py"
 
 
+rule lint_search:
+    """Check the searches before their first trial, and probe whether each param does anything."""
+    input:
+        train="<results>/tables/train.arrow",
+        test="<results>/tables/test.arrow",
+        features=plan.lint_files["features"],
+        targets="<results>/tables/targets.parquet",
+        folds="<results>/folds.parquet",
+        inner=plan.lint_files["inner"],
+        groups=plan.lint_files["groups"],
+    log:
+        "<logs>/lint_search.log",
+    params:
+        problem=plan.name,
+        searches=plan.search_slices,
+        files=plan.search_inputs,
+    script:
+        "../scripts/lint_search.py"
+
+
+rule search_status:
+    """Show how far each study is; also while workers run."""
+    log:
+        "<logs>/search_status.log",
+    params:
+        problem=plan.name,
+        searches=plan.search_slices,
+        files=plan.search_inputs,
+        criteria=plan.search_criteria,
+        results=plan.results,
+        scratch=f"{plan.scratch}/searches",
+    script:
+        "../scripts/search_status.py"
+
+
 rule show_leaderboard:
     """Show the leaderboard, and where submission and report are."""
     input:

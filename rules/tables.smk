@@ -31,6 +31,9 @@ rule read_tables:
         "<logs>/read_tables.log",
     benchmark:
         "<benchmarks>/read_tables.tsv"
+    resources:
+        mem_mb=plan.table_memory,
+        runtime=plan.table_minutes,
     params:
         data=plan.slices["tables"],
         sizes=plan.sizes(plan.table_files, "tables/columns.parquet"),

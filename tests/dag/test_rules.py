@@ -36,6 +36,14 @@ def test_a_rule_that_computes_passes_the_digest_of_its_code(name: str) -> None:
     assert re.search(r"^ +code=(plan\.code\[|lookup\(within=plan\.code)", RULES[name], re.M)
 
 
+@pytest.mark.parametrize("name", sorted(name for name in RULES if "benchmark:" in RULES[name]))
+def test_a_rule_that_takes_time_asks_for_memory_and_time(name: str) -> None:
+    if name in {"make_folds", "split_inner"}:  # seconds at any size
+        return
+    assert re.search(r"^ +mem_mb=plan\.\w+_memory,$", RULES[name], re.M)
+    assert re.search(r"^ +runtime=plan\.\w+_minutes,$", RULES[name], re.M)
+
+
 @pytest.mark.parametrize("name", sorted(RULES))
 def test_a_rule_has_docstring_log_and_no_message(name: str) -> None:
     text = RULES[name]

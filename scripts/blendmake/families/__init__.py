@@ -20,8 +20,9 @@ FAMILIES: dict[str, str] = {
 }
 # Those that fit one model for all targets, those that run in an interpreter of their own, those that
 # tell the AUC on the rows that early stopping watches, and those that tell it in the middle of a fit:
-# what the config may say follows from it.
+# what the config may say follows from it. Those ON_GPU can use one.
 JOINT = frozenset({"custom", "mlp", "tabm", "xgboost_vector"})
 FOREIGN = frozenset({"custom", "lightautoml"})
 WATCHING = frozenset({"catboost", "lightgbm", "mlp", "tabm", "xgboost", "xgboost_vector"})
 REPORTING = frozenset({"catboost", "lightgbm", "mlp", "tabm", "xgboost", "xgboost_vector"})
+ON_GPU = frozenset({"catboost", "mlp", "tabm", "xgboost", "xgboost_vector"})

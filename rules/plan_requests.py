@@ -1,0 +1,161 @@
+"""What jobs ask of a machine or a cluster: memory, time, a GPU.
+
+Requests go by the size of the tables, by what past fits took, and grow with each attempt. They are no
+part of any slice, input or digest: what a job asked for changes nothing that it makes. Threads are
+decided with the plan (`fit_threads`), because results depend on them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from plan_window import PlanWindow
+
+PROCESS = 600  # megabytes of an interpreter with its libraries
+MATRIX = 2.5  # of the train table's size: its mapped pages, float32 rows, the library's matrix
+FRAME = 3.0  # where a library holds a frame and a matrix
+FRAMES = frozenset({"catboost", "custom", "lightautoml", "mlp", "tabm"})
+SPARE = 1.3  # on top of what past fits took
+MINUTES = 20  # that every request has beside its work
+UNKNOWN_MINUTES = 240  # for fits of which nothing is known
+AUDITED = {"family": "lightgbm", "rounds": 200}  # about what an audit takes of time for a target
+
+
+class PlanRequests(PlanWindow):
+    """Requests of jobs. Methods take what Snakemake hands to functions of resources.
+
+    Attributes:
+        gpus: how many GPUs the profile offers; 0 for none.
+    """
+
+    gpus: int = 0
+
+    # What is known
+
+    @cached_property
+    def _train_megabytes(self) -> float:
+        """Size of the train table; before it is built, of the user's files."""
+        table = Path(self.results) / "tables" / "train.arrow"
+        return table.stat().st_size / 2**20 if table.exists() else self.feature_megabytes
+
+    def _status(self, source: str) -> Any:
+        """What stands of a source (status.Status), read once."""
+        from blendmake.reports.status import read_status
+
+        found: dict[str, Any] = self.__dict__.setdefault("_statuses", {})
+        if source not in found:
+            entries = [entry for entry in self.status_entries if entry["name"] == source]
+            targets = Path(self.results) / "tables" / "targets.parquet"
+            found[source] = read_status(entries, targets, len(self.folds))[0]
+        return found[source]
+
+    def _minutes_of(self, source: str) -> float:
+        """Minutes of the fits of one fold: as past fits took, else by a rule of thumb."""
+        status = self._status(source)
+        if status.state == "built":
+            return float(status.spent or 0.0) / len(self.folds) / 60
+        if status.expected is not None:
+            return float(status.expected) / 60  # all that is missing, of which the fold is a part
+        if not (Path(self.results) / "tables" / "targets.parquet").exists():
+            return UNKNOWN_MINUTES
+        return self._rule_of_thumb(source, None) / len(self.folds) / 60
+
+    def _peak(self, source: str) -> float:
+        """Megabytes that past fits of a source took; 0 if there are none."""
+        from blendmake.errors import BlendmakeError
+        from blendmake.files import read_parquet
+
+        folder, peak = Path(self.folder(source)), 0.0
+        for path in [folder / "fits.parquet", *folder.glob("fold*/fits.parquet")]:
+            try:
+                found = read_parquet(path, ["peak_rss_mb"])["peak_rss_mb"].drop_null().to_pylist()
+            except BlendmakeError:
+                continue  # not there yet, or a job is replacing it right now
+            peak = max([peak, *found])
+        return peak
+
+    def _matrix_of(self, source: str) -> float:
+        """Megabytes of a fit of a source."""
+        factor = FRAME if self.problem.sources[source].family in FRAMES else MATRIX
+        return self._peak(source) * SPARE or PROCESS + factor * self._train_megabytes
+
+    def _uses_gpu(self, source: str) -> bool:
+        from blendmake.families import ON_GPU
+
+        one = self.problem.sources[source]
+        return one.family in ON_GPU
+
+    # Requests
+
+    def fit_memory(self, wildcards: Any, attempt: int) -> int:
+        """Megabytes of a job that fits a source on a fold."""
+        return math.ceil(self._matrix_of(wildcards.source) * attempt)
+
+    def fit_minutes(self, wildcards: Any, attempt: int) -> int:
+        """Minutes of such a job; one that runs out of them goes on in the next attempt."""
+        return _minutes(self._minutes_of(wildcards.source), attempt)
+
+    def fit_gpu(self, wildcards: Any) -> int:
+        """Whether such a job has a GPU: where the profile offers one, and the family can use it."""
+        return int(self.gpus > 0 and self._uses_gpu(wildcards.source))
+
+    def audit_memory(self, wildcards: Any, attempt: int) -> int:
+        return math.ceil((PROCESS + MATRIX * self._train_megabytes) * attempt)
+
+    def audit_minutes(self, wildcards: Any, attempt: int) -> int:
+        from blendmake.triage import predicted_seconds
+
+        if not (Path(self.results) / "tables" / "targets.parquet").exists():
+            return _minutes(UNKNOWN_MINUTES, attempt)
+        facts, folds = self.facts, len(self.folds)
+        seconds = predicted_seconds(AUDITED, facts.rows, facts.columns, facts.targets, folds)
+        return _minutes(seconds / folds / 60, attempt)
+
+    def trials_memory(self, wildcards: Any, attempt: int) -> int:
+        """Megabytes of a search's worker."""
+        return math.ceil(max(map(self._matrix_of, self._searched(wildcards))) * attempt)
+
+    def trials_minutes(self, wildcards: Any, attempt: int) -> int:
+        """Minutes of a search's worker: its time limit, or its share of all trials."""
+        search = self.problem.searches[wildcards.search]
+        if search.time_limit:
+            return _minutes(search.time_limit / 60, attempt)
+        one = max(map(self._minutes_of, self._searched(wildcards)))
+        folds = len(search.search_folds(self.problem.folds.n))
+        return _minutes(one * folds * search.trials / search.workers, attempt)
+
+    def trials_gpu(self, wildcards: Any) -> int:
+        return int(self.gpus > 0 and any(map(self._uses_gpu, self._searched(wildcards))))
+
+    def _searched(self, wildcards: Any) -> Iterable[str]:
+        return self.problem.searches[wildcards.search].source
+
+    def table_memory(self, wildcards: Any, attempt: int) -> int:
+        """Megabytes of a job that reads or makes columns."""
+        return math.ceil((PROCESS + MATRIX * self._train_megabytes) * attempt)
+
+    def table_minutes(self, wildcards: Any, attempt: int) -> int:
+        """Minutes of such a job, at a megabyte a second."""
+        return _minutes(self._train_megabytes / 60, attempt)
+
+    def blend_memory(self, wildcards: Any, input: Any, attempt: int) -> int:
+        """Megabytes of a job that holds the predictions of several sources."""
+        return math.ceil((PROCESS + 8 * _megabytes(input)) * attempt)
+
+    def blend_minutes(self, wildcards: Any, input: Any, attempt: int) -> int:
+        """Minutes of such a job, at ten megabytes a minute."""
+        return _minutes(_megabytes(input) / 10, attempt)
+
+
+def _minutes(work: float, attempt: int) -> int:
+    return math.ceil((MINUTES + 2 * work) * attempt)
+
+
+def _megabytes(files: Iterable[Any]) -> float:
+    """Size of those files that stand here."""
+    paths = [Path(str(file)) for file in files]
+    return sum(path.stat().st_size for path in paths if path.exists()) / 2**20
