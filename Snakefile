@@ -40,6 +40,8 @@ wildcard_constraints:
     within=r"\d+(_\d+)*",
     set=one_of(plan.problem.feature_sets()),
     fold=r"\d+",
+    chunk=r"\d+",
+    chunks=r"\d+",
     pair=one_of(plan.comparisons),
 
 

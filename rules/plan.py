@@ -163,7 +163,7 @@ class Plan(PlanRequests):
             "fit": {
                 name: {
                     "source": {
-                        **without(source.slice(), "family", "features"),
+                        **without(source.slice_of_results(), "family", "features"),
                         **self.params_taken(name),
                     },
                     "family": FAMILIES[source.family],
@@ -172,7 +172,7 @@ class Plan(PlanRequests):
                 }
                 for name, source in p.sources.items()
             },
-            "source": {name: source.slice() for name, source in p.sources.items()},
+            "source": {name: one.slice_of_results() for name, one in p.sources.items()},
             "external": {
                 name: {"family": "external", **one.slice()} for name, one in p.external.items()
             },

@@ -99,6 +99,10 @@ class PlanRequests(PlanWindow):
         """Minutes of such a job; one that runs out of them goes on in the next attempt."""
         return _minutes(self._minutes_of(wildcards.source), attempt)
 
+    def chunk_minutes(self, wildcards: Any, attempt: int) -> int:
+        """Minutes of a job that fits one of several parts of a source's targets on a fold."""
+        return _minutes(self._minutes_of(wildcards.source) / int(wildcards.chunks), attempt)
+
     def fit_gpu(self, wildcards: Any) -> int:
         """Whether such a job has a GPU: where the profile offers one, and the family can use it."""
         return int(self.gpus > 0 and self._uses_gpu(wildcards.source))

@@ -132,7 +132,7 @@ class PlanSearches(PlanFiles):
                 "sources": {
                     source: {
                         "source": without(
-                            p.sources[source].slice(),
+                            p.sources[source].slice_of_results(),
                             "family",
                             "features",
                             "params_from",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,8 @@ class PlanWindow(PlanWanted):
     cores: int | None
     preset: dict[str, Any] | None
     asked: list[str]
+    slices: dict[str, Any]
+    code: dict[str, Any]
 
     # The size of the problem
 
@@ -158,6 +161,35 @@ class PlanWindow(PlanWanted):
         targets = self._targets_of(name) if missing is None else missing / folds / bags
         return predicted_seconds(source.slice(), facts.rows, facts.columns, targets, folds)
 
+    # Sources that are fitted in several jobs a fold
+
+    @cached_property
+    def chunk_files(self) -> dict[str, dict[str, list[str]]]:
+        """By source and fold, what the jobs leave that share its targets; none where one does all.
+
+        Of a fold that stands as config and code would have it now it is what it was made from:
+        other inputs would make it anew.
+        """
+        return {name: {str(k): self._chunks(name, k) for k in self.folds} for name in self.sources}
+
+    def _chunks(self, name: str, fold: int) -> list[str]:
+        wanted = self.problem.sources[name].targets_per_job
+        folder = Path(self.folder(name)) / f"fold{fold}"
+        jobs = math.ceil(self._targets_of(name) / wanted) if wanted else 1
+        if wanted or (folder / "chunks").exists():
+            made = self.note(f"sources/{name}/fold{fold}/fits.parquet")
+            fit = {"config": self.slices["fit"][name]["source"], "code": self.code["fit"][name]}
+            if made and fit.items() <= made.items():
+                jobs = int(made.get("jobs", 1))
+        return [f"{folder}/chunks/{i}of{jobs}.json" for i in range(jobs)] if jobs > 1 else []
+
+    @cached_property
+    def _target_count(self) -> int:
+        """How many targets there are: as the config lists them, else as the tables or files hold."""
+        assert self.data.targets is not None
+        listed = self.data.targets.columns
+        return len(listed) if listed else int(self.facts.targets)
+
     def _targets_of(self, name: str) -> int:
         """How many targets a source fits, as far as the config tells."""
         named: set[str] = set()
@@ -165,9 +197,9 @@ class PlanWindow(PlanWanted):
         for target in self.problem.sources[name].targets:
             group = self.problem.groups.get(target)
             if target == "all" or (group and group.rate_at_most):
-                return int(self.facts.targets)
+                return self._target_count
             if group and group.is_built:
                 count += group.rarest or group.lowest_auc or 0
             else:
                 named |= set(group.targets or []) if group else {target}
-        return min(count + len(named), int(self.facts.targets))
+        return min(count + len(named), self._target_count)

@@ -1,8 +1,46 @@
 # Sources: one job per (source, fold), put together per source; predictions that somebody else made.
 #   in:  tables/, features/<set>/, folds.parquet, inner.parquet, groups/<group>.parquet,
 #        searches/<search>/best.parquet
-#   out: sources/<source>/fold<k>/{oof,test,fits}.parquet, sources/<source>/{oof,test,fits}.parquet
+#   out: sources/<source>/fold<k>/{oof,test,fits}.parquet, sources/<source>/{oof,test,fits}.parquet,
+#        sources/<source>/fold<k>/chunks/*.json
 # Fits go by the priority of campaigns; all that is light (priority 10000) goes before further fits.
+
+
+rule fit_chunk:
+    """Fit some of a source's targets on one fold, into scratch: for sources with targets_per_job."""
+    input:
+        train="<results>/tables/train.arrow",
+        test="<results>/tables/test.arrow",
+        columns=lookup(within=plan.source_features, dpath="{source}/{fold}/columns"),
+        made_train=lookup(within=plan.source_features, dpath="{source}/{fold}/train"),
+        made_test=lookup(within=plan.source_features, dpath="{source}/{fold}/test"),
+        fold_train=lookup(
+            within=plan.source_features, dpath="{source}/{fold}/fold_train"
+        ),
+        fold_test=lookup(within=plan.source_features, dpath="{source}/{fold}/fold_test"),
+        targets="<results>/tables/targets.parquet",
+        folds="<results>/folds.parquet",
+        inner=lookup(within=plan.inner_files, dpath="{source}"),
+        groups=lookup(within=plan.source_groups, dpath="{source}"),
+        best=lookup(within=plan.best_files, dpath="{source}"),
+    output:
+        "<results>/sources/{source}/fold{fold}/chunks/{chunk}of{chunks}.json",
+    log:
+        "<logs>/fit_chunk/{source}/fold{fold}/{chunk}of{chunks}.log",
+    benchmark:
+        "<benchmarks>/fit_chunk/{source}/fold{fold}/{chunk}of{chunks}.tsv"
+    priority: lookup(within=plan.priorities, dpath="{source}")
+    threads: plan.fit_threads
+    resources:
+        mem_mb=plan.fit_memory,
+        runtime=plan.chunk_minutes,
+        gpu=plan.fit_gpu,
+    params:
+        fit=lookup(within=plan.slices, dpath="fit/{source}"),
+        code=lookup(within=plan.code, dpath="fit/{source}"),
+        scratch=f"{plan.scratch}/sources/{{source}}/fold{{fold}}",
+    script:
+        "../scripts/fit_fold.py"
 
 
 rule fit_fold:
@@ -22,6 +60,7 @@ rule fit_fold:
         inner=lookup(within=plan.inner_files, dpath="{source}"),
         groups=lookup(within=plan.source_groups, dpath="{source}"),
         best=lookup(within=plan.best_files, dpath="{source}"),
+        chunks=lookup(within=plan.chunk_files, dpath="{source}/{fold}"),
     output:
         oof="<results>/sources/{source}/fold{fold}/oof.parquet",
         test="<results>/sources/{source}/fold{fold}/test.parquet",

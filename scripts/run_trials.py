@@ -2,7 +2,7 @@
 
 from blendmake.job import job
 
-with job(snakemake.log[0], snakemake.threads):
+with job(snakemake.log[0], snakemake.threads, long=True):
     import json
     from pathlib import Path
 

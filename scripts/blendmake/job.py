@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blendmake.errors import BlendmakeError
+from blendmake.window import heed_sigterm
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -21,7 +22,7 @@ THREAD_VARIABLES = (
 
 
 @contextmanager
-def job(log_file: str, threads: int = 1) -> Iterator[None]:
+def job(log_file: str, threads: int = 1, *, long: bool = False) -> Iterator[None]:
     """Run a script's work.
 
     Libraries that count threads when imported must be imported inside. An error of the user's is
@@ -31,7 +32,10 @@ def job(log_file: str, threads: int = 1) -> Iterator[None]:
     Args:
         log_file: where the log goes.
         threads: what the libraries may use; more than the cores given would crawl.
+        long: whether it is work of many parts: SIGTERM then ends it after the part in hand.
     """
+    if long:
+        heed_sigterm()
     for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
     Path(log_file).parent.mkdir(parents=True, exist_ok=True)

@@ -18,19 +18,33 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, part: str | None = None) -> Iterator[None]:
     """Hold a scratch folder, so that two runs at once never do the same work twice.
 
     The system drops the lock with the process, however it dies.
+
+    Args:
+        part: the name of a part of the work: other parts may be done meanwhile, but not the whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
+    with contextlib.ExitStack() as held:
+        held.enter_context(
+            _flock(folder / "lock", fcntl.LOCK_EX if part is None else fcntl.LOCK_SH)
+        )
+        if part is not None:
+            held.enter_context(_flock(folder / f"lock-{part}", fcntl.LOCK_EX))
+        yield
+
+
+@contextlib.contextmanager
+def _flock(path: Path, kind: int) -> Iterator[None]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             log.info("another run does the same work: waiting for it")
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, kind)
         yield
     finally:
         os.close(handle)

@@ -1,13 +1,16 @@
 """The time that a run has: no work is begun that would not end in it.
 
-The deadline travels in the environment (BLENDMAKE_DEADLINE, seconds since the epoch): it is a matter of
-the run, and no artifact depends on it.
+A scheduler's time limit comes as SIGTERM some seconds before the end: it closes the window. The deadline
+travels in the environment (BLENDMAKE_DEADLINE, seconds since the epoch): it is a matter of the run, and
+no artifact depends on it.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import signal
+import threading
 import time
 
 from blendmake.durations import clock
@@ -25,8 +28,23 @@ def open_window(seconds: float) -> None:
     os.environ.setdefault(DEADLINE, str(time.time() + seconds * (1 - RESERVE)))
 
 
+_told_to_end = threading.Event()
+
+
+def heed_sigterm() -> None:
+    """Have SIGTERM end this process after the work in hand, as the end of a window does."""
+    signal.signal(signal.SIGTERM, lambda *_: _told_to_end.set())
+
+
+def told_to_end() -> bool:
+    """Whether SIGTERM has come."""
+    return _told_to_end.is_set()
+
+
 def time_left() -> float:
-    """Seconds until the deadline; infinite without one."""
+    """Seconds until the deadline; infinite without one, 0 once SIGTERM has come."""
+    if told_to_end():
+        return 0.0
     deadline = os.environ.get(DEADLINE)
     return float(deadline) - time.time() if deadline else math.inf
 
@@ -41,6 +59,11 @@ def require_time(seconds: float, done: str) -> None:
         BlendmakeError: the window is over.
     """
     left = time_left()
+    if told_to_end():
+        raise BlendmakeError(
+            f"This job was told to end (SIGTERM: a time limit, scancel, preemption). {done} "
+            "Run the same command again to go on."
+        )
     if left <= seconds:
         needs = f"; the next takes about {clock(seconds)}" if seconds >= 1 else ""
         raise BlendmakeError(

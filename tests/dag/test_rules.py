@@ -59,6 +59,7 @@ def test_a_script_is_named_after_its_rule(name: str) -> None:
         "score_source": "score_predictions",
         "score_blend": "score_predictions",
         "preflight": "run_preflight",
+        "fit_chunk": "fit_fold",
         "status": "show_status",
     }
     script = re.search(r'script:\n +"\.\./scripts/(\w+)\.py"', RULES[name])

@@ -12,6 +12,9 @@ from pydantic_core import PydanticCustomError
 from blendmake.config.base import NamesOnce, Params, Strict, nearest, shown
 from blendmake.families import FAMILIES, FOREIGN, JOINT
 
+OF_JOBS = ("targets_per_job",)
+"""Keys of a source that say how its work is done, and change nothing that comes of it."""
+
 
 class EarlyStopping(Strict):
     """When to stop adding rounds."""
@@ -137,6 +140,12 @@ class Source(Strict):
     params_from: ParamsFromOrName | None = Field(
         None, description="A search whose best params, target by target, replace these."
     )
+    targets_per_job: int | None = Field(
+        None,
+        ge=1,
+        description="Fit so many targets of a fold in one job; left out: all. A matter of how the work "
+        "is spread: changing it rebuilds nothing.",
+    )
     file: str | None = Field(None, description="`custom`: the Python file with the function.")
     python: str | None = Field(
         None,
@@ -177,6 +186,8 @@ class Source(Strict):
         complaint = None
         if self.overrides.groups or self.overrides.targets:
             complaint = "'overrides' cannot apply: leave them out, or make a source per group"
+        elif self.targets_per_job is not None:
+            complaint = "'targets_per_job' cannot divide it: leave it out"
         elif self.bagging is not None and self.bagging.undersamples:
             complaint = (
                 "'bagging' cannot undersample: leave out negatives_per_positive, max_negatives"
@@ -187,6 +198,10 @@ class Source(Strict):
                 "family '{family}' fits one model for all targets: {complaint}",
                 {"family": self.family, "complaint": complaint},
             )
+
+    def slice_of_results(self) -> dict[str, Any]:
+        """What the source's artifacts depend on; not where and in which jobs it is fitted."""
+        return {key: value for key, value in self.slice().items() if key not in OF_JOBS}
 
     def group_names(self, groups: Mapping[str, Any]) -> list[str]:
         """Names of the target groups that this source reads."""

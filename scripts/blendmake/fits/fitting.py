@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from blendmake.errors import BlendmakeError
-from blendmake.files import digest_of, note_of, read_note, read_parquet, write_parquet
+from blendmake.files import digest_of, note_of, read_note, read_parquet, write_parquet, write_text
 from blendmake.fits.fold_job import FoldJob
 from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.settings import resolve_targets
@@ -44,15 +45,66 @@ def fit_fold(
     inputs: FoldInputs,
     outputs: FoldOutputs,
     *,
-    family: str,
-    seed: int,
-    code: str,
-    scratch: Path,
-    threads: int,
-    note: Mapping[str, Any],
-    best: Path | None = None,
+    jobs: int = 1,
+    **given: Any,
 ) -> None:
-    """Fit every target of a source on one fold.
+    """Fit every target of a source on one fold, less what scratch holds.
+
+    Args:
+        name, source, groups, fold, inputs, given: as of `FoldWork`.
+        jobs: how many jobs have shared the targets before.
+    """
+    work = FoldWork(name, source, groups, fold, inputs, **given)
+    job, targets, keep = work.job, work.targets, work.keep
+    made = work.made
+    with locked(work.folder):
+        if _stands(outputs, made["fits"]):
+            log.info("another run has finished this source and fold meanwhile")
+            return
+        finished = job.run(targets, work.folder, keep)
+        valid_ids = work.table.select(work.id_columns).take(pa.array(job.valid_rows))
+        test_ids = job.test_files.files["table"].table(work.id_columns)
+        if keep:
+            job.keep_models(outputs.models, finished)
+        rows = [one.row for target in targets for one in finished[target]]
+        bags = [finished[target] for target in targets]
+        oof = np.stack([mean_prediction([one.valid for one in of]) for of in bags], axis=1)
+        test = np.stack([mean_prediction([one.test for one in of]) for of in bags], axis=1)
+        write_predictions(outputs.test, test_ids, targets, test, made)
+        fits = pa.Table.from_pylist(rows, schema=FITS)
+        write_parquet(fits, outputs.fits, {**made, **({"jobs": jobs} if jobs > 1 else {})})
+        write_predictions(outputs.oof, valid_ids, targets, oof, made)
+
+
+def fit_chunk(
+    name: str,
+    source: Mapping[str, Any],
+    groups: Mapping[str, Sequence[str]],
+    fold: int,
+    inputs: FoldInputs,
+    out: Path,
+    *,
+    chunk: int,
+    chunks: int,
+    **given: Any,
+) -> None:
+    """Fit some of a source's targets on one fold, into scratch, where `fit_fold` finds them.
+
+    Args:
+        name, source, groups, fold, inputs, given: as of `FoldWork`.
+        out: a file that says that it is done.
+        chunk, chunks: which part of the targets this is, from 0, of how many of about one size.
+    """
+    work = FoldWork(name, source, groups, fold, inputs, **given)
+    targets = [str(target) for target in np.array_split(work.targets, chunks)[chunk]]
+    with locked(work.folder, part=f"{chunk}of{chunks}"):
+        if targets:
+            work.job.run(targets, work.folder, work.keep)
+    write_text(json.dumps({"targets": targets}) + "\n", out)
+
+
+class FoldWork:
+    """The fits of a source on one fold: which, with what, and where they are kept.
 
     Args:
         name, source: the source and its config (config.Source as a mapping).
@@ -63,11 +115,59 @@ def fit_fold(
         threads: threads per fit.
         note: provenance of the outputs.
         best: best.parquet of the search that the source takes its params from, if it does.
+
+    Attributes:
+        targets: all of the source's targets.
+        made: the note of the outputs.
+        folder: where finished fits are kept.
     """
-    targets_table = read_parquet(inputs.targets)
-    id_columns = note_of(targets_table)["id_columns"]
-    every, labels = labels_of(targets_table, id_columns)
-    targets = resolve_targets(source["targets"], groups, every)
+
+    def __init__(
+        self,
+        name: str,
+        source: Mapping[str, Any],
+        groups: Mapping[str, Sequence[str]],
+        fold: int,
+        inputs: FoldInputs,
+        *,
+        family: str,
+        seed: int,
+        code: str,
+        scratch: Path,
+        threads: int,
+        note: Mapping[str, Any],
+        best: Path | None = None,
+    ) -> None:
+        self.table = read_parquet(inputs.targets)
+        self.id_columns = note_of(self.table)["id_columns"]
+        every, labels = labels_of(self.table, self.id_columns)
+        self.targets = resolve_targets(source["targets"], groups, every)
+        _check_names(name, source, groups, every)
+        tuned, told = _tuned(name, source, self.targets, best)
+        self.job = FoldJob(
+            name, source, groups, fold, inputs, family, seed, threads, every, labels, tuned=tuned
+        )
+        key = digest_of([code, inputs.digest(), family, seed, note.get("versions")])
+        self.folder = scratch / key
+        self.keep = bool(source.get("keep_models"))
+        fits = [key, self.job.fit_names(self.targets), self.keep, *told.values()]
+        self.made = {
+            **note,
+            "fold": fold,
+            "folds": self.job.folds_digest,
+            "optimistic": self.job.optimistic(self.targets),
+            **told,
+            "fits": digest_of(fits),
+        }
+
+
+def _check_names(
+    name: str,
+    source: Mapping[str, Any],
+    groups: Mapping[str, Sequence[str]],
+    every: Sequence[str],
+) -> None:
+    """Refuse names of targets that there are not."""
     own = source.get("overrides", {}).get("targets", {})
     unknown = [target for target in own if target not in every]
     if unknown:
@@ -77,37 +177,6 @@ def fit_fold(
     strays = [(g, t) for g, members in groups.items() for t in members if t not in every]
     if strays:
         raise BlendmakeError(f"groups.{strays[0][0]}: there is no target '{strays[0][1]}'.")
-    tuned, told = _tuned(name, source, targets, best)
-    job = FoldJob(
-        name, source, groups, fold, inputs, family, seed, threads, every, labels, tuned=tuned
-    )
-    key = digest_of([code, inputs.digest(), family, seed, note.get("versions")])
-    folder = scratch / key
-    keep = bool(source.get("keep_models"))
-    made = {
-        **note,
-        "fold": fold,
-        "folds": job.folds_digest,
-        "optimistic": job.optimistic(targets),
-        **told,
-        "fits": digest_of([key, job.fit_names(targets), keep, *told.values()]),
-    }
-    with locked(folder):
-        if _stands(outputs, made["fits"]):
-            log.info("another run has finished this source and fold meanwhile")
-            return
-        finished = job.run(targets, folder, keep)
-        valid_ids = targets_table.select(id_columns).take(pa.array(job.valid_rows))
-        test_ids = job.test_files.files["table"].table(id_columns)
-        if keep:
-            job.keep_models(outputs.models, finished)
-        rows = [one.row for target in targets for one in finished[target]]
-        bags = [finished[target] for target in targets]
-        oof = np.stack([mean_prediction([one.valid for one in of]) for of in bags], axis=1)
-        test = np.stack([mean_prediction([one.test for one in of]) for of in bags], axis=1)
-        write_predictions(outputs.test, test_ids, targets, test, made)
-        write_parquet(pa.Table.from_pylist(rows, schema=FITS), outputs.fits, made)
-        write_predictions(outputs.oof, valid_ids, targets, oof, made)
 
 
 def _tuned(

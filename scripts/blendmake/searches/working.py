@@ -20,7 +20,7 @@ from blendmake.searches.storage import opened
 from blendmake.searches.studies import Claimed, Study
 from blendmake.searches.table import COUNTED, Trial
 from blendmake.searches.trials import Pruned, TrialFits, Watch
-from blendmake.window import time_left
+from blendmake.window import time_left, told_to_end
 
 log = logging.getLogger(__name__)
 STOP = "STOP"
@@ -99,6 +99,8 @@ class Worker:
             return f"{stop} is there. To go on, remove it: rm {stop}"
         if min(time_left(), self._own_time_left()) <= self._longest:
             which = "its time_limit" if self._own_time_left() <= time_left() else "the window"
+            if told_to_end():
+                return "it was told to end (SIGTERM). To go on, run the same command again"
             return f"{which} is over. To go on, run the same command again"
         return None
 
