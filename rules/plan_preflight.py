@@ -65,6 +65,7 @@ def preflight_plan(plan: Plan) -> dict[str, Any]:
                     for group in source.group_names(problem.groups)
                     if group in plan.built_groups
                 ],
+                "targets_per_job": source.targets_per_job,
             }
             for name, source in problem.sources.items()
         },

@@ -25,6 +25,7 @@ from blendmake.preflight.process import ask
 from blendmake.preflight.record import record_findings
 from blendmake.preflight.sample import Miniature
 from blendmake.preflight.sizes import Sizes, available_memory, disk_findings, memory_findings
+from blendmake.preflight.units import unit_findings
 
 FIT_SECONDS = 120
 FEWEST = {"rows": 1000, "test_rows": 250}  # of a built-in data set that is written to be looked at
@@ -44,7 +45,7 @@ def preflight(plan: Mapping[str, Any], *, cores: int, gpus: int) -> Iterator[Fin
             `lists`: paths of keep and drop lists; `manifests`; `external`: `oof` and `test` by source;
             `adapter`: None, or `module`, `options` and the `folder` that it writes into;
             `sources`: by name `family`, `module`, `features`, `source` (its slice), `groups` (members
-            of those given) and `built_groups`;
+            of those given), `built_groups` and `targets_per_job`;
             `blends` and `submissions`: how many; `threads` of a fit.
         cores: that jobs may use.
         gpus: that the profile has jobs share; 0 for none.
@@ -192,6 +193,8 @@ def _room_findings(
     if fits:
         jobs = max(1, min(cores // plan["threads"], fits))
         yield from memory_findings(sizes, jobs, memory)
+    shape = (sizes.rows, sizes.columns, sizes.targets, sizes.folds)
+    yield from unit_findings(plan["sources"], *shape)
 
 
 def fit_finding(name: str, one: Mapping[str, Any], small: Miniature, seed: int) -> Finding:
