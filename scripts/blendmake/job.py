@@ -1,12 +1,13 @@
-"""What every script does around its work: threads, log, and errors a person can read."""
+"""What every script does around its work: threads, a GPU, log, and errors a person can read."""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ THREAD_VARIABLES = (
 
 
 @contextmanager
-def job(log_file: str, threads: int = 1, *, long: bool = False) -> Iterator[None]:
+def job(
+    log_file: str, threads: int = 1, *, long: bool = False, gpus: int = 0, gpu_memory_mb: int = 0
+) -> Iterator[float]:
     """Run a script's work.
 
     Libraries that count threads when imported must be imported inside. An error of the user's is
@@ -33,6 +36,11 @@ def job(log_file: str, threads: int = 1, *, long: bool = False) -> Iterator[None
         log_file: where the log goes.
         threads: what the libraries may use; more than the cores given would crawl.
         long: whether it is work of many parts: SIGTERM then ends it after the part in hand.
+        gpus: whether the job may use a GPU (0 or 1); it is waited for.
+        gpu_memory_mb: memory that the job declares, to share a GPU; 0: a whole one.
+
+    Yields:
+        The share of a GPU's memory that is the job's: 0 where it has none.
     """
     if long:
         heed_sigterm()
@@ -45,7 +53,8 @@ def job(log_file: str, threads: int = 1, *, long: bool = False) -> Iterator[None
     root.setLevel(logging.INFO)
     root.addHandler(handler)
     try:
-        yield
+        with _gpu(gpus, gpu_memory_mb, log_file) as share:
+            yield share
     except BlendmakeError as error:
         root.error("ERROR: %s", error)
         print(f"\nERROR: {error}\n", file=sys.stderr, flush=True)
@@ -55,6 +64,15 @@ def job(log_file: str, threads: int = 1, *, long: bool = False) -> Iterator[None
         raise
     finally:
         handler.close()
+
+
+def _gpu(gpus: int, memory_mb: int, what: str) -> AbstractContextManager[float]:
+    if not gpus:
+        return nullcontext(0.0)
+    # By name: where a job runs is no part of what it gives, so that its code is not the artifacts'.
+    taking: Any = importlib.import_module("blendmake.gpus.taking")
+    found: AbstractContextManager[float] = taking.take_gpu(memory_mb, what)
+    return found
 
 
 def optional_path(files: Any) -> Path | None:
