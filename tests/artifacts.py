@@ -56,11 +56,13 @@ class Artifacts:
         optimistic: Sequence[str] = (),
         honest: Sequence[int] | None = None,
         targets: Sequence[str] = TARGETS,
+        fell_back: Sequence[str] = (),
     ) -> Path:
         """A file of predictions, (rows, targets), with the note of a source's."""
         path = self.folder / f"{name}.parquet"
         note: dict[str, Any] = {"optimistic": list(optimistic)}
         note |= {} if honest is None else {"honest_folds": list(honest)}
+        note |= {"fell_back": list(fell_back)} if fell_back else {}
         write_predictions(path, IDS, targets, values.astype(np.float32), note)
         return path
 

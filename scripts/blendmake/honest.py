@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 SEARCH_FOLDS = "search_folds"
 HONEST_FOLDS = "honest_folds"
+FELL_BACK = "fell_back"
+"""Targets with a fit that was made otherwise than asked for, for lack of GPU memory."""
 ALL = "all"
 
 

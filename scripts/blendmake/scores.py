@@ -30,6 +30,7 @@ _SCORES: list[tuple[str, pa.DataType]] = [
     ("positives", pa.int64()),
     ("estimate", pa.string()),
     ("optimistic", pa.bool_()),
+    ("fell_back", pa.bool_()),
     ("folds", pa.string()),
 ]
 SCORES = pa.schema(_SCORES)
@@ -129,6 +130,7 @@ def score_predictions(
     honest: Sequence[int] | None = None,
     estimate: str,
     optimistic: Collection[str] = (),
+    fell_back: Collection[str] = (),
     task: str = "binary",
 ) -> pa.Table:
     """Scores of predictions, per target and for the mean over targets, with 95% intervals.
@@ -146,12 +148,13 @@ def score_predictions(
         honest: the folds whose rows are measured, the others left out; None: all.
         estimate: how the predictions were made (`oof`, `cross_fitted`, `in_sample`, ...).
         optimistic: targets for which something was chosen with the labels that score it.
+        fell_back: targets with a fit made otherwise than asked for, for lack of GPU memory.
         task: the targets' task, which decides the metrics.
 
     Returns:
         A long table, one row per (target, metric), the macro rows last: target, metric, value,
-        ci_low, ci_high, n, positives, estimate, optimistic, folds (`all`, or the honest ones). n
-        counts measured rows with a label (macro: with any label), positives those with label 1
+        ci_low, ci_high, n, positives, estimate, optimistic, fell_back, folds (`all`, or the honest
+        ones). n counts measured rows with a label (macro: with any label), positives those with label 1
         (macro: summed over targets). A target on which a metric is undefined has null value and
         interval and is not in the macro mean. An interval alone is null where its variance cannot
         be estimated (a class with one row or one group).
@@ -176,15 +179,16 @@ def score_predictions(
                 "n": result.rows,
                 "positives": result.positives,
                 "estimate": estimate,
-                "optimistic": _is_flattered(result.target, optimistic),
+                "optimistic": _is_marked(result.target, optimistic),
+                "fell_back": _is_marked(result.target, fell_back),
                 "folds": folds_text(honest),
             }
         )
     return pa.Table.from_pylist(rows, schema=SCORES)
 
 
-def _is_flattered(target: str, optimistic: Collection[str]) -> bool:
-    return target in optimistic or (target == MACRO and bool(optimistic))
+def _is_marked(target: str, marked: Collection[str]) -> bool:
+    return target in marked or (target == MACRO and bool(marked))
 
 
 def compare_predictions(
@@ -236,7 +240,7 @@ def compare_predictions(
                 "a": _nullable(one.value),
                 "b": _nullable(other.value),
                 "n": one.rows,
-                "optimistic": _is_flattered(one.target, optimistic),
+                "optimistic": _is_marked(one.target, optimistic),
                 "folds": folds_text(honest),
             }
         )

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from blendmake.files import write_parquet
 from blendmake.folds import read_folds
-from blendmake.honest import HONEST_FOLDS, common_folds
+from blendmake.honest import FELL_BACK, HONEST_FOLDS, common_folds
 from blendmake.labels import label_columns, read_groups, read_labels
 from blendmake.predictions import Predictions, read_predictions
 from blendmake.scores import score_predictions
@@ -43,6 +43,7 @@ def score_artifact(
     found = read_predictions(oof, ids)
     honest, flattered = common_folds([found.note.get(HONEST_FOLDS)], split.n)
     optimistic = set(found.targets if flattered else found.note["optimistic"])
+    fell_back = set(found.note.get(FELL_BACK, ()))
 
     def score(predictions: Predictions, kind: str) -> pa.Table:
         columns = label_columns(predictions.targets, names, targets)
@@ -55,6 +56,7 @@ def score_artifact(
             groups=group,
             estimate=kind,
             optimistic=optimistic & set(predictions.targets),
+            fell_back=fell_back & set(predictions.targets),
         )
 
     tables = [score(found, estimate)]
@@ -68,7 +70,11 @@ def score_artifact(
         columns = label_columns(predicted.targets, test_names, test_targets)
         tables.append(
             score_predictions(
-                predicted.values, truth[:, columns], predicted.targets, estimate="test"
+                predicted.values,
+                truth[:, columns],
+                predicted.targets,
+                estimate="test",
+                fell_back=fell_back & set(predicted.targets),
             )
         )
     write_parquet(pa.concat_tables(tables), out, note)

@@ -13,7 +13,7 @@ from blendmake.blends.blending import Blended, BlendOptions, Member, Split, blen
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.folds import Folds, read_folds
-from blendmake.honest import HONEST_FOLDS, honest_note
+from blendmake.honest import FELL_BACK, HONEST_FOLDS, honest_note
 from blendmake.labels import read_labels
 from blendmake.predictions import read_predictions, write_predictions
 
@@ -42,12 +42,14 @@ def blend_files(
     members: dict[str, Member] = {}
     test_ids: pa.Table | None = None
     optimistic: set[str] = set()
+    fell_back: set[str] = set()
     honest: list[Sequence[int] | None] = []
     for member, oof_path, test_path in zip(config["members"], oof, test, strict=True):
         inside = read_predictions(oof_path, ids)
         outside = read_predictions(test_path, test_ids)
         test_ids = outside.ids
         optimistic.update(inside.note["optimistic"])
+        fell_back.update(inside.note.get(FELL_BACK, ()))
         honest.append(inside.note.get(HONEST_FOLDS))
         if inside.targets != outside.targets:
             raise BlendmakeError(
@@ -72,6 +74,8 @@ def blend_files(
         **honest_note(optimistic, done.targets, honest, split.n),
         "folds": split.digest,
     }
+    marked = [target for target in done.targets if target in fell_back]
+    made |= {FELL_BACK: marked} if marked else {}
     _write(done, ids, test_ids, out, made)
 
 

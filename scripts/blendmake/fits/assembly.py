@@ -13,7 +13,7 @@ import pyarrow as pa
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, read_parquet, write_parquet
 from blendmake.folds import read_folds
-from blendmake.honest import SEARCH_FOLDS, honest_note
+from blendmake.honest import FELL_BACK, SEARCH_FOLDS, honest_note
 from blendmake.predictions import Predictions, read_predictions, write_predictions
 
 
@@ -44,6 +44,7 @@ def assemble_source(
     first: Predictions | None = None
     test_ids: pa.Table | None = None
     optimistic: set[str] = set()
+    fell_back: set[str] = set()
     honest = set(range(folds.n))
     for k, files in enumerate(fold_files):
         rows = folds.rows(k).valid
@@ -58,12 +59,14 @@ def assemble_source(
         values[rows] = oof.values
         total += test.values
         optimistic.update(oof.note["optimistic"])
+        fell_back.update(oof.note.get(FELL_BACK, ()))
         honest.difference_update(oof.note.get(SEARCH_FOLDS, ()))
     assert first is not None and values is not None and total is not None and test_ids is not None
     if np.isnan(values).any():
         raise BlendmakeError(f"{out['oof']}: some rows are in no fold and have no prediction.")
     honesty = honest_note(optimistic, first.targets, [honest], folds.n)
     made = {**note, **honesty, "folds": folds.digest}
+    made |= {FELL_BACK: sorted(fell_back)} if fell_back else {}
     mean = (total / len(fold_files)).astype(np.float32)
     fits = pa.concat_tables([read_parquet(files["fits"]) for files in fold_files])
     write_predictions(out["test"], test_ids, first.targets, mean, made)

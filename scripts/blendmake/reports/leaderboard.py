@@ -18,7 +18,7 @@ from pyarrow import csv
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, read_note, read_parquet, replacing, write_parquet, write_text
-from blendmake.honest import ALL
+from blendmake.honest import ALL, FELL_BACK
 from blendmake.labels import MACRO
 
 TEXT_WIDTH = 100
@@ -36,6 +36,7 @@ _LEADERBOARD: list[tuple[str, pa.DataType]] = [
     ("ci_high", pa.float64()),
     ("estimate", pa.string()),
     ("optimistic", pa.bool_()),
+    ("fell_back", pa.bool_()),
     ("folds", pa.string()),
     ("in_sample", pa.float64()),
     ("auc_fold_mean", pa.float64()),
@@ -77,8 +78,9 @@ def build_leaderboard(entries: Sequence[Entry]) -> pa.Table:
     Returns:
         One row per entry: name, kind; method (a source's family, a blend's method); members (none
         for a source); targets (how many it covers); macro_auc with its 95% interval; estimate
-        (`oof` or `cross_fitted`); optimistic; folds (on which it was scored: `all`, or those
-        honest for it); in_sample (macro AUC of what was chosen on all rows,
+        (`oof` or `cross_fitted`); optimistic; fell_back (whether a fit, its own or a member's, was
+        made otherwise than asked for, for lack of GPU memory); folds (on which it was scored:
+        `all`, or those honest for it); in_sample (macro AUC of what was chosen on all rows,
         null if labels chose nothing); auc_fold_mean; test_auc with its 95% interval (null where
         test labels are unknown); fit_seconds (of a blend: of the distinct sources it stands on,
         directly or through other blends; null if nothing was fitted here); public_score and
@@ -172,6 +174,7 @@ def _row(
         "ci_high": main.get("ci_high"),
         "estimate": honest[0]["estimate"],
         "optimistic": any(row["optimistic"] for row in honest),
+        "fell_back": bool(note.get(FELL_BACK)),
         "folds": honest[0].get("folds") or ALL,
         "in_sample": macro(["in_sample"], "auc").get("value"),
         "auc_fold_mean": macro(HONEST, "auc_fold_mean").get("value"),
@@ -244,7 +247,7 @@ def leaderboard_text(table: pa.Table) -> str:
             row["name"],
             made_by(row),
             covered(row, most),
-            _number(row["macro_auc"]) + ("*" if row["optimistic"] else " "),
+            _number(row["macro_auc"]) + (marks(row) or " "),
             _interval(row["ci_low"], row["ci_high"]),
             shortened(folds_shown(row), 9),
             _number(row["in_sample"]),
@@ -272,6 +275,11 @@ def leaderboard_text(table: pa.Table) -> str:
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 
+def marks(row: Mapping[str, Any]) -> str:
+    """What stands behind an entry's score; `footnotes` says what it means."""
+    return ("*" if row["optimistic"] else "") + ("!" if row.get("fell_back") else "")
+
+
 def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of these rows must know, a line of at most 100 characters each."""
     most = max((row["targets"] for row in rows), default=0)
@@ -279,6 +287,10 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if any(row["optimistic"] for row in rows):
         notes.append(
             "* optimistic: something (say, early stopping) was chosen with the labels scoring it."
+        )
+    if any(row.get("fell_back") for row in rows):
+        notes.append(
+            "! a fit, its own or a member's, was made smaller or on the CPU for lack of GPU memory."
         )
     for folds in sorted({folds_shown(row) for row in rows} - {""}):
         notes.append(

@@ -18,6 +18,7 @@ from blendmake.reports.leaderboard import (
     folds_shown,
     footnotes,
     made_by,
+    marks,
     signed,
 )
 
@@ -64,7 +65,7 @@ def leaderboard_html(
         (
             "macro AUC",
             "n",
-            lambda row: _auc_text(row["macro_auc"]) + ("*" if row["optimistic"] else ""),
+            lambda row: _auc_text(row["macro_auc"]) + marks(row),
         ),
         ("95% interval", "n", lambda row: _interval_text(row["ci_low"], row["ci_high"])),
         ("folds", "n", folds_shown),
