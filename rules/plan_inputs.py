@@ -35,6 +35,12 @@ class PlanInputs:
         return list(self.problem.sources)
 
     @property
+    def out_of_memory(self) -> dict[str, str]:
+        """What fits of each source do where a GPU has too little memory: no param, so that it makes
+        nothing stale."""
+        return {name: source.out_of_memory for name, source in self.problem.sources.items()}
+
+    @property
     def external(self) -> list[str]:
         """Sources that somebody else made."""
         return list(self.problem.external)

@@ -84,10 +84,7 @@ class PlanRequests(PlanWindow):
         return self._peak(source) * SPARE or PROCESS + factor * self._train_megabytes
 
     def _uses_gpu(self, source: str) -> bool:
-        from blendmake.families import ON_GPU
-
-        one = self.problem.sources[source]
-        return one.family in ON_GPU
+        return self.problem.sources[source].may_use_gpu
 
     # Requests
 
@@ -133,7 +130,10 @@ class PlanRequests(PlanWindow):
         return _minutes(one * folds * search.trials / search.workers, attempt)
 
     def trials_gpu(self, wildcards: Any) -> int:
-        return int(self.gpus > 0 and any(map(self._uses_gpu, self._searched(wildcards))))
+        """Whether a search's worker has a GPU; not where a source of the search may never use one."""
+        searched = list(self._searched(wildcards))
+        never = any(self.problem.sources[name].device == "cpu" for name in searched)
+        return int(self.gpus > 0 and not never and any(map(self._uses_gpu, searched)))
 
     def _searched(self, wildcards: Any) -> Iterable[str]:
         return self.problem.searches[wildcards.search].source

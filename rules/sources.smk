@@ -35,6 +35,7 @@ rule fit_chunk:
         mem_mb=plan.fit_memory,
         runtime=plan.chunk_minutes,
         gpu=plan.fit_gpu,
+        out_of_memory=lookup(within=plan.out_of_memory, dpath="{source}"),
     params:
         fit=lookup(within=plan.slices, dpath="fit/{source}"),
         code=lookup(within=plan.code, dpath="fit/{source}"),
@@ -75,6 +76,7 @@ rule fit_fold:
         mem_mb=plan.fit_memory,
         runtime=plan.fit_minutes,
         gpu=plan.fit_gpu,
+        out_of_memory=lookup(within=plan.out_of_memory, dpath="{source}"),
     params:
         fit=lookup(within=plan.slices, dpath="fit/{source}"),
         code=lookup(within=plan.code, dpath="fit/{source}"),

@@ -2,7 +2,14 @@
 
 from blendmake.job import job, optional_path
 
-with job(snakemake.log[0], snakemake.threads, long=True):
+place = snakemake.resources
+with job(
+    snakemake.log[0],
+    snakemake.threads,
+    long=True,
+    gpus=place.get("gpu", 0),
+    gpu_memory_mb=place.get("gpu_mem_mb", 0),
+) as gpu:
     import importlib
     from pathlib import Path
 
@@ -39,6 +46,8 @@ with job(snakemake.log[0], snakemake.threads, long=True):
             fit["source"], snakemake.params.code, packages=packages, seed=fit["seed"]
         ),
         "best": optional_path(files.best),
+        "gpu": gpu,
+        "out_of_memory": place.out_of_memory,
     }
     if snakemake.rule == "fit_chunk":
         out = Path(snakemake.output[0])

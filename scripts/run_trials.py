@@ -2,7 +2,14 @@
 
 from blendmake.job import job
 
-with job(snakemake.log[0], snakemake.threads, long=True):
+place = snakemake.resources
+with job(
+    snakemake.log[0],
+    snakemake.threads,
+    long=True,
+    gpus=place.get("gpu", 0),
+    gpu_memory_mb=place.get("gpu_mem_mb", 0),
+) as gpu:
     import json
     from pathlib import Path
 
@@ -24,11 +31,12 @@ with job(snakemake.log[0], snakemake.threads, long=True):
             snakemake.input,
             read_group_files(snakemake.input.groups),
             snakemake.threads,
+            gpu,
         ),
         scratch=Path(params.scratch),
         folder=out.parent.parent,
         number=int(snakemake.wildcards.worker),
-        time_limit=float(snakemake.resources.search_seconds) or None,
+        time_limit=float(place.search_seconds) or None,
         criteria=own.get("criteria"),
         note=provenance(params.search["search"], params.code, packages=("optuna",)),
     )

@@ -27,6 +27,7 @@ from blendmake.matrix import Floats, Rows
 Labels = NDArray[np.float32]
 Report = Callable[[int, float], None]
 
+DEVICE_PARAMS = frozenset({"device", "devices", "device_type", "num_gpu", "task_type"})
 REPORT_EVERY = 5  # rounds from one report to the next; families that train in epochs: each
 
 
@@ -104,7 +105,8 @@ class Fitted:
     `valid`, `test`: (rows,), of a joint fit (rows, targets). `save(stem)` writes the model in its
     library's own format to `stem` with a suffix of its own and returns that path. `stop_auc`: AUC on
     the rows that early stopping watched, where it did; of a joint fit (targets,), NaN where a class
-    is absent.
+    is absent. `device`: where it was really fitted. `fallback`: what was given up for lack of GPU
+    memory, if anything was.
     """
 
     valid: Floats
@@ -113,6 +115,16 @@ class Fitted:
     save: Callable[[Path], Path]
     stop_auc: float | NDArray[np.float64] | None = None
     device: str = "cpu"
+    fallback: str | None = None
+
+
+@dataclass(frozen=True)
+class Smaller:
+    """The param that a fit's GPU memory hangs on, what it is where it is not set, and its least."""
+
+    param: str
+    default: int
+    least: int
 
 
 class _Base:
@@ -121,7 +133,11 @@ class _Base:
     Args:
         data: the fold's rows.
         threads: threads a fit may use; never more.
-        options: what the source sets beside params (`file` and `python` of sources that run a file).
+        options: what a fit is told beside params: `file` and `python` of sources that run a file;
+            `gpu`, the share of a GPU's memory that fits may use (0: they run on the CPU).
+
+    Attributes:
+        gpu: that share; a fit reads it when it begins.
     """
 
     PACKAGES: ClassVar[tuple[str, ...]] = ()  # whose versions belong to the provenance
@@ -130,6 +146,8 @@ class _Base:
     SAVES: ClassVar[bool] = True  # whether models can be kept
     RESUMES: ClassVar[bool] = False  # whether a fit that the window ends goes on in the next
     REPORTS: ClassVar[bool] = False  # whether it tells a fit's `report`
+    GPU: ClassVar[bool] = False  # whether it can fit on a GPU
+    SMALLER: ClassVar[Smaller | None] = None  # how a fit that finds no GPU memory gets smaller
     DEFAULTS: ClassVar[dict[str, Any]] = {}
     ALIASES: ClassVar[dict[str, str]] = {}  # other names of params
     RESERVED: ClassVar[dict[str, str]] = {}  # params set here, and the config key to use
@@ -140,6 +158,8 @@ class _Base:
         self.data = data
         self.threads = threads
         self.options = dict(options or {})
+        share = float(self.options.pop("gpu", 0.0))
+        self.gpu = share if self.GPU else 0.0
 
     def params(self, task: Fit | JointFit) -> dict[str, Any]:
         """The family's defaults with the task's params over them.
@@ -153,7 +173,15 @@ class _Base:
                     f"Param '{name}' (target '{task.target}') is set by blendmake: "
                     f"{self.RESERVED[name]}."
                 )
+            if name in DEVICE_PARAMS or name.startswith("gpu_"):
+                raise BlendmakeError(
+                    f"Param '{name}' (target '{task.target}') is set by blendmake: where a fit runs "
+                    "belongs to the profile (resources: gpu), or to the source's key 'device'."
+                )
         return {**self.DEFAULTS, **task.params}
+
+    def release(self) -> None:
+        """Give back GPU memory that a fit which failed has left."""
 
 
 class Family(_Base, ABC):

@@ -335,4 +335,4 @@ def test_catboost_reports_only_where_it_can(
     task = case.task(tmp_path)
     assert isinstance(task, Fit)
     assert _may_be_watched(task, CatBoostFamily.DEFAULTS)
-    assert not _may_be_watched(task, {"task_type": "GPU"})
+    assert not _may_be_watched(task, {}, on_gpu=True)

@@ -10,9 +10,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from blendmake.config.base import NamesOnce, Params, Strict, nearest, shown
-from blendmake.families import FAMILIES, FOREIGN, JOINT
+from blendmake.families import FAMILIES, FOREIGN, JOINT, ON_GPU
 
-OF_JOBS = ("targets_per_job",)
+OF_JOBS = ("targets_per_job", "device", "out_of_memory")
 """Keys of a source that say how its work is done, and change nothing that comes of it."""
 
 
@@ -154,6 +154,18 @@ class Source(Strict):
     keep_models: bool = Field(
         False, description="Keep every fitted model in its library's own format."
     )
+    device: Literal["auto", "cpu"] = Field(
+        "auto",
+        description="`auto`: a GPU where the profile offers one and the family can use it; `cpu`: "
+        "never. Changing it rebuilds nothing.",
+    )
+    out_of_memory: Literal["error", "smaller", "cpu"] = Field(
+        "error",
+        description="When a fit finds too little GPU memory: `error`; `smaller`, another try with half "
+        "the batch (`mlp`, `tabm`) or bins (`xgboost`, `xgboost_vector`, `catboost`), three at most; or "
+        "`cpu`, the fit on the CPU. What was done is marked in fits, scores and leaderboard. Changing "
+        "it rebuilds nothing.",
+    )
 
     @model_validator(mode="after")
     def _family(self) -> Source:
@@ -202,6 +214,11 @@ class Source(Strict):
     def slice_of_results(self) -> dict[str, Any]:
         """What the source's artifacts depend on; not where and in which jobs it is fitted."""
         return {key: value for key, value in self.slice().items() if key not in OF_JOBS}
+
+    @property
+    def may_use_gpu(self) -> bool:
+        """Whether its fits are to run on a GPU where one is offered."""
+        return self.device == "auto" and self.family in ON_GPU
 
     def group_names(self, groups: Mapping[str, Any]) -> list[str]:
         """Names of the target groups that this source reads."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import weakref
@@ -13,10 +14,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 from catboost import CatBoost, CatBoostError, Pool
+from catboost.utils import get_gpu_device_count
 
-from blendmake.family import Family, Fit, Fitted, FoldData, Reports, known_rows, refused
+from blendmake.family import Family, Fit, Fitted, FoldData, Reports, Smaller, known_rows, refused
 from blendmake.files import digest_of
 from blendmake.matrix import Floats, Rows
+
+log = logging.getLogger(__name__)
 
 BORDERS = 254
 # Params that shape the borders, computed once for each combination of them.
@@ -32,6 +36,8 @@ class CatBoostFamily(Family):
     PACKAGES = ("catboost",)
     ROUNDS = 500
     REPORTS = True  # but on a GPU, where CatBoost takes no callbacks
+    GPU = True
+    SMALLER = Smaller("border_count", BORDERS, 16)
     DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 0.05}
     ALIASES: ClassVar[dict[str, str]] = {
         "colsample_bylevel": "rsm",
@@ -100,7 +106,9 @@ class CatBoostFamily(Family):
         params = self.params(task)
         params.setdefault("border_count", BORDERS)
         shape = {name: params[name] for name in BORDER_PARAMS if name in params}
-        reports = Reports(task if _may_be_watched(task, params) else replace(task, report=None))
+        place = self._place(params)
+        watchable = _may_be_watched(task, params, on_gpu=bool(place))
+        reports = Reports(task if watchable else replace(task, report=None))
         settings = {
             **params,
             "loss_function": "Logloss",
@@ -111,9 +119,13 @@ class CatBoostFamily(Family):
             "thread_count": self.threads,
             "allow_writing_files": False,
             "logging_level": "Silent",
+            **place,
         }
         try:
-            pool = self._quantized(task.labels, shape)
+            if place:  # the GPU's part cuts the columns itself
+                pool = self._labelled(self._train, task.labels)
+            else:
+                pool = self._quantized(task.labels, shape)
             watching: dict[str, Any] = {}
             if reports.watching:
                 # Not quantized: levels would be numbered anew, other than those of `pool`.
@@ -138,7 +150,24 @@ class CatBoostFamily(Family):
             stop_auc = float(model.get_best_score()["validation"]["AUC"])
         valid = _predict(model, self._valid, self.threads)
         test = _predict(model, self._test, self.threads)
-        return Fitted(valid, test, model.tree_count_, save, stop_auc)
+        device = "cuda" if place else "cpu"
+        return Fitted(valid, test, model.tree_count_, save, stop_auc, device)
+
+    def _place(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that put a fit on the GPU, if it has one that CatBoost can use."""
+        if not self.gpu:
+            return {}
+        why = None
+        if params.get("rsm", 1) != 1:
+            why = "CatBoost has 'rsm' for the CPU alone"
+        elif get_gpu_device_count() == 0:
+            why = "CatBoost sees no GPU"
+        if why:
+            log.warning("%s: on the CPU", why)
+            return {}
+        # It takes its part of the memory at once.
+        part = {"gpu_ram_part": 0.95 * self.gpu} if self.gpu < 1 else {}
+        return {"task_type": "GPU", "devices": "0", **part}
 
 
 class _Telling:
@@ -151,11 +180,11 @@ class _Telling:
         return not self.reports.ends(info.iteration, info.metrics["validation"]["AUC"][-1])
 
 
-def _may_be_watched(task: Fit, params: Mapping[str, Any]) -> bool:
+def _may_be_watched(task: Fit, params: Mapping[str, Any], *, on_gpu: bool = False) -> bool:
     """Whether a report can be told, and rows that are watched for it alone change nothing."""
     alone = task.stop_rounds is None
     counted = params.get("counter_calc_method") == "Full"  # in the watched rows too
-    return params.get("task_type", "CPU") != "GPU" and not (alone and counted)
+    return not on_gpu and not (alone and counted)
 
 
 def _frame(rows: Rows) -> Any:

@@ -14,8 +14,11 @@ from blendmake.families.xgboost_matrix import (
     DEFAULTS,
     MAX_BIN,
     RESERVED,
+    SMALLER,
     Matrices,
+    device_of,
     predict_blocks,
+    ran_on,
     refusing,
     saver,
 )
@@ -32,6 +35,8 @@ class XGBoost(Family):
     PACKAGES = ("xgboost",)
     ROUNDS = 300
     REPORTS = True
+    GPU = True
+    SMALLER = SMALLER
     DEFAULTS: ClassVar[dict[str, Any]] = DEFAULTS
     ALIASES: ClassVar[dict[str, str]] = ALIASES
     RESERVED: ClassVar[dict[str, str]] = RESERVED
@@ -66,6 +71,7 @@ class XGBoost(Family):
             "seed": task.seed,
             "validate_parameters": True,
             "verbosity": 1,
+            **device_of(self.gpu, params),
         }
         with refusing(task):
             booster = xgb.train(
@@ -78,6 +84,7 @@ class XGBoost(Family):
                 callbacks=callbacks,
             )
         reports.settle()
+        device = ran_on(booster, settings)
         stop_auc = float(booster.best_score) if watch else None
         rounds = booster.best_iteration + 1 if watch else task.rounds
         if rounds < booster.num_boosted_rounds():
@@ -85,7 +92,10 @@ class XGBoost(Family):
 
         # Outside of training no tree is dropped, with `booster: dart` neither.
         valid, test = matrices.predict(booster, "valid"), matrices.predict(booster, "test")
-        return Fitted(valid, test, rounds, saver(booster), stop_auc)
+        return Fitted(valid, test, rounds, saver(booster), stop_auc, device)
+
+    def release(self) -> None:
+        self._matrices.drop()
 
 
 class _Telling(xgb.callback.TrainingCallback):  # type: ignore[misc]

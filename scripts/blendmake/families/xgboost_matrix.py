@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +16,15 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
-from blendmake.family import Fit, FoldData, JointFit, Labels, refused
+from blendmake.family import Fit, FoldData, JointFit, Labels, Smaller, refused
 from blendmake.matrix import Floats, Rows
 
+log = logging.getLogger(__name__)
+
 MAX_BIN = 256
+SMALLER = Smaller("max_bin", MAX_BIN, 16)
+# Params and values that XGBoost has for the CPU alone.
+CPU_ONLY = {"booster": "gblinear", "tree_method": "exact"}
 DEFAULTS: dict[str, Any] = {"learning_rate": 0.05}
 ALIASES: dict[str, str] = {
     "alpha": "reg_alpha",
@@ -118,6 +125,10 @@ class Matrices:
         self._data, self._threads, self._categories = data, threads, categories
         self._shared: FoldMatrices | None = None
 
+    def drop(self) -> None:
+        """Let the matrices go, with what of them is on a GPU; they are made again when asked for."""
+        self._shared = None
+
     def of(self, task: Fit | JointFit, max_bin: int) -> Prepared:
         """The matrices for a fit.
 
@@ -141,6 +152,26 @@ class Matrices:
                 self._data, self._threads, max_bin, self._categories, once=False
             )
         return Prepared(self._shared, task.labels, task.stop_labels)
+
+
+def device_of(gpu: float, params: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that put a fit on the GPU, if it has one; the bins are cut on the CPU either way."""
+    for name, value in CPU_ONLY.items():
+        if gpu and params.get(name) == value:
+            log.warning("'%s: %s' is for the CPU alone: the GPU given is not used", name, value)
+            return {}
+    return {"device": "cuda"} if gpu else {}
+
+
+def ran_on(booster: xgb.Booster, settings: Mapping[str, Any]) -> str:
+    """Where a fit really ran: where XGBoost sees no GPU, it goes on without one."""
+    if "device" not in settings:
+        return "cpu"
+    found = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
+    if str(found).startswith("cuda"):
+        return "cuda"
+    log.warning("XGBoost %s sees no GPU: on the CPU", xgb.__version__)
+    return "cpu"
 
 
 def _labelled(labels: Labels) -> NDArray[np.bool_]:

@@ -25,8 +25,11 @@ from blendmake.families.xgboost_matrix import (
     DEFAULTS,
     MAX_BIN,
     RESERVED,
+    SMALLER,
     Matrices,
+    device_of,
     predict_blocks,
+    ran_on,
     refusing,
     saver,
 )
@@ -59,6 +62,8 @@ class XGBoostVector(JointFamily):
     PACKAGES = ("xgboost",)
     ROUNDS = 300
     REPORTS = True
+    GPU = True
+    SMALLER = SMALLER
     DEFAULTS: ClassVar[dict[str, Any]] = {
         **DEFAULTS,
         "split_dimensions": 1,
@@ -131,6 +136,7 @@ class XGBoostVector(JointFamily):
             "seed": task.seed,
             "validate_parameters": True,
             "verbosity": 1,
+            **device_of(self.gpu, params),
         }
         train = matrices.matrix("train")
         reports = Reports(task)
@@ -155,6 +161,7 @@ class XGBoostVector(JointFamily):
                     ):
                         break
         reports.settle()
+        device = ran_on(booster, settings)
         rounds = booster.num_boosted_rounds()
         if stopping is not None and stopping.best_round:
             rounds = stopping.best_round
@@ -167,7 +174,11 @@ class XGBoostVector(JointFamily):
             rounds,
             saver(booster),
             None if stopping is None or task.stop_rounds is None else stopping.aucs,
+            device,
         )
+
+    def release(self) -> None:
+        self._matrices.drop()
 
 
 class Gradients:

@@ -19,7 +19,7 @@ from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.settings import resolve_targets
 from blendmake.fits.store import mean_prediction
 from blendmake.fits.table import FITS
-from blendmake.honest import SEARCH_FOLDS
+from blendmake.honest import FELL_BACK, SEARCH_FOLDS
 from blendmake.labels import labels_of
 from blendmake.predictions import write_predictions
 from blendmake.scratch import locked
@@ -56,9 +56,8 @@ def fit_fold(
     """
     work = FoldWork(name, source, groups, fold, inputs, **given)
     job, targets, keep = work.job, work.targets, work.keep
-    made = work.made
     with locked(work.folder):
-        if _stands(outputs, made["fits"]):
+        if _stands(outputs, work.made["fits"]):
             log.info("another run has finished this source and fold meanwhile")
             return
         finished = job.run(targets, work.folder, keep)
@@ -67,6 +66,8 @@ def fit_fold(
         if keep:
             job.keep_models(outputs.models, finished)
         rows = [one.row for target in targets for one in finished[target]]
+        fell_back = [t for t in targets if any(one.row.get("fallback") for one in finished[t])]
+        made = {**work.made, **({FELL_BACK: fell_back} if fell_back else {})}
         bags = [finished[target] for target in targets]
         oof = np.stack([mean_prediction([one.valid for one in of]) for of in bags], axis=1)
         test = np.stack([mean_prediction([one.test for one in of]) for of in bags], axis=1)
@@ -115,6 +116,7 @@ class FoldWork:
         threads: threads per fit.
         note: provenance of the outputs.
         best: best.parquet of the search that the source takes its params from, if it does.
+        gpu, out_of_memory: as of FoldFits; where fits run is no part of what identifies them.
 
     Attributes:
         targets: all of the source's targets.
@@ -137,6 +139,8 @@ class FoldWork:
         threads: int,
         note: Mapping[str, Any],
         best: Path | None = None,
+        gpu: float = 0.0,
+        out_of_memory: str = "error",
     ) -> None:
         self.table = read_parquet(inputs.targets)
         self.id_columns = note_of(self.table)["id_columns"]
@@ -145,7 +149,19 @@ class FoldWork:
         _check_names(name, source, groups, every)
         tuned, told = _tuned(name, source, self.targets, best)
         self.job = FoldJob(
-            name, source, groups, fold, inputs, family, seed, threads, every, labels, tuned=tuned
+            name,
+            source,
+            groups,
+            fold,
+            inputs,
+            family,
+            seed,
+            threads,
+            every,
+            labels,
+            tuned=tuned,
+            gpu=gpu,
+            out_of_memory=out_of_memory,
         )
         key = digest_of([code, inputs.digest(), family, seed, note.get("versions")])
         self.folder = scratch / key

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from blendmake.errors import BlendmakeError
 from blendmake.family import Family, Fit, Fitted, FoldData, JointFamily, JointFit
 from blendmake.fits.bagging import draw_bag
+from blendmake.fits.gpu_memory import fit_or_fall_back
 from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.models import save_constant
 from blendmake.fits.settings import TargetSettings, settings_for
@@ -55,6 +56,8 @@ class FoldFits:
         within: folds whose rows alone train; left out: all.
         trial: the fits of a search, without test rows.
         reports: whether fits are reported on: on the held-out rows, where nothing else is watched.
+        gpu: share of a GPU's memory that fits may use; 0: they run on the CPU.
+        out_of_memory: what is done where that is too little (config.sources.Source).
     """
 
     def __init__(
@@ -74,11 +77,14 @@ class FoldFits:
         within: Collection[int] | None = None,
         trial: bool = False,
         reports: bool = False,
+        gpu: float = 0.0,
+        out_of_memory: str = "error",
     ) -> None:
         self.name, self.source, self.groups, self.fold = name, source, groups, fold
         self.inputs, self.seed, self.threads = inputs, seed, threads
         self.every, self.labels = every, labels
         self.tuned, self.trial, self.reports = tuned or {}, trial, reports
+        self.gpu, self.out_of_memory = gpu, out_of_memory
         self.family: type[Family] | type[JointFamily] = importlib.import_module(family).FAMILY
         self.joint = issubclass(self.family, JointFamily)
         folds = read_folds(inputs.folds)
@@ -168,7 +174,7 @@ class FoldFits:
 
     @property
     def _options(self) -> dict[str, Any]:
-        return {name: self.source.get(name) for name in ("file", "python")}
+        return {"gpu": self.gpu, **{name: self.source.get(name) for name in ("file", "python")}}
 
     def _data(self, unit: Unit) -> FoldData:
         watched = str(self.data_key(unit)[0])
@@ -217,7 +223,7 @@ class FoldFits:
             stop_labels=None if watched == "none" else column[stop],
             report=None if watched == "none" else report,
         )
-        return self._guarded(lambda: family.fit(task)), labels, share
+        return self._guarded(lambda: self._fit_task(family, task)), labels, share
 
     def fit_together(
         self, family: JointFamily, unit: Unit, scratch: Path, report: Report | None = None
@@ -244,7 +250,10 @@ class FoldFits:
             report=None if watched == "none" else report,
         )
         task.scratch.mkdir(parents=True, exist_ok=True)
-        return self._guarded(lambda: family.fit(task)), labels
+        return self._guarded(lambda: self._fit_task(family, task)), labels
+
+    def _fit_task(self, family: Family | JointFamily, task: Fit | JointFit) -> Fitted:
+        return fit_or_fall_back(family, task, self.out_of_memory)
 
     def _guarded(self, fit: Callable[[], Fitted]) -> Fitted:
         try:

@@ -168,6 +168,7 @@ class FoldJob(FoldFits):
             "stopped_on": None if watched == "none" else watched,
             "seconds": seconds,
             "device": fitted.device,
+            "fallback": fitted.fallback,
             "threads": self.threads,
             "peak_rss_mb": peak,
             "anonymous_mb": anonymous,
@@ -236,6 +237,7 @@ def _of_target(fitted: Fitted, j: int) -> Fitted:
         fitted.save,
         stop_auc,
         fitted.device,
+        fitted.fallback,
     )
 
 

@@ -15,7 +15,8 @@ FITS = pa.schema(
         ("rounds", pa.int32()),
         ("stopped_on", pa.string()),  # inner, fold, or null: all rounds were run
         ("seconds", pa.float64()),
-        ("device", pa.string()),
+        ("device", pa.string()),  # where it was really fitted: cpu or cuda
+        ("fallback", pa.string()),  # for lack of GPU memory: cpu, or the param that was halved
         ("threads", pa.int32()),
         ("peak_rss_mb", pa.float64()),  # of the job so far, mapped pages included
         ("anonymous_mb", pa.float64()),  # at the end of the fit, without mapped pages

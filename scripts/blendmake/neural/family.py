@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
-from blendmake.family import Fitted, JointFamily, JointFit, refused
+from blendmake.family import Fitted, JointFamily, JointFit, Smaller, refused
 from blendmake.files import damaged, digest_of, replacing
 from blendmake.matrix import Floats, Rows
 from blendmake.neural.checkpoints import Checkpoints
@@ -32,7 +32,7 @@ from blendmake.neural.trainer import (
     DEFAULTS,
     Trainer,
     base_rates,
-    device_here,
+    device_of,
     positive_weights,
     predict,
     repeatable,
@@ -50,6 +50,8 @@ class NeuralFamily(JointFamily):
     ROUNDS = 60  # epochs at most
     RESUMES = True
     REPORTS = True
+    GPU = True
+    SMALLER = Smaller("batch_size", DEFAULTS["batch_size"], 8)
     CHECKS: ClassVar[dict[str, Check]] = {
         **CHECKS,
         "scaling": choice(*SCALINGS),
@@ -67,7 +69,6 @@ class NeuralFamily(JointFamily):
         "class_weight": "use the source's key 'class_weight'",
         "seed": "use the problem's seed",
         "random_state": "use the problem's seed",
-        "device": "a GPU is used where there is one",
         "num_threads": "threads belong to the profile (set-threads)",
         "n_threads": "threads belong to the profile (set-threads)",
     }
@@ -99,7 +100,7 @@ class NeuralFamily(JointFamily):
         # Rows without any label count for nothing, the scale of columns included.
         rows = replace(self.data.train, positions=self.data.train.positions[labelled])
         labels = task.labels[labelled]
-        device = device_here()
+        device = device_of(self.gpu)
         with repeatable(self.threads):
             preparation = self._preparation(rows, params["scaling"])
             extra = self.extra(params, preparation, rows)
@@ -156,6 +157,9 @@ class NeuralFamily(JointFamily):
             valid, test, trained.epochs, save, stop_auc=trained.stop_auc, device=device.type
         )
 
+    def release(self) -> None:
+        torch.cuda.empty_cache()  # nothing where there is no CUDA
+
     def _preparation(self, rows: Rows, scaling: str) -> Preparation:
         key = (scaling, rows.positions.tobytes())
         if self._prepared is None or self._prepared[0] != key:
@@ -192,7 +196,7 @@ def predict_network(family: type[NeuralFamily], path: Path, rows: Rows, threads:
 
     preparation = Preparation.from_arrays(below("preparation"))
     params, targets = json.loads(str(stored["params"])), int(stored["targets"])
-    device = device_here()
+    device = torch.device("cpu")
     with repeatable(threads):
         network = family.network(params, preparation, targets, below("extra"))
         network.load_state_dict(

@@ -66,9 +66,16 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def device_here() -> torch.device:
-    """The GPU if there is one. No param sets it: where a fit runs belongs to the profile."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def device_of(gpu: float) -> torch.device:
+    """Where a fit runs that has so much of a GPU's memory (0: none)."""
+    if not gpu:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        log.warning("PyTorch %s sees no GPU: on the CPU", torch.__version__)
+        return torch.device("cpu")
+    if gpu < 1:  # what is beyond is another job's
+        torch.cuda.set_per_process_memory_fraction(gpu)
+    return torch.device("cuda")
 
 
 @contextmanager

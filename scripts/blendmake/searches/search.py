@@ -39,6 +39,7 @@ class Search:
         groups: members of all groups named by the search or its sources.
         inputs: by source, what its fits read on each search fold.
         folds: the search folds, of `n_folds`.
+        gpu: share of a GPU's memory that trials may use; 0: they run on the CPU.
     """
 
     problem: str
@@ -50,6 +51,7 @@ class Search:
     folds: Sequence[int]
     n_folds: int
     threads: int = 1
+    gpu: float = 0.0
 
     @cached_property
     def space(self) -> Space:
@@ -103,6 +105,7 @@ class Search:
                     within=self.folds,
                     trial=True,
                     reports=self.prunes_within or self.config.get("trial_limit") is not None,
+                    gpu=self.gpu,
                 )
                 for fold, inputs in zip(self.folds, self.inputs[name], strict=True)
             ]
@@ -237,6 +240,7 @@ def search_of(
     files: Mapping[str, Any],
     built: Mapping[str, Sequence[str]],
     threads: int = 1,
+    gpu: float = 0.0,
 ) -> Search:
     """A search from what its rules pass.
 
@@ -278,4 +282,5 @@ def search_of(
         params["folds"],
         params["n_folds"],
         threads,
+        gpu,
     )
