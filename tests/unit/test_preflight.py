@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from blendmake.errors import BlendmakeError
+from blendmake.families import ON_GPU
 from blendmake.labels import read_labels
 from blendmake.matrix import TableFile
 from blendmake.preflight.checks import fit_finding, preflight
@@ -34,6 +35,7 @@ from blendmake.preflight.findings import (
 )
 from blendmake.preflight.inputs import Inputs
 from blendmake.preflight.machine import (
+    GPU_LIBRARIES,
     SERVICE,
     folder_findings,
     git_findings,
@@ -46,6 +48,7 @@ from blendmake.preflight.process import ask, run_limited
 from blendmake.preflight.record import record_findings
 from blendmake.preflight.sample import TRAIN_ROWS, Miniature, choose_rows
 from blendmake.preflight.sizes import Sizes, available_memory, disk_findings, memory_findings
+from blendmake.preflight.tasks import GPU_FITS
 from blendmake.tables.user_files import UserTable
 from helpers import files_below, write_user_file
 from plan import Plan
@@ -547,9 +550,26 @@ def test_interpreters(folder: Path) -> None:
 
 def test_no_gpu_where_the_profile_asks_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    # More than any machine has: what is there falls short, be it none.
-    found = failures(list(gpu_findings(10_000, [])))
-    assert "asks for 10000" in found["gpu"]
+    monkeypatch.setenv("PATH", "")
+    found = failures(list(gpu_findings(2, [])))
+    assert "asks for 2 (resources: gpu=2), and there is none" in found["gpu"]
+
+
+def test_more_gpus_wanted_than_there_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = folder / "nvidia-smi"
+    tool.write_text("#!/bin/sh\nfor i in 1 2 3 4; do echo 'Pretend, 16000, 570.86'; done\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    levels = {finding.found: finding.level for finding in gpu_findings(5, [])}
+    (text,) = (text for text in levels if "asks for 5, there are 4" in text)
+    assert levels[text] == WARN and "gpu_mem_mb" in text
+
+
+def test_every_library_that_can_use_a_gpu_is_tried() -> None:
+    users = {family for _, families in GPU_LIBRARIES.values() for family in families}
+    assert users == ON_GPU
+    assert GPU_LIBRARIES.keys() == GPU_FITS.keys()
 
 
 def test_libraries_that_cannot_fit_on_the_gpu(

@@ -77,8 +77,8 @@ def test_what_is_wrong_is_told_all_at_once(space: Workspace) -> None:
     space.write_config(sources=sources, manifests="theirs.json")
     run = failing(space, "--resources", "gpu=10000")
     lines = failed_lines(run)
+    assert "the profile asks for 10000" in run.text
     for words in (
-        "the profile asks for 10000",
         "tables/targets.parquet: target 't0' holds 2",
         "theirs/oof.parquet does not exist",
         "theirs/test.parquet does not exist",

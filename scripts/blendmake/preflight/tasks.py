@@ -93,21 +93,6 @@ def _xgboost_on_gpu(x: Any, y: Any) -> str:
     return str(device)
 
 
-def _lightgbm_on_gpu(x: Any, y: Any) -> str:
-    import lightgbm
-
-    refusals = []
-    for device in ("cuda", "gpu"):
-        params = {"device_type": device, "objective": "binary", "verbosity": -1}
-        try:
-            lightgbm.train(params, lightgbm.Dataset(x, y), 2)
-        except lightgbm.basic.LightGBMError as error:
-            refusals.append(f"{device}: {_told(error)}")
-            continue
-        return f"device_type {device}"
-    raise BlendmakeError("; ".join(refusals))
-
-
 def _catboost_on_gpu(x: Any, y: Any) -> str:
     import catboost
 
@@ -134,7 +119,6 @@ def _torch_on_gpu(x: Any, y: Any) -> str:
 
 GPU_FITS: dict[str, Callable[[Any, Any], str]] = {
     "xgboost": _xgboost_on_gpu,
-    "lightgbm": _lightgbm_on_gpu,
     "catboost": _catboost_on_gpu,
     "torch": _torch_on_gpu,
 }
