@@ -101,7 +101,13 @@ class PlanRequests(PlanWindow):
         return _minutes(self._minutes_of(wildcards.source) / int(wildcards.chunks), attempt)
 
     def fit_gpu(self, wildcards: Any) -> int:
-        """Whether such a job has a GPU: where the profile offers one, and the family can use it."""
+        """Whether such a job has a GPU: where the profile offers one, and the family can use it.
+
+        Where several jobs share the targets, they have, and not the one that puts the fold together.
+        """
+        source, fold = wildcards.source, wildcards.fold
+        if not hasattr(wildcards, "chunk") and self.chunk_files[source][fold]:
+            return 0
         return int(self.gpus > 0 and self._uses_gpu(wildcards.source))
 
     def audit_memory(self, wildcards: Any, attempt: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,11 @@ def enter_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     return folder
+
+
+def heed_interrupts() -> None:
+    """Have SIGINT interrupt what is started from here: in the background a shell has it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class ReadTables:

@@ -29,7 +29,7 @@ from blendmake.family import Fit, Fitted, FoldData, JointFit
 from blendmake.features.files import FeatureSetFiles
 from blendmake.files import HOST
 from fold_data import fold_data, joint_fit, labels_at
-from helpers import files_below
+from helpers import files_below, heed_interrupts
 from problems import Problem, synthetic
 
 REPO = Path(__file__).resolve().parents[2]
@@ -476,6 +476,7 @@ on_linux = pytest.mark.skipif(
 @on_linux
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_outlives_a_killed_job(tmp_path: Path, number: int) -> None:
+    heed_interrupts()
     # It holds the interpreter's lock, so that no thread of its own could end it.
     file = written(tmp_path, HELPER + "import ctypes\nctypes.PyDLL(None).sleep(600)\n")
     code = PARENT.format(

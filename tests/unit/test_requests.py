@@ -49,7 +49,7 @@ def plan(gpus: int = 0, **changes: Any) -> Plan:
 
 
 def of(source: str) -> Any:
-    return SimpleNamespace(source=source, fold="0", chunks="4")
+    return SimpleNamespace(source=source, fold="0", chunk="1", chunks="4")
 
 
 def grown_table(folder: Path, megabytes: int) -> None:
@@ -109,6 +109,11 @@ def test_gpus_are_asked_for_where_they_are_offered_and_of_use(folder: Path) -> N
     for source in SOURCES:
         assert without.fit_gpu(of(source)) == 0
     assert [offered.fit_gpu(of(name)) for name in SOURCES] == [1, 0, 1]
+    shared = plan(gpus=2, sources={**SOURCES, "xgb": {"family": "xgboost", "targets_per_job": 1}})
+    assert shared.chunk_files["xgb"]["0"] == []  # there is one target
+    shared.chunk_files["xgb"]["0"] = ["0of2.json", "1of2.json"]
+    assert shared.fit_gpu(of("xgb")) == 1
+    assert shared.fit_gpu(SimpleNamespace(source="xgb", fold="0")) == 0
     searched = [SimpleNamespace(search=name) for name in SEARCHES]
     assert [without.trials_gpu(one) for one in searched] == [0, 0]
     assert [offered.trials_gpu(one) for one in searched] == [1, 0]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from helpers import heed_interrupts
 from workflow.conftest import CONFIG, Workspace, digests, make_workspace
 
 KILLS = 5
@@ -123,6 +124,7 @@ def finished_fits_if_readable(space: Workspace) -> Fits:
 
 
 def test_ctrl_c_loses_no_finished_fit(tmp_path: Path) -> None:
+    heed_interrupts()
     space = make_workspace(
         tmp_path / "work", sources=SLOW, blends={}, comparisons=[], submissions={}
     )
