@@ -62,6 +62,7 @@ include: "rules/campaigns.smk"
 include: "rules/report.smk"
 include: "rules/preflight.smk"
 include: "rules/status.smk"
+include: "rules/packing.smk"
 
 
 onstart:

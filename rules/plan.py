@@ -56,13 +56,13 @@ class Plan(PlanRequests):
         self.preset: dict[str, Any] | None = None
         try:
             super().__init__(load_problem(config))
+            window = os.environ.get("BLENDMAKE_WINDOW")
+            self.run, _ = load_run({**({"window": window} if window else {}), **config})
             if self.problem.preset:
                 super().__init__(self._with_preset())
-            window = os.environ.get("BLENDMAKE_WINDOW")
-            run, _ = load_run({**({"window": window} if window else {}), **config})
         except BlendmakeError as error:
             raise WorkflowError(str(error)) from None
-        self.window = self.problem.budget if run.window is None else run.window
+        self.window = self.problem.budget if self.run.window is None else self.run.window
         self.asked = [name for name in self.campaigns if f"campaign_{name}" in set(asked)]
         self.slices = self._slices()
         self._check_files()

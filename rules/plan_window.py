@@ -5,12 +5,14 @@ from __future__ import annotations
 import glob
 import math
 import sys
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from blendmake.adapters import ADAPTERS
 from blendmake.config.problem import Problem
+from blendmake.config.run import Run
 from plan_inputs import without
 from plan_wanted import PlanWanted
 
@@ -26,8 +28,10 @@ class PlanWindow(PlanWanted):
         cores: how many this run has, where it has a number.
         preset: the sections of a preset as it was written out, where one is asked for.
         asked: the campaigns that the command asks for.
+        run: what --config says of this run.
     """
 
+    run: Run
     cores: int | None
     preset: dict[str, Any] | None
     asked: list[str]
@@ -95,12 +99,21 @@ class PlanWindow(PlanWanted):
 
         p = self.problem
         asked = {"preset": p.preset, "budget": p.budget, "folds": p.folds.n}
-        self.preset = read_preset(self.preset_file, asked)
+        self.preset = read_preset(self.preset_file, asked) or self._unpacked_preset(asked)
         if self.preset is None:
             side_by_side = parallelism(self.cores, self.fit_threads)
             chosen = expand(str(p.preset), self.facts, p.folds.n, p.budget, side_by_side)
             self.preset = {"asked": asked, **chosen}
         return with_preset(p, self.preset)
+
+    def _unpacked_preset(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The preset of the archive that this run unpacks, written out on another machine."""
+        if self.run.unpack is None:
+            return None
+        from blendmake.packing.archive import Archive
+
+        found: dict[str, Any] | None = Archive(Path(self.run.unpack)).manifest["preset"]
+        return found if found and found["asked"] == asked else None
 
     def freeze(self) -> None:
         """Keep a preset as it was written out, before the first job of a run."""

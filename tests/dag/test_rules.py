@@ -18,6 +18,8 @@ RULES = {
     for match in re.finditer(r"^ *rule (\w+):\n(?:(?!^ *rule ).*\n?)*", path.read_text(), re.M)
 }
 PRINTING = {
+    "pack",
+    "unpack",
     "preflight",
     "status",
     "show_config",

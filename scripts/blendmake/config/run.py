@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from blendmake.config.base import Strict, shown
+from blendmake.config.base import NamesOnce, Strict, shown
 from blendmake.durations import seconds_of
 
 
@@ -20,6 +20,11 @@ def _as_seconds(value: Any) -> Any:
             {"found": shown(value)},
         )
     return seconds
+
+
+def _listed(value: Any) -> Any:
+    """`--config only=a,b` is one text."""
+    return value.split(",") if isinstance(value, str) else value
 
 
 Duration = Annotated[float, BeforeValidator(_as_seconds, json_schema_input_type=str | float)]
@@ -38,3 +43,10 @@ class Run(Strict):
         description="Time that this run has: no fit is begun that would not end in it, and what fits "
         "into it is chosen by priority. Also as BLENDMAKE_WINDOW.",
     )
+    pack: str | None = Field(None, description="The archive that `snakemake pack` writes.")
+    only: Annotated[NamesOnce, BeforeValidator(_listed)] | None = Field(
+        None,
+        description="What `snakemake pack` packs, with all that it stands on: names of sources, blends, "
+        "audits and searches, `only=a,b`. Left out: everything.",
+    )
+    unpack: str | None = Field(None, description="The archive that `snakemake unpack` reads.")

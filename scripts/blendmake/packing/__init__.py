@@ -1,0 +1,1 @@
+"""One archive of what is built, for machines that share nothing."""
