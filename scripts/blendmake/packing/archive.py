@@ -112,7 +112,7 @@ class _Hashing(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         wanted = self._left if size < 0 else min(size, self._left)
         data = self._file.read(wanted)
-        if not data and wanted:
+        if len(data) < wanted:
             raise tarfile.ReadError("the file has become shorter")
         self._left -= len(data)
         self.digest.update(data)

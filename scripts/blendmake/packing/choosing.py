@@ -72,7 +72,7 @@ class Choice:
             self._jobs[job] = self._unit(path, record)
         unit = self._jobs[job]
         if unit is None:
-            self.chosen.left_out[path] = "what it was made of has changed since"
+            self.chosen.left_out[path] = "what it was made of has changed since, or is left out"
             return
         unit.members.append(self._member(path))
         unit.records[path] = record
@@ -83,12 +83,13 @@ class Choice:
                 self.add([other])
 
     def _unit(self, path: str, record: Record) -> Unit | None:
-        """A unit for what a job made, its inputs chosen before; None if these have changed."""
+        """A unit for what a job made, its inputs chosen before; None if one is not as it was."""
         inputs = self._records.inputs_of(record)
         inside = [one for one in inputs if one.startswith(f"{self._root}/")]
         self.add(one for one in inside if not self._is_own(one))
         for one, digest in inputs.items():
-            if Path(one).is_file() and digest and self._digest(one) != digest:
+            changed = Path(one).is_file() and digest and self._digest(one) != digest
+            if changed or one in self.chosen.left_out:
                 return None
         self.chosen.base |= {
             one: self._digest(one) for one in inside if self._is_own(one) and Path(one).is_file()

@@ -130,8 +130,11 @@ class _Decisions:
             result.left_out |= dict.fromkeys(others, "its job has made other files here")
             return
         missing = [path for path in members if path not in same]
+        if same:
+            # What stands undeclared beside the same files is theirs.
+            missing = [p for p in missing if p in unit.records or not Path(p).is_file()]
         changed = next(filter(None, map(self._changed_input, unit.records.values())), None)
-        result.there += sorted(same)
+        result.there += sorted(set(members) - set(missing))
         if changed:
             result.left_out |= dict.fromkeys(missing, f"made of another {changed}")
             return
@@ -171,8 +174,10 @@ class _Decisions:
     def _changed_input(self, record: Record) -> str | None:
         """An input of a job whose content here is not what its files were made of."""
         for path, digest in self._records.inputs_of(record).items():
-            known = digest and not self._is_own(path) and self._digest(path)
-            if known and digest and not self._is_same(path, digest):
+            here = None if self._is_own(path) else self._digest(path)
+            if (here and digest and not self._is_same(path, digest)) or (
+                not here and path in self.result.left_out
+            ):
                 return path
         return None
 
