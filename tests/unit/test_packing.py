@@ -177,6 +177,7 @@ def packed(make: Callable[..., Machine]) -> Machine:
     machine.make_all()
     write("scratch/p/sources/s/fold1/key/t0.parquet", "a finished fit")
     write("scratch/p/sources/s/fold1/key/lock", "")
+    write("scratch/p/sources/s/fold1/key/lock-0of2", "")
     write("scratch/p/sources/s/fold1/key/.t1.parquet.host-1.tmp", "half a fit")
     write("scratch/p/searches/f/journal.log", "trial 0\n")
     write("scratch/p/searches/f/place.json", "{}")

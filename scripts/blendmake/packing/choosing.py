@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,5 +137,5 @@ def files_in(folder: str, patterns: Sequence[str]) -> list[str]:
     return sorted(
         str(path)
         for path in found
-        if path.is_file() and not path.is_symlink() and path.name != "lock" and path.name[0] != "."
+        if path.is_file() and not path.is_symlink() and not re.match(r"\.|lock(-|$)", path.name)
     )
