@@ -8,6 +8,7 @@ min_version("9.27")
 
 sys.path[:0] = [str(Path(workflow.basedir) / folder) for folder in ("scripts", "rules")]
 
+from bucket import bucket_of, refuse_replacing, share_records
 from plan import Plan, one_of
 
 # Snakemake knows the targets only once this file is read.
@@ -17,7 +18,9 @@ plan = Plan(
     workflow.resource_settings.cores,
     sys.argv,
     workflow.global_resources.get("gpu").value,
+    bucket_of(workflow),
 )
+share_records(workflow)
 
 
 pathvars:
@@ -66,6 +69,7 @@ include: "rules/packing.smk"
 
 
 onstart:
+    refuse_replacing(workflow, plan.run.replace)
     plan.freeze()
 
 

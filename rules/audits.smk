@@ -23,7 +23,7 @@ rule audit_fold:
     benchmark:
         "<benchmarks>/audit_fold/{audit}/fold{fold}.tsv"
     priority: lookup(within=plan.priorities, dpath="{audit}")
-    threads: plan.fit_threads
+    threads: plan.threads_of_fit
     resources:
         mem_mb=plan.audit_memory,
         runtime=plan.audit_minutes,

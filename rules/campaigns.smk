@@ -17,5 +17,6 @@ for campaign in plan.campaigns:
             artifacts=plan.campaign_items(campaign),
             left=plan.left,
             manifest=plan.manifest_file(campaign),
+            copies=str(plan.copies),
         script:
             "../scripts/write_manifest.py"

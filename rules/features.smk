@@ -11,7 +11,7 @@ rule make_features:
         train="<results>/tables/train.arrow",
         test="<results>/tables/test.arrow",
         columns="<results>/tables/columns.parquet",
-        lists=lookup(within=plan.list_files, dpath="{set}"),
+        lists=lookup(within=plan.own(plan.list_files), dpath="{set}"),
     output:
         columns="<results>/features/{set}/columns.parquet",
         train="<results>/features/{set}/train.arrow",
@@ -21,7 +21,7 @@ rule make_features:
     benchmark:
         "<benchmarks>/make_features/{set}.tsv"
     priority: 10000
-    threads: plan.fit_threads
+    threads: plan.threads_of_fit
     resources:
         mem_mb=plan.table_memory,
         runtime=plan.table_minutes,

@@ -8,7 +8,7 @@ rule make_folds:
     input:
         targets="<results>/tables/targets.parquet",
         groups=plan.groups_artifact(plan.balanced_by_groups),
-        given=plan.fold_file,
+        given=plan.own(plan.fold_file),
     output:
         "<results>/folds.parquet",
     log:

@@ -20,14 +20,14 @@ from blendmake.code_digest import code_digest
 from blendmake.config.loading import load_problem, load_run
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
+from plan_bucket import PlanBucket
 from plan_inputs import given_groups, without
-from plan_requests import PlanRequests
 
 VERDICT = {"z", "share", "drift"}  # what an audit's lists depend on, but not its fits
 NOTHING = "$^"  # a wildcard constraint that nothing matches
 
 
-class Plan(PlanRequests):
+class Plan(PlanBucket):
     """The resolved problem, as the rules see it.
 
     Args:
@@ -36,6 +36,7 @@ class Plan(PlanRequests):
         cores: how many this run has, where it has a number.
         asked: words of the command, the campaigns that it asks for among them.
         gpus: how many the profile offers.
+        bucket: where artifacts stand, if not in this folder.
 
     Raises:
         WorkflowError: the config is wrong; with one line per mistake.
@@ -48,9 +49,12 @@ class Plan(PlanRequests):
         cores: int | None = None,
         asked: Iterable[str] = (),
         gpus: int | None = None,
+        bucket: Any = None,
     ) -> None:
         self.started = time.time()
+        words = set(asked)
         self.gpus = gpus or 0
+        self.bucket = bucket
         self.cores = cores
         self.scripts = Path(basedir) / "scripts"
         self.preset: dict[str, Any] | None = None
@@ -59,14 +63,16 @@ class Plan(PlanRequests):
             window = os.environ.get("BLENDMAKE_WINDOW")
             self.run, _ = load_run({**({"window": window} if window else {}), **config})
             if self.problem.preset:
+                self._refuse_preset_with_bucket()
                 super().__init__(self._with_preset())
         except BlendmakeError as error:
             raise WorkflowError(str(error)) from None
         self.window = self.problem.budget if self.run.window is None else self.run.window
-        self.asked = [name for name in self.campaigns if f"campaign_{name}" in set(asked)]
+        self.asked = [name for name in self.campaigns if f"campaign_{name}" in words]
         self.slices = self._slices()
         self._check_files()
         self.code = self._code()
+        self._refuse_with_bucket(words)
         if self.window is not None:
             try:
                 self._triage(self.window)
@@ -85,6 +91,7 @@ class Plan(PlanRequests):
         named |= {f"data.test.{name}": path for name, path in (data.test or {}).items()}
         if (
             self.problem.data.adapter
+            or self.bucket  # another machine may have read them
             or self.note("tables/columns.parquet").get("config", {}) == self.slices["tables"]
         ):
             named = {}
@@ -103,7 +110,7 @@ class Plan(PlanRequests):
     def print_errors(self) -> None:
         """Repeat what went wrong in this run: the messages stand far above the end otherwise."""
         texts: dict[str, Path] = {}
-        for path in sorted(Path(f"logs/{self.name}").rglob("*.log")):
+        for path in sorted((self.copies / "logs" / self.name).rglob("*.log")):
             if path.stat().st_mtime >= self.started:
                 for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                     if " ERROR: " in line:
@@ -116,6 +123,8 @@ class Plan(PlanRequests):
         from blendmake.reports.campaign import manifest, manifest_text, write_manifest
 
         self.print_errors()
+        if self.bucket:
+            return  # manifests go by what is at hand, which is not all that stands
         failed = "not built in this run; see the errors above"
         for name in self.asked:
             items = self.campaign_items(name)

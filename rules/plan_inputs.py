@@ -17,7 +17,12 @@ class PlanInputs:
 
     Args:
         problem: the resolved config.
+
+    Attributes:
+        bucket: where artifacts stand (bucket.Bucket), if not in this folder.
     """
+
+    bucket: Any = None
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -132,6 +137,12 @@ class PlanInputs:
         return [*(self.data.train or {}).values(), *(self.data.test or {}).values()]
 
     @property
+    def test_tables(self) -> list[str]:
+        """Test files of the user, in the order of the train files."""
+        data = self.data
+        return [data.test[name] for name in data.train or {}] if data.test else []
+
+    @property
     def targets_file(self) -> str:
         assert self.data.targets is not None
         return self.data.targets.file or self._first_train_file()
@@ -161,7 +172,8 @@ class PlanInputs:
 
         Snakemake looks at a file's content only if it is newer than what was made of it; a file
         replaced by one with an older date shows by its size. Where the files themselves are not on
-        this machine, the sizes are those that the artifact was made from.
+        this machine, the sizes are those that the artifact was made from. With a bucket they do not
+        count: what a machine that lacks the files would know of them is not in its folder.
         """
         if self.problem.data.adapter:
             return []
@@ -176,6 +188,8 @@ class PlanInputs:
         }
 
     def _sizes(self, files: Iterable[str], artifact: str) -> list[int]:
+        if self.bucket:
+            return []
         try:
             return [os.path.getsize(file) for file in files]
         except OSError:

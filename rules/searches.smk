@@ -26,7 +26,7 @@ rule run_trials:
     benchmark:
         "<benchmarks>/run_trials/{search}/{worker}.tsv"
     priority: lookup(within=plan.priorities, dpath="{search}")
-    threads: plan.fit_threads
+    threads: plan.threads_of_fit
     resources:
         mem_mb=plan.trials_memory,
         runtime=plan.trials_minutes,

@@ -71,7 +71,7 @@ rule fit_fold:
     benchmark:
         "<benchmarks>/fit_fold/{source}/fold{fold}.tsv"
     priority: lookup(within=plan.priorities, dpath="{source}")
-    threads: plan.fit_threads
+    threads: plan.threads_of_fit
     resources:
         mem_mb=plan.fit_memory,
         runtime=plan.fit_minutes,
@@ -116,8 +116,8 @@ rule assemble_source:
 rule read_external:
     """Check predictions that somebody else made and put them into the project's form."""
     input:
-        oof=lookup(within=plan.external_files, dpath="{external}/oof"),
-        test=lookup(within=plan.external_files, dpath="{external}/test"),
+        oof=lookup(within=plan.own(plan.external_files), dpath="{external}/oof"),
+        test=lookup(within=plan.own(plan.external_files), dpath="{external}/test"),
         targets="<results>/tables/targets.parquet",
         table="<results>/tables/test.arrow",
         folds="<results>/folds.parquet",

@@ -11,7 +11,7 @@ if plan.sample_artifact:
             table="<results>/tables/test.arrow",
             columns="<results>/tables/columns.parquet",
             targets="<results>/tables/targets.parquet",
-            sample=plan.data.sample_submission,
+            sample=plan.own(plan.data.sample_submission),
         output:
             "<results>/tables/sample.parquet",
         log:

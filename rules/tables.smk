@@ -22,7 +22,8 @@ if plan.adapter_files:
 rule read_tables:
     """Read the feature files of train and test: checked, joined by id, float32."""
     input:
-        plan.table_files,
+        train=plan.own(plan.data.train.values()),
+        test=plan.own(plan.test_tables),
     output:
         train="<results>/tables/train.arrow",
         test="<results>/tables/test.arrow",
@@ -47,7 +48,7 @@ rule read_targets:
     input:
         table="<results>/tables/train.arrow",
         columns="<results>/tables/columns.parquet",
-        targets=plan.targets_file,
+        targets=plan.own(plan.targets_file),
     output:
         "<results>/tables/targets.parquet",
     log:
@@ -68,7 +69,7 @@ if plan.has_test_targets:
         input:
             table="<results>/tables/test.arrow",
             columns="<results>/tables/columns.parquet",
-            targets=plan.data.test_targets,
+            targets=plan.own(plan.data.test_targets),
         output:
             "<results>/tables/test_targets.parquet",
         log:
@@ -89,7 +90,7 @@ if plan.has_groups:
         input:
             table="<results>/tables/train.arrow",
             columns="<results>/tables/columns.parquet",
-            groups=plan.groups_file,
+            groups=plan.own(plan.groups_file),
         output:
             "<results>/tables/groups.parquet",
         log:

@@ -8,20 +8,21 @@ with job(snakemake.log[0]):
     from blendmake.provenance import provenance
     from blendmake.reports.leaderboard import Entry, write_leaderboard
 
-    entries = []
-    for entry in snakemake.params.entries:
-        folder = Path(entry["folder"])
-        fits = folder / "fits.parquet" if entry["fits"] else None
-        entries.append(
-            Entry(
-                entry["name"],
-                entry["kind"],
-                folder / "oof.parquet",
-                folder / "scores.parquet",
-                fits,
-                **entry.get("scores", {}),
-            )
+    files = snakemake.input
+    fits = map(Path, files.fits)  # of what was fitted here, in the order of the entries
+    entries = [
+        Entry(
+            entry["name"],
+            entry["kind"],
+            Path(oof),
+            Path(scores),
+            next(fits) if entry["fits"] else None,
+            **entry.get("scores", {}),
         )
+        for entry, oof, scores in zip(
+            snakemake.params.entries, files.oof, files.scores, strict=True
+        )
+    ]
     out = snakemake.output
     note = provenance({}, snakemake.params.code)
     write_leaderboard(entries, Path(out.parquet), Path(out.csv), Path(out.experiments), note)

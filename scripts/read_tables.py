@@ -9,9 +9,10 @@ with job(snakemake.log[0], snakemake.threads):
     from blendmake.tables.tables import read_tables
 
     data = snakemake.params.data
+    files = snakemake.input
     read_tables(
-        data["train"],
-        data["test"],
+        dict(zip(data["train"], files.train, strict=True)),
+        dict(zip(data["train"], files.test, strict=True)) if data["test"] else None,
         data["id"],
         out_train=Path(snakemake.output.train),
         out_test=Path(snakemake.output.test),

@@ -50,3 +50,7 @@ class Run(Strict):
         "audits and searches, `only=a,b`. Left out: everything.",
     )
     unpack: str | None = Field(None, description="The archive that `snakemake unpack` reads.")
+    replace: bool = Field(
+        False,
+        description="Fit again what stands in the bucket, made by other settings, data or code.",
+    )

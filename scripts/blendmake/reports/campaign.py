@@ -14,7 +14,7 @@ from blendmake.reports.leaderboard import HONEST
 
 
 def manifest(
-    items: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]
+    items: Sequence[Mapping[str, Any]], reasons: Mapping[str, str], copies: Path = Path()
 ) -> list[dict[str, Any]]:
     """One entry per artifact, in the campaign's order.
 
@@ -22,18 +22,19 @@ def manifest(
         items: `label`, `files` (all that it consists of); of what has predictions also `oof_path`,
             `test_path`, `scores` and, where it is fitted here, `fits`.
         reasons: why an artifact is missing, by label, where that is known.
+        copies: where the files are looked for, if not in this folder.
 
     Returns:
         label, state (built or missing), reason; of what has predictions oof_path and test_path (the
         form that `manifests:` reads), digest, macro_auc, seconds (of its own fits). What does not
         match its checksums is missing.
     """
-    return [_entry(item, reasons.get(item["label"], "")) for item in items]
+    return [_entry(item, reasons.get(item["label"], ""), copies) for item in items]
 
 
-def _entry(item: Mapping[str, Any], reason: str) -> dict[str, Any]:
+def _entry(item: Mapping[str, Any], reason: str, copies: Path) -> dict[str, Any]:
     entry: dict[str, Any] = {"label": item["label"]}
-    absent = [file for file in item["files"] if not Path(file).exists()]
+    absent = [file for file in item["files"] if not (copies / file).exists()]
     if absent:
         first = f"{absent[0]} is not there" + (f" ({len(absent)} files)" if len(absent) > 1 else "")
         return {**entry, "state": "missing", "reason": reason or first}
@@ -41,14 +42,15 @@ def _entry(item: Mapping[str, Any], reason: str) -> dict[str, Any]:
     if "oof_path" not in item:
         return entry
     try:
-        notes = [note_of(read_parquet(Path(item[f"{part}_path"]))) for part in ("oof", "test")]
+        paths = [copies / item[f"{part}_path"] for part in ("oof", "test")]
+        notes = [note_of(read_parquet(path)) for path in paths]
         return {
             **entry,
             "oof_path": item["oof_path"],
             "test_path": item["test_path"],
             "digest": notes[0]["content"],
-            "macro_auc": _macro_auc(Path(item["scores"])),
-            "seconds": _seconds(item.get("fits")),
+            "macro_auc": _macro_auc(copies / item["scores"]),
+            "seconds": _seconds(copies / item["fits"]) if "fits" in item else None,
         }
     except BlendmakeError as error:
         return {"label": item["label"], "state": "missing", "reason": str(error)}
@@ -61,8 +63,8 @@ def _macro_auc(scores: Path) -> float | None:
     return None
 
 
-def _seconds(fits: str | None) -> float | None:
-    return None if fits is None else float(sum(read_parquet(Path(fits))["seconds"].to_pylist()))
+def _seconds(fits: Path) -> float:
+    return float(sum(read_parquet(fits)["seconds"].to_pylist()))
 
 
 def write_manifest(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:

@@ -1,0 +1,199 @@
+"""One campaign in a bucket for several machines: records that travel with the artifacts, and a guard.
+
+Snakemake keeps what it knows of an output (params, inputs, checksums) in `.snakemake/`, so that on
+another machine only existence and dates would count: what was made by other settings would be taken
+for up to date. With a default storage provider the records therefore stand in the bucket, one JSON
+file for each output under `<prefix>/records/`, read and written through Snakemake's own storage plugin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import snakemake.workflow as engine
+from snakemake.exceptions import WorkflowError
+from snakemake.io import IOCache
+from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord
+from snakemake.persistence.file import FilePersistence
+
+# Stands for the params of an artifact without a record: no job has such, so that it is made anew.
+UNKNOWN = "made in a way that is not on record"
+RESOLUTION = 2  # seconds, of dates in object storage
+SHOWN = 20
+FITTING = ("fit_fold", "audit_fold", "run_trials")  # what takes long
+
+
+class SharedRecords(FilePersistence):
+    """Snakemake's records, those of outputs in the bucket kept beside them.
+
+    Only the main process reads and writes records, so that jobs need not.
+
+    Args:
+        storage: the provider of the default storage.
+        prefix: the default prefix, ending in a slash.
+    """
+
+    def __init__(self, *arguments: Any, storage: Any, prefix: str, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._storage, self._prefix = storage, prefix
+        self._listed: IOCache | None = None
+        self._known: dict[str, MetadataRecord | None] = {}
+
+    def _object(self, key: str) -> Any:
+        path = key.removeprefix(self._prefix)
+        return self._storage.object(f"{self._prefix}records/{path}.json")
+
+    def _read_record(self, key: str) -> MetadataRecord | None:
+        if not key.startswith(self._prefix):
+            return super()._read_record(key)
+        if key not in self._known:
+            self._known[key] = self._fetched(key)
+        record = self._known[key]
+        if record is None and self._date_of(self._storage.object(key)) is not None:
+            return MetadataRecord(record_format_version=RECORD_FORMAT_VERSION, params=[UNKNOWN])
+        return record
+
+    def _fetched(self, key: str) -> MetadataRecord | None:
+        one = self._object(key)
+        path, written = one.local_path(), self._date_of(one)
+        if written is None:
+            return None
+        if not path.exists() or path.stat().st_mtime != written:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            one.retrieve_object()
+            os.utime(path, (written, written))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        record = MetadataRecord.model_validate(found) if found else None
+        artifact = self._date_of(self._storage.object(key))
+        if record is None or record.endtime is None or artifact is None:
+            return record
+        # What was written later is not what the record is of: a run ended between the two.
+        return None if artifact > record.endtime + RESOLUTION else record
+
+    def _date_of(self, one: Any) -> float | None:
+        """When an object was written, by one listing of all under the prefix; None if it is not."""
+        if self._listed is None:
+            listed = IOCache(max_wait_time=30)
+            top = self._storage.object(f"{self._prefix}any")
+            # Snakemake's own loop runs when it asks for records: this needs one of its own.
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(asyncio.run, top.inventory(listed)).result()
+            self._listed = listed
+        found = self._listed.mtime.get(one.cache_key())
+        return None if found is None else float(found.storage())
+
+    def _write_record(self, key: str, record: MetadataRecord) -> None:
+        if key.startswith(self._prefix):
+            self._store(key, dict(record.items()))
+            self._known[key] = record
+        else:
+            super()._write_record(key, record)
+
+    def _delete_record(self, key: str) -> bool:
+        if not key.startswith(self._prefix):
+            return super()._delete_record(key)
+        # Emptied, not removed: the S3 plugin removes a bucket with its last object.
+        there = self._read_record(key) is not None and self._known[key] is not None
+        if there:
+            self._store(key, {})
+        self._known[key] = None
+        return there
+
+    def _store(self, key: str, content: dict[str, Any]) -> None:
+        one = self._object(key)
+        path = one.local_path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
+        try:
+            one.store_object()
+        except Exception as error:  # of whatever library the provider stands on
+            raise WorkflowError(f"The record of {key} cannot be written: {error}") from error
+
+
+class Bucket:
+    """Where artifacts stand.
+
+    Args:
+        storage: the provider of the default storage.
+        prefix: the default prefix, ending in a slash.
+
+    Attributes:
+        copies: this machine's folder for copies of artifacts.
+    """
+
+    def __init__(self, storage: Any, prefix: str) -> None:
+        self.storage, self.prefix = storage, prefix
+        self.copies: Path = storage.object(f"{prefix}any").local_path().parent
+        self._megabytes: dict[str, float] = {}
+
+    def megabytes(self, path: str) -> float | None:
+        """Size of an artifact, None before it is there. Not while the Snakefile is read: it asks."""
+        if path not in self._megabytes:
+            one = self.storage.object(f"{self.prefix}{path}")
+            if not one.exists():
+                return None
+            self._megabytes[path] = one.size() / 2**20
+        return self._megabytes[path]
+
+
+def bucket_of(workflow: Any) -> Bucket | None:
+    """The bucket of a run, if it has one."""
+    storage = workflow.storage_registry.default_storage_provider
+    if storage is None:
+        return None
+    prefix = workflow.storage_settings.default_storage_prefix or ""
+    return Bucket(storage, storage.postprocess_query(f"{prefix.rstrip('/')}/"))
+
+
+def share_records(workflow: Any) -> None:
+    """Keep records in the bucket, where the run has one."""
+    bucket = bucket_of(workflow)
+    if bucket is not None and workflow.is_main_process:
+        # Snakemake has no plugins for records; it makes its own by this name.
+        engine.FilePersistence = partial(
+            SharedRecords, storage=bucket.storage, prefix=bucket.prefix
+        )
+
+
+def refuse_replacing(workflow: Any, allowed: bool) -> None:
+    """Before the first job: refuse to fit again what stands in the bucket, unless that is said.
+
+    Another checkout, older or with other settings, would otherwise throw away what took hours on
+    another machine.
+
+    Raises:
+        WorkflowError: naming what would be fitted again, and the ways on.
+    """
+    if workflow.storage_registry.default_storage_provider is None or allowed:
+        return
+    dag = workflow.dag
+    jobs = [
+        job for job in dag.needrun_jobs() if job.rule.name in FITTING and not dag.reason(job).forced
+    ]
+    standing = [str(job.output[0].storage_object.query) for job in jobs if _stands(workflow, job)]
+    if standing:
+        more = [f"  … {len(standing) - SHOWN} more"] if len(standing) > SHOWN else []
+        raise WorkflowError(
+            "These stand in the bucket, made by other settings, data or code than this checkout's, "
+            "and would be replaced:\n"
+            + "\n".join([*(f"  {query}" for query in sorted(standing)[:SHOWN]), *more])
+            + "\nBring config and code in step with the checkout that made them, use another prefix, "
+            "or let them be made anew: --config replace=true (snakemake -n tells the reasons)."
+        )
+
+
+def _stands(workflow: Any, job: Any) -> bool:
+    """Whether all outputs of a job are there, whole."""
+
+    async def found() -> bool:
+        if await workflow.persistence.incomplete(job):
+            return False
+        return all([await file.exists_in_storage() for file in job.output])
+
+    return bool(workflow.async_run(found()))
