@@ -148,6 +148,11 @@ def bucket_of(workflow: Any) -> Bucket | None:
     if storage is None:
         return None
     prefix = workflow.storage_settings.default_storage_prefix or ""
+    if prefix.startswith("$"):
+        raise WorkflowError(
+            f"{prefix[1:]} is not set, which the storage profile reads: "
+            f"export {prefix[1:]}=s3://bucket/prefix (or gs://…)"
+        )
     return Bucket(storage, storage.postprocess_query(f"{prefix.rstrip('/')}/"))
 
 
@@ -174,18 +179,28 @@ def refuse_replacing(workflow: Any, allowed: bool) -> None:
         return
     dag = workflow.dag
     jobs = [
-        job for job in dag.needrun_jobs() if job.rule.name in FITTING and not dag.reason(job).forced
+        job
+        for job in dag.needrun_jobs()
+        if job.rule.name in FITTING
+        and not dag.reason(job).forced
+        and not _is_left_here(job, dag.reason(job))
     ]
     standing = [str(job.output[0].storage_object.query) for job in jobs if _stands(workflow, job)]
     if standing:
         more = [f"  … {len(standing) - SHOWN} more"] if len(standing) > SHOWN else []
         raise WorkflowError(
-            "These stand in the bucket, made by other settings, data or code than this checkout's, "
-            "and would be replaced:\n"
+            "These stand in the bucket, made by other settings, data or code than this checkout's (or "
+            "without a record of it, where a run was cut off), and would be replaced:\n"
             + "\n".join([*(f"  {query}" for query in sorted(standing)[:SHOWN]), *more])
             + "\nBring config and code in step with the checkout that made them, use another prefix, "
             "or let them be made anew: --config replace=true (snakemake -n tells the reasons)."
         )
+
+
+def _is_left_here(job: Any, reason: Any) -> bool:
+    """Whether a run of this machine was cut off before its record: the fits are in scratch."""
+    change = reason.params_changed
+    return bool(change) and UNKNOWN in change.only_old and Path(job.params.scratch).exists()
 
 
 def _stands(workflow: Any, job: Any) -> bool:
