@@ -11,6 +11,7 @@ sys.path[:0] = [str(Path(workflow.basedir) / folder) for folder in ("scripts", "
 from bucket import bucket_of, refuse_replacing, share_records
 from plan import Plan, one_of
 
+bucket = bucket_of(workflow)
 # Snakemake knows the targets only once this file is read.
 plan = Plan(
     config,
@@ -18,9 +19,9 @@ plan = Plan(
     workflow.resource_settings.cores,
     sys.argv,
     workflow.global_resources.get("gpu").value,
-    bucket_of(workflow),
+    bucket,
 )
-share_records(workflow)
+share_records(workflow, bucket)
 
 
 pathvars:

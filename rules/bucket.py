@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -25,8 +27,65 @@ from snakemake.persistence.file import FilePersistence
 # Stands for the params of an artifact without a record: no job has such, so that it is made anew.
 UNKNOWN = "made in a way that is not on record"
 RESOLUTION = 2  # seconds, of dates in object storage
+ASK_AGAIN = 10  # seconds, for what is not there yet: thousands of jobs go by it
 SHOWN = 20
 FITTING = ("fit_fold", "audit_fold", "run_trials")  # what takes long
+
+
+class Bucket:
+    """Where artifacts stand.
+
+    Args:
+        storage: the provider of the default storage.
+        prefix: the default prefix, ending in a slash.
+
+    Attributes:
+        copies: this machine's folder for copies of artifacts.
+    """
+
+    def __init__(self, storage: Any, prefix: str) -> None:
+        self.prefix = prefix
+        self._storage = storage
+        self.copies: Path = self.object("any").local_path().parent
+        self._listed, self._at = IOCache(max_wait_time=0), -math.inf
+
+    def object(self, path: str) -> Any:
+        """What stands under a path."""
+        return self._storage.object(f"{self.prefix}{path}")
+
+    def written(self, path: str) -> float | None:
+        """When an object was written, as last listed; None if it was not there."""
+        found = self._listed.mtime.get(self.object(path).cache_key())
+        return None if found is None else float(found.storage())
+
+    def megabytes(self, path: str) -> float | None:
+        """Size of an object, None before it is there. Not while the Snakefile is read: it asks."""
+        name = self.object(path).cache_key()
+        if name not in self._listed.mtime and time.monotonic() - self._at > ASK_AGAIN:
+            self.list()
+        size = self._listed.size.get(name)
+        return None if size is None else size / 2**20
+
+    def list(self) -> None:
+        """List all under the prefix, by the plugin's own means.
+
+        Raises:
+            WorkflowError: the bucket does not answer, or not to these keys.
+        """
+        listed = IOCache(max_wait_time=0)
+        try:
+            # Snakemake's own loop runs when it asks for records: this needs one of its own.
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(asyncio.run, self.object("any").inventory(listed)).result()
+            if not listed.mtime:
+                # The S3 plugin takes a bucket that does not answer for none; this raises.
+                self.object("any").exists()
+        except Exception as error:  # of whatever library the provider stands on
+            raise WorkflowError(
+                f"{self.prefix} cannot be read: {error}\nCheck address, keys and network, then run "
+                "the same command again: what is built stands."
+            ) from error
+        self._listed, self._at = listed, time.monotonic()
 
 
 class SharedRecords(FilePersistence):
@@ -35,19 +94,18 @@ class SharedRecords(FilePersistence):
     Only the main process reads and writes records, so that jobs need not.
 
     Args:
-        storage: the provider of the default storage.
-        prefix: the default prefix, ending in a slash.
+        bucket: where the artifacts stand.
     """
 
-    def __init__(self, *arguments: Any, storage: Any, prefix: str, **options: Any) -> None:
+    def __init__(self, *arguments: Any, bucket: Bucket, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._storage, self._prefix = storage, prefix
-        self._listed: IOCache | None = None
+        self._bucket, self._prefix = bucket, bucket.prefix
+        bucket.list()
         self._known: dict[str, MetadataRecord | None] = {}
 
-    def _object(self, key: str) -> Any:
-        path = key.removeprefix(self._prefix)
-        return self._storage.object(f"{self._prefix}records/{path}.json")
+    def _path(self, key: str) -> str:
+        """Where the record of an output stands, by its address."""
+        return f"records/{key.removeprefix(self._prefix)}.json"
 
     def _read_record(self, key: str) -> MetadataRecord | None:
         if not key.startswith(self._prefix):
@@ -55,13 +113,13 @@ class SharedRecords(FilePersistence):
         if key not in self._known:
             self._known[key] = self._fetched(key)
         record = self._known[key]
-        if record is None and self._date_of(self._storage.object(key)) is not None:
+        if record is None and self._artifact_written(key) is not None:
             return MetadataRecord(record_format_version=RECORD_FORMAT_VERSION, params=[UNKNOWN])
         return record
 
     def _fetched(self, key: str) -> MetadataRecord | None:
-        one = self._object(key)
-        path, written = one.local_path(), self._date_of(one)
+        one, written = self._bucket.object(self._path(key)), self._bucket.written(self._path(key))
+        path = one.local_path()
         if written is None:
             return None
         if not path.exists() or path.stat().st_mtime != written:
@@ -70,23 +128,14 @@ class SharedRecords(FilePersistence):
             os.utime(path, (written, written))
         found = json.loads(path.read_text(encoding="utf-8"))
         record = MetadataRecord.model_validate(found) if found else None
-        artifact = self._date_of(self._storage.object(key))
+        artifact = self._artifact_written(key)
         if record is None or record.endtime is None or artifact is None:
             return record
         # What was written later is not what the record is of: a run ended between the two.
         return None if artifact > record.endtime + RESOLUTION else record
 
-    def _date_of(self, one: Any) -> float | None:
-        """When an object was written, by one listing of all under the prefix; None if it is not."""
-        if self._listed is None:
-            listed = IOCache(max_wait_time=30)
-            top = self._storage.object(f"{self._prefix}any")
-            # Snakemake's own loop runs when it asks for records: this needs one of its own.
-            with ThreadPoolExecutor(1) as pool:
-                pool.submit(asyncio.run, top.inventory(listed)).result()
-            self._listed = listed
-        found = self._listed.mtime.get(one.cache_key())
-        return None if found is None else float(found.storage())
+    def _artifact_written(self, key: str) -> float | None:
+        return self._bucket.written(key.removeprefix(self._prefix))
 
     def _write_record(self, key: str, record: MetadataRecord) -> None:
         if key.startswith(self._prefix):
@@ -106,7 +155,7 @@ class SharedRecords(FilePersistence):
         return there
 
     def _store(self, key: str, content: dict[str, Any]) -> None:
-        one = self._object(key)
+        one = self._bucket.object(self._path(key))
         path = one.local_path()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content), encoding="utf-8")
@@ -114,32 +163,6 @@ class SharedRecords(FilePersistence):
             one.store_object()
         except Exception as error:  # of whatever library the provider stands on
             raise WorkflowError(f"The record of {key} cannot be written: {error}") from error
-
-
-class Bucket:
-    """Where artifacts stand.
-
-    Args:
-        storage: the provider of the default storage.
-        prefix: the default prefix, ending in a slash.
-
-    Attributes:
-        copies: this machine's folder for copies of artifacts.
-    """
-
-    def __init__(self, storage: Any, prefix: str) -> None:
-        self.storage, self.prefix = storage, prefix
-        self.copies: Path = storage.object(f"{prefix}any").local_path().parent
-        self._megabytes: dict[str, float] = {}
-
-    def megabytes(self, path: str) -> float | None:
-        """Size of an artifact, None before it is there. Not while the Snakefile is read: it asks."""
-        if path not in self._megabytes:
-            one = self.storage.object(f"{self.prefix}{path}")
-            if not one.exists():
-                return None
-            self._megabytes[path] = one.size() / 2**20
-        return self._megabytes[path]
 
 
 def bucket_of(workflow: Any) -> Bucket | None:
@@ -156,14 +179,11 @@ def bucket_of(workflow: Any) -> Bucket | None:
     return Bucket(storage, storage.postprocess_query(f"{prefix.rstrip('/')}/"))
 
 
-def share_records(workflow: Any) -> None:
+def share_records(workflow: Any, bucket: Bucket | None) -> None:
     """Keep records in the bucket, where the run has one."""
-    bucket = bucket_of(workflow)
     if bucket is not None and workflow.is_main_process:
         # Snakemake has no plugins for records; it makes its own by this name.
-        engine.FilePersistence = partial(
-            SharedRecords, storage=bucket.storage, prefix=bucket.prefix
-        )
+        engine.FilePersistence = partial(SharedRecords, bucket=bucket)
 
 
 def refuse_replacing(workflow: Any, allowed: bool) -> None:
