@@ -29,7 +29,7 @@ UNKNOWN = "made in a way that is not on record"
 RESOLUTION = 2  # seconds, of dates in object storage
 ASK_AGAIN = 10  # seconds, for what is not there yet: thousands of jobs go by it
 SHOWN = 20
-FITTING = ("fit_fold", "audit_fold", "run_trials")  # what takes long
+FITTING = ("fit_chunk", "fit_fold", "audit_fold", "run_trials")  # what takes long
 
 
 class Bucket:
@@ -103,7 +103,7 @@ class SharedRecords(FilePersistence):
         bucket.list()
         self._known: dict[str, MetadataRecord | None] = {}
 
-    def _path(self, key: str) -> str:
+    def _address(self, key: str) -> str:
         """Where the record of an output stands, by its address."""
         return f"records/{key.removeprefix(self._prefix)}.json"
 
@@ -118,7 +118,10 @@ class SharedRecords(FilePersistence):
         return record
 
     def _fetched(self, key: str) -> MetadataRecord | None:
-        one, written = self._bucket.object(self._path(key)), self._bucket.written(self._path(key))
+        one, written = (
+            self._bucket.object(self._address(key)),
+            self._bucket.written(self._address(key)),
+        )
         path = one.local_path()
         if written is None:
             return None
@@ -155,7 +158,7 @@ class SharedRecords(FilePersistence):
         return there
 
     def _store(self, key: str, content: dict[str, Any]) -> None:
-        one = self._bucket.object(self._path(key))
+        one = self._bucket.object(self._address(key))
         path = one.local_path()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content), encoding="utf-8")

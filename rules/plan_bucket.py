@@ -88,6 +88,13 @@ class PlanBucket(PlanRequests):
             for name, source in self.problem.sources.items()
             if source.keep_models
         ]
+        assert self.data.targets is not None
+        lines += [
+            f"  sources.{name}.targets_per_job: how many jobs there are must be known without "
+            "the files. List the targets in data.targets.columns, or leave it out"
+            for name, source in self.problem.sources.items()
+            if source.targets_per_job and not self.data.targets.columns
+        ]
         lines += [
             f"  {name}: it looks into results/ and scratch/ of this folder. Use snakemake -n"
             for name in ("status", "search_status")

@@ -30,7 +30,7 @@ rule fit_chunk:
     benchmark:
         "<benchmarks>/fit_chunk/{source}/fold{fold}/{chunk}of{chunks}.tsv"
     priority: lookup(within=plan.priorities, dpath="{source}")
-    threads: plan.fit_threads
+    threads: plan.threads_of_fit
     resources:
         mem_mb=plan.fit_memory,
         runtime=plan.chunk_minutes,

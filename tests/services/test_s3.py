@@ -213,18 +213,17 @@ def _wait_until(name: str, store: Store, process: subprocess.Popen[bytes], log: 
 
 
 def test_what_cannot_be_is_refused_in_one_sentence(door: Door, tmp_path: Path) -> None:
-    kept = {"xgb": {**SMALL["sources"]["xgb"], "keep_models": True}}
+    kept = {"xgb": {**SMALL["sources"]["xgb"], "keep_models": True, "targets_per_job": 2}}
     space = checkout(tmp_path / "work", sources=kept)
     run = space.build("status", check=False)
     assert run.code == 1
     assert "sources.xgb.keep_models: models stand beside the predictions" in run.text
+    assert "sources.xgb.targets_per_job: how many jobs there are must be known" in run.text
     assert "status: it looks into results/ and scratch/ of this folder" in run.text
     space.write_config(sources={}, preset="quick", blends={}, submissions={}, campaigns={})
     run = space.build("-n", check=False)
     assert run.code == 1
     assert "preset: it is chosen by the machine" in run.text
-    run = Checkout(space.folder, space.config).build("-n", check=False)
-    assert run.code == 1
 
 
 def test_a_bucket_that_is_not_named_is_told(
