@@ -45,6 +45,7 @@ rule judge_audit:
     log:
         "<logs>/judge_audit/{audit}/fold{fold}.log",
     priority: 10000
+    localrule: True
     params:
         verdict=lookup(within=plan.slices, dpath="audit_verdicts/{audit}"),
         code=plan.code["judge_audit"],
@@ -74,6 +75,7 @@ rule assemble_audit:
         ),
     log:
         "<logs>/assemble_audit/{audit}.log",
+    localrule: True
     params:
         verdict=lookup(within=plan.slices, dpath="audit_verdicts/{audit}"),
         code=plan.code["assemble_audit"],
@@ -111,6 +113,7 @@ rule draw_audit:
         ),
     log:
         "<logs>/draw_audit/{audit}.log",
+    localrule: True
     params:
         code=plan.code["draw_audit"],
     script:

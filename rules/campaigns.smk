@@ -12,6 +12,7 @@ for campaign in plan.campaigns:
             plan.campaign_files(campaign),
         log:
             f"<logs>/campaign/{campaign}.log",
+        localrule: True
         params:
             campaign=campaign,
             artifacts=plan.campaign_items(campaign),

@@ -16,6 +16,7 @@ rule make_folds:
     benchmark:
         "<benchmarks>/make_folds.tsv"
     priority: 10000
+    localrule: True
     params:
         folds=plan.slices["folds"],
         sizes=plan.sizes(plan.fold_file, "folds.parquet"),
@@ -37,6 +38,7 @@ rule split_inner:
     benchmark:
         "<benchmarks>/split_inner.tsv"
     priority: 10000
+    localrule: True
     params:
         inner=plan.slices["inner"],
         code=plan.code["split_inner"],

@@ -14,6 +14,7 @@ rule build_group:
     log:
         "<logs>/build_group/{group}.log",
     priority: 10000
+    localrule: True
     params:
         group=lookup(within=plan.slices, dpath="group/{group}"),
         code=plan.code["build_group"],

@@ -5,14 +5,11 @@
 from plan_preflight import preflight_plan
 
 
-localrules:
-    preflight,
-
-
 rule preflight:
     """Check machine, inputs and sources, with one smallest fit of each source."""
     log:
         "<logs>/preflight.log",
+    localrule: True
     params:
         problem=plan.name,
         plan=preflight_plan(plan),

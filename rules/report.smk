@@ -13,6 +13,7 @@ rule build_leaderboard:
         experiments="<results>/experiments.jsonl",
     log:
         "<logs>/build_leaderboard.log",
+    localrule: True
     params:
         entries=plan.leaderboard_entries,
         code=plan.code["build_leaderboard"],
@@ -87,6 +88,7 @@ rule draw_figures:
         ),
     log:
         "<logs>/draw_figures.log",
+    localrule: True
     params:
         names=plan.shown,
         sources=plan.shown_sources,
@@ -108,6 +110,7 @@ rule draw_weights:
         ),
     log:
         "<logs>/draw_weights/{blend}.log",
+    localrule: True
     params:
         code=plan.code["draw_weights"],
     script:
@@ -127,6 +130,7 @@ rule draw_comparisons:
         ),
     log:
         "<logs>/draw_comparisons.log",
+    localrule: True
     params:
         code=plan.code["draw_comparisons"],
     script:

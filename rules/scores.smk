@@ -17,6 +17,7 @@ rule score_source:
     log:
         "<logs>/score_source/{scored}.log",
     priority: 10000
+    localrule: True
     params:
         estimate="oof",
         code=plan.code["score_predictions"],
@@ -39,6 +40,7 @@ rule score_blend:
     log:
         "<logs>/score_blend/{blend}.log",
     priority: 10000
+    localrule: True
     params:
         estimate="cross_fitted",
         code=plan.code["score_predictions"],
@@ -58,6 +60,7 @@ rule compare_artifacts:
     log:
         "<logs>/compare_artifacts/{pair}.log",
     priority: 10000
+    localrule: True
     params:
         code=plan.code["compare_artifacts"],
     script:

@@ -50,6 +50,7 @@ rule join_workers:
     log:
         "<logs>/join_workers/{search}.log",
     priority: 10000
+    localrule: True
     params:
         search=lookup(within=plan.search_digests, dpath="{search}"),
         code=plan.code["join_workers"],
@@ -77,6 +78,7 @@ rule collect_trials:
     log:
         "<logs>/collect_trials/{search}.log",
     priority: 10000
+    localrule: True
     params:
         problem=plan.name,
         search=lookup(within=plan.search_slices, dpath="{search}"),
@@ -95,6 +97,7 @@ rule rank_trials:
     log:
         "<logs>/rank_trials/{search}.log",
     priority: 10000
+    localrule: True
     params:
         code=plan.code["rank_trials"],
     script:
@@ -116,6 +119,7 @@ rule analyse_search:
     log:
         "<logs>/analyse_search/{search}.log",
     priority: 10000
+    localrule: True
     params:
         search=lookup(within=plan.search_slices, dpath="{search}"),
         top=lookup(within=plan.search_tops, dpath="{search}"),
@@ -138,6 +142,7 @@ rule summarise_search:
     log:
         "<logs>/summarise_search/{search}.log",
     priority: 10000
+    localrule: True
     params:
         criteria=lookup(within=plan.search_criteria, dpath="{search}"),
         code=plan.code["summarise_search"],
@@ -154,6 +159,7 @@ rule compare_searches:
         "<results>/searches/{search}_vs_{other}.md",
     log:
         "<logs>/compare_searches/{search}_vs_{other}.log",
+    localrule: True
     params:
         code=plan.code["compare_searches"],
     script:
@@ -211,6 +217,7 @@ rule draw_search:
         ),
     log:
         "<logs>/draw_search/{search}.log",
+    localrule: True
     params:
         search=lookup(within=plan.search_slices, dpath="{search}"),
         code=plan.code["draw_search"],

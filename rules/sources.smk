@@ -105,6 +105,7 @@ rule assemble_source:
     log:
         "<logs>/assemble_source/{source}.log",
     priority: 10000
+    localrule: True
     params:
         source=lookup(within=plan.slices, dpath="source/{source}"),
         code=plan.code["assemble_source"],
@@ -127,6 +128,7 @@ rule read_external:
     log:
         "<logs>/read_external/{external}.log",
     priority: 10000
+    localrule: True
     params:
         external=lookup(within=plan.slices, dpath="external/{external}"),
         rename=plan.slices["submission"]["rename"],

@@ -7,6 +7,7 @@ rule status:
     """Show what is built, partly built and missing; also while jobs run."""
     log:
         "<logs>/status.log",
+    localrule: True
     params:
         problem=plan.name,
         entries=plan.status_entries,
@@ -28,6 +29,7 @@ rule lint_search:
         groups=plan.lint_files["groups"],
     log:
         "<logs>/lint_search.log",
+    localrule: True
     params:
         problem=plan.name,
         searches=plan.search_slices,
@@ -40,6 +42,7 @@ rule search_status:
     """Show how far each study is; also while workers run."""
     log:
         "<logs>/search_status.log",
+    localrule: True
     params:
         problem=plan.name,
         searches=plan.search_slices,
@@ -57,6 +60,7 @@ rule show_leaderboard:
         leaderboard="<results>/leaderboard.parquet",
     log:
         "<logs>/show_leaderboard.log",
+    localrule: True
     params:
         problem=plan.name,
         files=plan.final_files,
@@ -68,6 +72,7 @@ rule show_config:
     """Print the config as it is resolved, a preset written out."""
     log:
         "<logs>/show_config.log",
+    localrule: True
     params:
         config=plan.written_out,
     script:

@@ -17,6 +17,7 @@ if plan.sample_artifact:
         log:
             "<logs>/read_sample.log",
         priority: 10
+        localrule: True
         params:
             submission=plan.slices["submission"],
             sizes=plan.sizes([plan.data.sample_submission], "tables/sample.parquet"),
@@ -36,6 +37,7 @@ rule write_submission:
     log:
         "<logs>/write_submission/{artifact}.log",
     priority: 10000
+    localrule: True
     params:
         submission=plan.slices["submission"],
         code=plan.code["write_submission"],

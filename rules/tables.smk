@@ -53,6 +53,7 @@ rule read_targets:
         "<results>/tables/targets.parquet",
     log:
         "<logs>/read_targets.log",
+    localrule: True
     params:
         data=plan.slices["targets"],
         one_class_allowed=False,
@@ -74,6 +75,7 @@ if plan.has_test_targets:
             "<results>/tables/test_targets.parquet",
         log:
             "<logs>/read_test_targets.log",
+        localrule: True
         params:
             data=plan.slices["targets"],
             one_class_allowed=True,
@@ -95,6 +97,7 @@ if plan.has_groups:
             "<results>/tables/groups.parquet",
         log:
             "<logs>/read_groups.log",
+        localrule: True
         params:
             data=plan.slices["groups"],
             sizes=plan.sizes([plan.groups_file], "tables/groups.parquet"),
