@@ -8,6 +8,7 @@ min_version("9.27")
 
 sys.path[:0] = [str(Path(workflow.basedir) / folder) for folder in ("scripts", "rules")]
 
+from blendmake.runs import mark_run
 from bucket import bucket_of, refuse_replacing, share_records
 from plan import Plan, one_of
 
@@ -67,11 +68,13 @@ include: "rules/report.smk"
 include: "rules/preflight.smk"
 include: "rules/status.smk"
 include: "rules/packing.smk"
+include: "rules/cluster.smk"
 
 
 onstart:
     refuse_replacing(workflow, plan.run.replace)
     plan.freeze()
+    mark_run(plan.name)
 
 
 onerror:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from blendmake.cluster import PREFIX
+
 REPO = Path(__file__).resolve().parents[2]
 FILES = sorted((REPO / "rules").glob("*.smk"))
 RULES = {
@@ -26,6 +28,21 @@ PRINTING = {
     "show_leaderboard",
     "lint_search",
     "search_status",
+    "cancel_leftovers",
+    "wait_for_leftovers",
+    "cancel_jobs",
+}
+# On a cluster these are jobs; all others run on the submitting machine.
+HEAVY = {
+    "audit_fold",
+    "blend_sources",
+    "correlate_sources",
+    "fit_fold",
+    "make_features",
+    "make_fold_features",
+    "read_tables",
+    "run_trials",
+    "write_data",
 }
 
 
@@ -47,6 +64,11 @@ def test_a_rule_that_takes_time_asks_for_memory_and_time(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
+def test_light_rules_run_on_the_submitting_machine(name: str) -> None:
+    assert bool(re.search(r"^ +localrule: True$", RULES[name], re.M)) == (name not in HEAVY)
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
 def test_a_rule_has_docstring_log_and_no_message(name: str) -> None:
     text = RULES[name]
     assert re.search(r'rule \w+:\n +"""', text)
@@ -63,6 +85,9 @@ def test_a_script_is_named_after_its_rule(name: str) -> None:
         "preflight": "run_preflight",
         "fit_chunk": "fit_fold",
         "status": "show_status",
+        "cancel_leftovers": "handle_jobs",
+        "wait_for_leftovers": "handle_jobs",
+        "cancel_jobs": "handle_jobs",
     }
     script = re.search(r'script:\n +"\.\./scripts/(\w+)\.py"', RULES[name])
     assert script
@@ -94,6 +119,8 @@ def test_profiles_share_their_settings() -> None:
         "nolock",
         "rerun-incomplete",
         "keep-going",
+        "printshellcmds",
+        "configfile",
     )
     profiles = {
         path.parent.name: yaml.safe_load(path.read_text())
@@ -108,6 +135,19 @@ def test_profiles_share_their_settings() -> None:
             continue
         for key in shared:
             assert profile.get(key) == profiles["default"][key], f"{key} in profiles/{name}"
+
+
+@pytest.mark.parametrize("name", ["slurm", "cluster-generic"])
+def test_profiles_of_clusters(name: str) -> None:
+    folder = REPO / "profiles" / name
+    profile = yaml.safe_load((folder / "config.yaml").read_text())
+    assert profile["retries"] == 2
+    assert profile["default-resources"] == ["mem_mb=1000", "runtime=30"]
+    assert "resources" not in profile  # GPUs are offered by whoever has some
+    assert "slurm-array-jobs" not in profile
+    # Jobs are found again by their names.
+    named = profile.get("slurm-jobname-prefix", "") + "_"
+    assert named == PREFIX or f'PREFIX = "{PREFIX}"' in (folder / "submit.py").read_text()
 
 
 def test_snakemakes_own_lint() -> None:
