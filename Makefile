@@ -9,7 +9,7 @@ SNAKEMAKE = .venv/bin/python -m snakemake
 NEEDS = $(if $(shell grep -sE "family: *(mlp|tabm)|^preset:" $(CONFIG)),.venv/.installed-neural) \
 	$(if $(shell grep -sE "family: *lightautoml" $(CONFIG)),.venv-lightautoml/.installed)
 
-.PHONY: run setup neural lightautoml test lint types dry-runs docs
+.PHONY: run setup neural lightautoml test test-services lint types dry-runs docs
 
 run: .venv/.installed-cpu $(NEEDS)
 	$(SNAKEMAKE) --configfile $(CONFIG)
@@ -28,6 +28,11 @@ lightautoml: .venv-lightautoml/.installed
 
 test: .venv/.installed-test
 	.venv/bin/python -m pytest
+
+# On a Slurm, a PostgreSQL and an object store of the tests' own, installed first where that can be done.
+test-services: .venv/.installed-services
+	@envs/services.sh
+	.venv/bin/python -m pytest tests/services
 
 lint: .venv/.installed-test
 	.venv/bin/ruff check .
@@ -60,3 +65,7 @@ docs: .venv/.installed-cpu
 .venv/.installed-test: envs/test.txt envs/cpu.txt envs/neural.txt envs/constraints.txt
 	@envs/install.sh envs/test.txt
 	@touch .venv/.installed-cpu .venv/.installed-neural $@
+
+.venv/.installed-services: envs/services.txt .venv/.installed-test
+	@envs/install.sh envs/services.txt
+	@touch $@

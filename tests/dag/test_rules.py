@@ -37,6 +37,7 @@ HEAVY = {
     "audit_fold",
     "blend_sources",
     "correlate_sources",
+    "fit_chunk",
     "fit_fold",
     "make_features",
     "make_fold_features",

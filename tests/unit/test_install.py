@@ -78,3 +78,20 @@ def test_no_network(checkout: Path) -> None:
     (message,) = (line for line in errors(done) if "packages" in line)
     assert "is there a network" in message
     assert not (checkout / ".venv" / ".installed-cpu").exists()
+
+
+def test_services_that_cannot_be_installed_are_told(checkout: Path, tmp_path: Path) -> None:
+    # A machine with neither Slurm nor apt-get.
+    (tmp_path / "bin").mkdir()
+    for program in ("id", "ls", "sh"):
+        (tmp_path / "bin" / program).symlink_to(str(shutil.which(program)))
+    done = subprocess.run(
+        [str(shutil.which("sh")), "envs/services.sh"],
+        cwd=checkout,
+        env={"PATH": str(tmp_path / "bin")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "will be skipped where these are missing: munge slurm-wlm" in done.stderr
+    assert "needs root" in done.stderr or "needs apt-get" in done.stderr
