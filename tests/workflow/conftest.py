@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -232,6 +233,29 @@ def digests(space: Workspace) -> dict[str, str]:
         for pattern in patterns
         for path in sorted(space.results.glob(pattern))
     }
+
+
+Fits = dict[tuple[str, str, int, int], float]
+
+
+def finished_fits(space: Workspace) -> Fits:
+    """Seconds of every finished fit, from scratch and from fold files: no two fits share them."""
+    found: Fits = {}
+    for path in (space.folder / "scratch").rglob("*.parquet"):
+        note = json.loads(pq.read_schema(path).metadata[b"blendmake"])
+        row = note["fit"]
+        found[row["source"], row["target"], row["fold"], row["bag"]] = row["seconds"]
+    for path in space.results.glob("sources/*/fold*/fits.parquet"):
+        for row in pq.read_table(path).to_pylist():
+            found[row["source"], row["target"], row["fold"], row["bag"]] = row["seconds"]
+    return found
+
+
+def finished_fits_if_readable(space: Workspace) -> Fits:
+    try:
+        return finished_fits(space)
+    except OSError:
+        return {}  # Snakemake removes declared outputs before a job starts
 
 
 def assert_leaderboard_holds(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
@@ -13,7 +12,15 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from helpers import heed_interrupts
-from workflow.conftest import CONFIG, Workspace, digests, make_workspace
+from workflow.conftest import (
+    CONFIG,
+    Fits,
+    Workspace,
+    digests,
+    finished_fits,
+    finished_fits_if_readable,
+    make_workspace,
+)
 
 KILLS = 5
 # Fits long enough to be hit in the middle of a source.
@@ -22,21 +29,6 @@ SLOW = {
     for name, source in CONFIG["sources"].items()
 }
 SLOW["part"] = {**SLOW["part"], "rounds": 150}
-
-Fits = dict[tuple[str, str, int], float]
-
-
-def finished_fits(space: Workspace) -> Fits:
-    """Seconds of every finished fit, from scratch and from fold files: no two fits share them."""
-    found: Fits = {}
-    for path in (space.folder / "scratch").rglob("*.parquet"):
-        note = json.loads(pq.read_schema(path).metadata[b"blendmake"])
-        row = note["fit"]
-        found[row["source"], row["target"], row["fold"]] = row["seconds"]
-    for path in space.results.glob("sources/*/fold*/fits.parquet"):
-        for row in pq.read_table(path).to_pylist():
-            found[row["source"], row["target"], row["fold"]] = row["seconds"]
-    return found
 
 
 def test_killed_runs_end_in_the_same_bytes(tmp_path: Path) -> None:
@@ -114,13 +106,6 @@ def test_two_runs_at_once_fit_nothing_twice(tmp_path: Path) -> None:
     assert len(finished_fits(space)) == 4
     assert any(run.returncode == 0 for run in runs)
     assert digests(space)
-
-
-def finished_fits_if_readable(space: Workspace) -> Fits:
-    try:
-        return finished_fits(space)
-    except OSError:
-        return {}  # Snakemake removes declared outputs before a job starts
 
 
 def test_ctrl_c_loses_no_finished_fit(tmp_path: Path) -> None:
