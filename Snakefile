@@ -74,6 +74,7 @@ include: "rules/cluster.smk"
 onstart:
     refuse_replacing(workflow, plan.run.replace)
     plan.freeze()
+    plan.hand_on()
     mark_run(plan.name)
 
 

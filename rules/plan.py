@@ -22,6 +22,7 @@ from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
 from plan_bucket import PlanBucket
 from plan_inputs import given_groups, without
+from plan_requests import offered_gpus
 
 VERDICT = {"z", "share", "drift"}  # what an audit's lists depend on, but not its fits
 NOTHING = "$^"  # a wildcard constraint that nothing matches
@@ -53,8 +54,8 @@ class Plan(PlanBucket):
     ) -> None:
         self.started = time.time()
         words = set(asked)
-        self.gpus = gpus or 0
         self.bucket = bucket
+        self.gpus = offered_gpus() if gpus is None else gpus
         self.cores = cores
         self.scripts = Path(basedir) / "scripts"
         self.preset: dict[str, Any] | None = None

@@ -8,6 +8,7 @@ decided with the plan (`fit_threads`), because results depend on them.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,15 @@ SPARE = 1.3  # on top of what past fits took
 MINUTES = 20  # that every request has beside its work
 UNKNOWN_MINUTES = 240  # for fits of which nothing is known
 AUDITED = {"family": "lightgbm", "rounds": 200}  # about what an audit takes of time for a target
+OFFERED = "BLENDMAKE_GPUS"
+
+
+def offered_gpus() -> int:
+    """GPUs that the profile of the run offers, in a job on a cluster; 0 anywhere else.
+
+    There Snakemake is started anew, without the profile, and would take it that there are none.
+    """
+    return int(os.environ.get(OFFERED, 0))
 
 
 class PlanRequests(PlanWindow):
@@ -33,6 +43,10 @@ class PlanRequests(PlanWindow):
     """
 
     gpus: int = 0
+
+    def hand_on(self) -> None:
+        """Hand what the profile offers to jobs on other machines, with the environment."""
+        os.environ[OFFERED] = str(self.gpus)
 
     # What is known
 

@@ -79,7 +79,7 @@ def test_a_campaign_ends_in_the_same_bytes_and_shares_gpus(cluster: Slurm, tmp_p
     here.snakemake()
 
     # It offers more GPUs than there are: Slurm must hand them out one by one.
-    run = space.start("--resources", "gpu=4")
+    run = space.start("--resources", "gpu=4", "--slurm-keep-successful-logs")
     asked: dict[str, str] = {}
     submitted: set[str] = set()
     while run.poll() is None:
@@ -99,6 +99,11 @@ def test_a_campaign_ends_in_the_same_bytes_and_shares_gpus(cluster: Slurm, tmp_p
     fits = {f"rule_fit_fold_wildcards_{name}_{k}" for name in names for k in range(2)}
     assert fits <= submitted
     assert asked == {fit: "gres:gpu:1" for fit in fits if "lgb" not in fit}
+    for fit in fits:  # and jobs know that they have one
+        (log,) = (space.folder / ".snakemake/slurm_logs/rule_fit_fold").glob(
+            f"{fit.removeprefix('rule_fit_fold_wildcards_')}/*.log"
+        )
+        assert f"gpu={int(fit in asked)}" in log.read_text()
     # Light rules run on the submitting machine.
     assert submitted == fits | {
         "rule_read_tables",
@@ -161,9 +166,11 @@ def test_a_node_dies_and_comes_back(
     kept = finished_fits_if_readable(space)
     (again,) = [one for one in space.jobs() if one["id"] == job["id"]]
     assert again["state"] == "PENDING", "Slurm starts it again by itself"
-    # It would do so after two minutes.
-    cluster.run("scontrol", "update", f"JobId={job['id']}", "StartTime=now")
     cluster.bring_back(job["node"])
+    # It would do so after two minutes.
+    while job["id"] not in {one["id"] for one in space.jobs("RUNNING")}:
+        cluster.run("scontrol", "update", f"JobId={job['id']}", "StartTime=now")
+        time.sleep(1)
     assert not space.finish(run, GOAL)
     check(space, undisturbed, kept)
 

@@ -14,7 +14,7 @@ from blendmake.fits.table import FITS
 from blendmake.preflight.units import unit_findings
 from helpers import enter_folder, write_user_file
 from plan import Plan
-from plan_requests import MINUTES, PROCESS
+from plan_requests import MINUTES, OFFERED, PROCESS
 
 REPO = Path(__file__).resolve().parents[2]
 SOURCES = {
@@ -36,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return enter_folder(tmp_path, monkeypatch)
 
 
-def plan(gpus: int = 0, **changes: Any) -> Plan:
+def plan(gpus: int | None = 0, **changes: Any) -> Plan:
     config = {
         "problem": "small",
         "data": {"train": "train.parquet", "id": "id", "targets": {"columns": ["y"]}},
@@ -144,3 +144,15 @@ def test_advice_on_the_size_of_jobs() -> None:
     (short,) = advice(2_000, 1)
     least = int(short.split("targets_per_job: ")[1].split()[0])
     assert advice(2_000, least) == []
+
+
+def test_a_job_on_a_cluster_knows_what_the_profile_offers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(OFFERED, "")  # restored in the end
+    plan(gpus=2).hand_on()
+    assert plan(gpus=None).fit_gpu(of("xgb")) == 1
+    plan(gpus=0).hand_on()
+    assert plan(gpus=None).fit_gpu(of("xgb")) == 0
+    monkeypatch.delenv(OFFERED)
+    assert plan(gpus=None).fit_gpu(of("xgb")) == 0
