@@ -55,8 +55,15 @@ class ClusterSpace(Workspace):
         return (self.folder / "run.log").read_text(errors="replace")
 
     def snakemake(self, *arguments: str, check: bool = True) -> Run:
+        return self._run(self.command(*arguments), check)
+
+    def snakemake_here(self, *arguments: str, check: bool = True) -> Run:
+        """Run on this machine alone, through the default profile."""
+        return self._run(super().command(*arguments), check)
+
+    def _run(self, command: list[str], check: bool) -> Run:
         done = subprocess.run(
-            self.command(*arguments),
+            command,
             cwd=self.folder,
             env={**self.slurm.environment, **self.environment},
             capture_output=True,

@@ -27,7 +27,7 @@ from workflow.conftest import (
 
 XGB: dict[str, Any] = CONFIG["sources"]["xgb"]
 # Fits of some seconds, so that jobs can be hit in the middle of a source.
-SLOW = {**XGB, "rounds": 6000}
+SLOW = {**XGB, "rounds": 9000}
 GOAL = "results/small/sources/slow/oof.parquet"
 FOLD = "results/small/sources/slow/fold0/oof.parquet"
 PROFILES = ("slurm", "cluster-generic")
@@ -214,13 +214,11 @@ def test_leftovers_of_a_killed_run_are_cancelled(
     space = on_cluster(prepared, tmp_path / "work", cluster, "cluster-generic")
     run = space.start(GOAL)
     space.wait_for_fits(1, run)
-    refused = space.snakemake("cancel_leftovers", check=False)
-    assert refused.code != 0 and f"a run of this folder is alive (process {run.pid}" in refused.text
     run.kill()
     run.wait()
     left = {job["id"] for job in space.jobs()}
     assert left, "jobs outlive the run that submitted them"
-    told = space.snakemake("cancel_leftovers").text
+    told = space.snakemake_here("cancel_leftovers").text
     assert all(re.search(rf"^  {job} \w+ fit_fold", told, re.M) for job in left)
     assert not space.jobs()
     assert of_others in {job["id"] for job in cluster.jobs()}
@@ -237,8 +235,17 @@ def test_a_rerun_beside_leftovers_does_no_fit_twice(
     seen = space.wait_for_fits(1, run)
     run.kill()
     run.wait()
+    left = {job["id"] for job in space.jobs("RUNNING")}
+    assert left
+    # They stand still, with their locks, until the jobs of the next run stand beside them.
+    for job in left:
+        cluster.run("scontrol", "suspend", job)
     run = space.start(GOAL)
-    space.wait_until(lambda: len(space.jobs()) == 4, run)
+    space.wait_until(lambda: len({job["id"] for job in space.jobs("RUNNING")} - left) == 2, run)
+    logs = [space.folder / f"logs/small/fit_fold/slow/fold{k}.log" for k in range(2)]
+    space.wait_until(lambda: all("waiting for it" in _text(log) for log in logs), run)
+    for job in left:
+        cluster.run("scontrol", "resume", job)
     while run.poll() is None:
         for fit, seconds in finished_fits_if_readable(space).items():
             assert seen.setdefault(fit, seconds) == seconds, f"{fit} was done twice"
@@ -256,7 +263,7 @@ def test_leftovers_may_be_waited_for(
     run.kill()
     run.wait()
     assert space.jobs()
-    space.snakemake("wait_for_leftovers")
+    space.snakemake_here("wait_for_leftovers")
     assert not space.jobs()
     kept = finished_fits(space)
     assert len(kept) == 8, "they have finished their work"
@@ -268,10 +275,14 @@ def test_cancel_jobs_ends_the_run_and_all_its_jobs(
     cluster: Slurm, prepared: Workspace, of_others: str, tmp_path: Path
 ) -> None:
     space = on_cluster(prepared, tmp_path / "work", cluster, "slurm")
+    space.write_config(sources={"slow": {**SLOW, "bagging": {"bags": 12}}})
     run = space.start(GOAL)
     kept = space.wait_for_fits(1, run)
-    space.snakemake("cancel_jobs")
-    assert run.wait(10) != 0
+    refused = space.snakemake_here("cancel_leftovers", check=False)
+    assert refused.code != 0 and f"a run of this folder is alive (process {run.pid}" in refused.text
+    assert run.poll() is None and len(space.jobs("RUNNING")) == 2
+    space.snakemake_here("cancel_jobs")
+    assert run.wait(60) != 0
     assert not space.jobs()
     assert of_others in {job["id"] for job in cluster.jobs()}
     after = finished_fits(space)
