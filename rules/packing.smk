@@ -5,15 +5,11 @@
 from plan_packing import base_files, pack_plan, unpack_plan
 
 
-localrules:
-    pack,
-    unpack,
-
-
 rule pack:
     """Put what is built, and what has been begun, into one archive for another machine."""
     log:
         "<logs>/pack.log",
+    localrule: True
     params:
         plan=pack_plan(plan),
     script:
@@ -26,6 +22,7 @@ rule unpack:
         base_files(plan),
     log:
         "<logs>/unpack.log",
+    localrule: True
     params:
         plan=unpack_plan(plan),
     script:

@@ -298,6 +298,7 @@ def test_four_workers_share_a_search_in_a_database(
     search = {
         "source": "slow",
         "targets": ["t0"],
+        "folds": [0, 1],
         "trials": trials,
         "workers": 4,
         "pruner": "none",
@@ -308,7 +309,7 @@ def test_four_workers_share_a_search_in_a_database(
         space = on_cluster(
             prepared, tmp_path / "work", cluster, "cluster-generic", {storage.URL: url}
         )
-        space.write_config(searches={"tune": search})
+        space.write_config(folds={"n": 3}, searches={"tune": search})
         goal = "results/small/searches/tune/trials.parquet"
         run = space.start(goal)
         space.wait_until(lambda: len(space.jobs("RUNNING")) == 4, run)
