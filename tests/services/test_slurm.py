@@ -204,6 +204,15 @@ def of_others(cluster: Slurm, tmp_path: Path) -> str:
     ).strip()
 
 
+def stopped(space: ClusterSpace) -> set[str]:
+    """The jobs that outlive the run that submitted them; they stand still in a fit."""
+    left = {job["id"] for job in space.jobs("RUNNING")}
+    assert left
+    for job in left:
+        space.slurm.run("scontrol", "suspend", job)
+    return left
+
+
 def test_leftovers_of_a_killed_run_are_cancelled(
     cluster: Slurm,
     prepared: Workspace,
@@ -216,8 +225,7 @@ def test_leftovers_of_a_killed_run_are_cancelled(
     space.wait_for_fits(1, run)
     run.kill()
     run.wait()
-    left = {job["id"] for job in space.jobs()}
-    assert left, "jobs outlive the run that submitted them"
+    left = stopped(space)
     told = space.snakemake_here("cancel_leftovers").text
     assert all(re.search(rf"^  {job} \w+ fit_fold", told, re.M) for job in left)
     assert not space.jobs()
@@ -235,11 +243,7 @@ def test_a_rerun_beside_leftovers_does_no_fit_twice(
     seen = space.wait_for_fits(1, run)
     run.kill()
     run.wait()
-    left = {job["id"] for job in space.jobs("RUNNING")}
-    assert left
-    # They stand still, with their locks, until the jobs of the next run stand beside them.
-    for job in left:
-        cluster.run("scontrol", "suspend", job)
+    left = stopped(space)  # with their locks, until the jobs of the next run stand beside them
     run = space.start(GOAL)
     space.wait_until(lambda: len({job["id"] for job in space.jobs("RUNNING")} - left) == 2, run)
     logs = [space.folder / f"logs/small/fit_fold/slow/fold{k}.log" for k in range(2)]
