@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+BUCKET = "blends"
 KEY, SECRET = "AKIAOFATEST", "a-secret-of-a-test-that-nobody-may-see"
 
 

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ import pytest
 pytest.importorskip("moto", reason="moto is not installed (envs/services.txt)")
 pytest.importorskip("snakemake_storage_plugin_s3", reason="the S3 plugin is not installed")
 
-from services.buckets import KEY, SECRET, Door, Store, gcs_server, s3_server
+from services.buckets import BUCKET, KEY, SECRET, Door, Store, gcs_server
 from workflow.conftest import Run, Workspace, digests, make_workspace
 
-BUCKET = "blends"
 SMALL: dict[str, Any] = {
     "groups": {},
     "sources": {
@@ -68,30 +66,6 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     space = make_workspace(tmp_path_factory.mktemp("local") / "work", **SMALL)
     space.snakemake()
     return space
-
-
-@pytest.fixture
-def endpoint(tmp_path: Path) -> Iterator[str]:
-    with s3_server(tmp_path) as address:
-        Store(address, BUCKET).client.create_bucket(Bucket=BUCKET)
-        yield address
-
-
-@pytest.fixture
-def door(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
-    """The endpoint as Snakemake sees it."""
-    one = Door(endpoint)
-    monkeypatch.setenv("BLENDMAKE_BUCKET", f"s3://{BUCKET}/team")
-    monkeypatch.setenv("SNAKEMAKE_STORAGE_S3_ENDPOINT_URL", one.address)
-    monkeypatch.setenv("SNAKEMAKE_STORAGE_S3_ACCESS_KEY", KEY)
-    monkeypatch.setenv("SNAKEMAKE_STORAGE_S3_SECRET_KEY", SECRET)
-    yield one
-    one.shut()
-
-
-@pytest.fixture
-def store(endpoint: str) -> Store:
-    return Store(endpoint, BUCKET)
 
 
 def assert_same_bytes(store: Store, folder: Path, local: Workspace) -> None:
