@@ -313,7 +313,8 @@ def test_four_workers_share_a_search_in_a_database(
         space = on_cluster(
             prepared, tmp_path / "work", cluster, "cluster-generic", {storage.URL: url}
         )
-        space.write_config(folds={"n": 3}, searches={"tune": search})
+        slow = {"slow": {**SLOW, "rounds": 12000}}  # each worker must come to a trial
+        space.write_config(folds={"n": 3}, sources=slow, searches={"tune": search})
         goal = "results/small/searches/tune/trials.parquet"
         run = space.start(goal)
         space.wait_until(lambda: len(space.jobs("RUNNING")) == 4, run)
