@@ -100,5 +100,10 @@ class PlanBucket(PlanRequests):
             for name in ("status", "search_status")
             if name in asked
         ]
+        lines += [
+            f"  {name}: the bucket is what machines share. Build there, or pack without the profile"
+            for name in ("pack", "unpack")
+            if name in asked
+        ]
         if lines:
             raise WorkflowError(IMPOSSIBLE + "\n".join(lines))
