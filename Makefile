@@ -9,7 +9,7 @@ SNAKEMAKE = .venv/bin/python -m snakemake
 NEEDS = $(if $(shell grep -sE "family: *(mlp|tabm)|^preset:" $(CONFIG)),.venv/.installed-neural) \
 	$(if $(shell grep -sE "family: *lightautoml" $(CONFIG)),.venv-lightautoml/.installed)
 
-.PHONY: run setup neural lightautoml test test-services lint types dry-runs docs
+.PHONY: run setup neural cluster lightautoml test test-services lint types dry-runs docs
 
 run: .venv/.installed-cpu $(NEEDS)
 	$(SNAKEMAKE) --configfile $(CONFIG)
@@ -22,6 +22,9 @@ setup: .venv/.installed-cpu
 
 # For sources of the families mlp and tabm.
 neural: .venv/.installed-neural
+
+# For clusters and buckets: Snakemake's plugins.
+cluster: .venv/.installed-cluster
 
 # For sources of the family lightautoml, which wants an environment of its own.
 lightautoml: .venv-lightautoml/.installed
@@ -66,6 +69,10 @@ docs: .venv/.installed-cpu
 	@envs/install.sh envs/test.txt
 	@touch .venv/.installed-cpu .venv/.installed-neural $@
 
-.venv/.installed-services: envs/services.txt .venv/.installed-test
+.venv/.installed-cluster: envs/cluster.txt .venv/.installed-cpu
+	@envs/install.sh envs/cluster.txt
+	@touch $@
+
+.venv/.installed-services: envs/services.txt envs/cluster.txt .venv/.installed-test
 	@envs/install.sh envs/services.txt
 	@touch $@
