@@ -1,0 +1,134 @@
+"""What kill -9 costs: a campaign of 200 fits and more, killed at random moments until it is finished.
+
+After each kill: how many finished fits were lost or done again (there must be none), how many fits
+were in hand (one per running job), and the seconds that had gone into these since the last fit that
+was kept. At the end: the same bytes as an undisturbed run, and what all runs took against that one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from workflow.conftest import (
+    Workspace,
+    digests,
+    finished_fits_if_readable,
+    make_workspace,
+)
+
+START = 3.0  # seconds before a run fits anything
+
+
+def campaign(folder: Path, sources: int, rounds: int) -> Workspace:
+    """Four targets in five folds for each source."""
+    names = [f"s{k}" for k in range(sources)]
+    return make_workspace(
+        folder,
+        folds={"n": 5},
+        sources={
+            name: {"family": "xgboost", "rounds": rounds, "params": {"max_depth": 2 + k % 4}}
+            for k, name in enumerate(names)
+        },
+        blends={"champion": {"method": "mean", "sources": "all"}},
+        comparisons=[],
+    )
+
+
+def in_hand(folder: Path) -> list[float]:
+    """Seconds since each running job of fit_fold has kept its last fit, or has begun."""
+    found = []
+    boot = time.time() - float(Path("/proc/uptime").read_text().split()[0])
+    tick = os.sysconf("SC_CLK_TCK")
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes()
+            if b"fit_fold" not in command or (entry / "cwd").resolve() != folder.resolve():
+                continue
+            began = boot + int((entry / "stat").read_text().rpartition(")")[2].split()[19]) / tick
+            open_files = [Path(os.readlink(one)) for one in (entry / "fd").iterdir()]
+        except OSError:
+            continue  # it has ended meanwhile
+        held = [path.parent for path in open_files if path.name == "lock" and path.exists()]
+        kept = [path.stat().st_mtime for one in held for path in one.glob("*.parquet")]
+        found.append(time.time() - max([began, *kept]))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--sources", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=500)
+    options = parser.parse_args()
+    draw = np.random.default_rng(1)
+    with tempfile.TemporaryDirectory(prefix="blendmake-resume-") as parent:
+        whole = campaign(Path(parent) / "whole", options.sources, options.rounds)
+        began = time.monotonic()
+        whole.snakemake()
+        undisturbed = time.monotonic() - began
+
+        space = campaign(Path(parent) / "killed", options.sources, options.rounds)
+        lost: list[float] = []
+        jobs: list[int] = []
+        repeated, spent = 0, 0.0
+        kept: dict[Any, float] = {}
+        for _ in range(options.kills):
+            began = time.monotonic()
+            process = subprocess.Popen(
+                space.command(),
+                cwd=space.folder,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            try:
+                process.wait(START + draw.uniform(0.5, 2 * undisturbed / options.kills))
+                spent += time.monotonic() - began
+                break  # it was quicker than all kills
+            except subprocess.TimeoutExpired:
+                running = in_hand(space.folder)
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            spent += time.monotonic() - began
+            time.sleep(0.3)
+            jobs.append(len(running))
+            lost += running
+            now = finished_fits_if_readable(space)
+            repeated += sum(now.get(fit) != seconds for fit, seconds in kept.items())
+            kept = now
+        before = len(kept)
+        began = time.monotonic()
+        space.snakemake()
+        spent += time.monotonic() - began
+        after = finished_fits_if_readable(space)
+        repeated += sum(after.get(fit) != seconds for fit, seconds in kept.items())
+        same = digests(space) == digests(whole)
+    print(
+        f"{len(after)} fits, {len(jobs)} kills ({before} fits stood after the last), undisturbed "
+        f"{undisturbed:.0f} s, all runs together {spent:.0f} s.\n"
+    )
+    print("| | |\n|-|-:|")
+    print(f"| finished fits lost or done again | {repeated} |")
+    print(f"| fits in hand at a kill, most (running jobs) | {max(jobs, default=0)} |")
+    print(f"| seconds lost of a fit in hand, median | {median(lost) if lost else 0:.1f} |")
+    print(f"| seconds lost of a fit in hand, worst | {max(lost, default=0):.1f} |")
+    print(f"| the same bytes as the undisturbed run | {'yes' if same else 'NO'} |")
+    if repeated or not same:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
