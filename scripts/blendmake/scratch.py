@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,38 +14,51 @@ import pyarrow as pa
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_parquet, write_parquet
+from blendmake.window import require_time
 
 log = logging.getLogger(__name__)
+POLL = 0.2  # seconds from one look at a lock to the next
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, part: str | None = None) -> Iterator[None]:
+def locked(folder: Path, *, part: str | None = None, patient: bool = False) -> Iterator[None]:
     """Hold a scratch folder, so that two runs at once never do the same work twice.
 
     The system drops the lock with the process, however it dies.
 
     Args:
         part: the name of a part of the work: other parts may be done meanwhile, but not the whole.
+        patient: wait for another run even where the window is over: it is a matter of seconds.
+
+    Raises:
+        BlendmakeError: the window is over, or SIGTERM has come, while another run has the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
-        held.enter_context(
-            _flock(folder / "lock", fcntl.LOCK_EX if part is None else fcntl.LOCK_SH)
-        )
+        kind = fcntl.LOCK_EX if part is None else fcntl.LOCK_SH
+        held.enter_context(_flock(folder / "lock", kind, patient))
         if part is not None:
-            held.enter_context(_flock(folder / f"lock-{part}", fcntl.LOCK_EX))
+            held.enter_context(_flock(folder / f"lock-{part}", fcntl.LOCK_EX, patient))
         yield
 
 
 @contextlib.contextmanager
-def _flock(path: Path, kind: int) -> Iterator[None]:
+def _flock(path: Path, kind: int, patient: bool) -> Iterator[None]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT)
     try:
-        try:
-            fcntl.flock(handle, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("another run does the same work: waiting for it")
-            fcntl.flock(handle, kind)
+        waiting = False
+        while True:
+            try:
+                fcntl.flock(handle, kind | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waiting:
+                    log.info("another run does the same work: waiting for it")
+                waiting = True
+                # Not a wait in the system: it would outlast a window, and SIGTERM.
+                if not patient:
+                    require_time(0.0, "Another run does the same work.")
+                time.sleep(POLL)
         yield
     finally:
         os.close(handle)

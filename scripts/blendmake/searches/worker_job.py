@@ -55,7 +55,7 @@ def work(
     except StorageAway:
         raise  # there is nothing to read trials from
     except BlendmakeError:
-        with locked(scratch / PARTIAL):
+        with locked(scratch / PARTIAL, patient=True):
             _write_partial(search, scratch, folder / PARTIAL, criteria, note)
         raise
 
