@@ -66,6 +66,10 @@ class Bucket:
         size = self._listed.size.get(name)
         return None if size is None else size / 2**20
 
+    def forget(self) -> None:
+        """List again before the next answer about what was not there."""
+        self._at = -math.inf
+
     def list(self) -> None:
         """List all under the prefix, by the plugin's own means.
 
@@ -144,6 +148,7 @@ class SharedRecords(FilePersistence):
         if key.startswith(self._prefix):
             self._store(key, dict(record.items()))
             self._known[key] = record
+            self._bucket.forget()  # there is something new
         else:
             super()._write_record(key, record)
 

@@ -58,6 +58,12 @@ class PlanBucket(PlanRequests):
         size = self._table_megabytes("train") if self.bucket else None
         return super()._train_megabytes if size is None else size
 
+    def _size_of(self, file: Any) -> float:
+        if self.bucket and getattr(file, "is_storage", False):
+            path = str(file.storage_object.query).removeprefix(self.bucket.prefix)
+            return float(self.bucket.megabytes(path) or 0.0)
+        return super()._size_of(file)
+
     def _triage(self, seconds: float) -> None:
         """With a bucket a window ends fits, but leaves nothing out: what stands is not known here."""
         if self.bucket:
@@ -88,12 +94,11 @@ class PlanBucket(PlanRequests):
             for name, source in self.problem.sources.items()
             if source.keep_models
         ]
-        assert self.data.targets is not None
         lines += [
-            f"  sources.{name}.targets_per_job: how many jobs there are must be known without "
-            "the files. List the targets in data.targets.columns, or leave it out"
+            f"  sources.{name}.targets_per_job: its jobs leave their fits in scratch, which stays on "
+            "each machine, and only a mark in the bucket. Leave it out"
             for name, source in self.problem.sources.items()
-            if source.targets_per_job and not self.data.targets.columns
+            if source.targets_per_job
         ]
         lines += [
             f"  {name}: it looks into results/ and scratch/ of this folder. Use snakemake -n"

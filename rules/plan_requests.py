@@ -14,7 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from plan_window import PlanWindow
+from blendmake.errors import BlendmakeError
+from blendmake.families import FOREIGN
+from plan_window import NUMBER, PlanWindow
 
 PROCESS = 600  # megabytes of an interpreter with its libraries
 MATRIX = 2.5  # of the train table's size: its mapped pages, float32 rows, the library's matrix
@@ -23,6 +25,8 @@ FRAMES = frozenset({"catboost", "custom", "lightautoml", "mlp", "tabm"})
 SPARE = 1.3  # on top of what past fits took
 MINUTES = 20  # that every request has beside its work
 UNKNOWN_MINUTES = 240  # for fits of which nothing is known
+MOST_MINUTES = 24 * 60
+PACKED = 5  # what a compressed text file grows to, about
 AUDITED = {"family": "lightgbm", "rounds": 200}  # about what an audit takes of time for a target
 OFFERED = "BLENDMAKE_GPUS"
 
@@ -50,11 +54,23 @@ class PlanRequests(PlanWindow):
 
     # What is known
 
-    @cached_property
+    @property
     def _train_megabytes(self) -> float:
-        """Size of the train table; before it is built, of the user's files."""
+        """Size of the train table; before it is built, as the user's files tell."""
         table = Path(self.results) / "tables" / "train.arrow"
-        return table.stat().st_size / 2**20 if table.exists() else self.feature_megabytes
+        return table.stat().st_size / 2**20 if table.exists() else self._given_megabytes
+
+    @cached_property
+    def _given_megabytes(self) -> float:
+        """About the size that the user's train files have as a table."""
+        if self.problem.data.adapter:
+            return self.feature_megabytes
+        return sum(map(_as_table, (self.data.train or {}).values()))
+
+    def _size_of(self, file: Any) -> float:
+        """Megabytes of an input that stands; 0 before it does."""
+        path = Path(str(file))
+        return path.stat().st_size / 2**20 if path.exists() else 0.0
 
     def _status(self, source: str) -> Any:
         """What stands of a source (status.Status), read once."""
@@ -68,19 +84,25 @@ class PlanRequests(PlanWindow):
         return found[source]
 
     def _minutes_of(self, source: str) -> float:
-        """Minutes of the fits of one fold: as past fits took, else by a rule of thumb."""
-        status = self._status(source)
-        if status.state == "built":
-            return float(status.spent or 0.0) / len(self.folds) / 60
-        if status.expected is not None:
-            return float(status.expected) / 60  # all that is missing, of which the fold is a part
-        if not (Path(self.results) / "tables" / "targets.parquet").exists():
+        """Minutes of the fits of one fold: as past fits took, else by a rule of thumb.
+
+        What is wrong with a source is for its own job to say: a request never fails.
+        """
+        try:
+            status = self._status(source)
+            built, folds = map(int, status.folds.split("/"))
+            if status.state == "built":
+                return float(status.spent or 0.0) / folds / 60
+            if status.expected is not None:
+                return float(status.expected) / max(1, folds - built) / 60
+            if not (Path(self.results) / "tables" / "targets.parquet").exists():
+                return UNKNOWN_MINUTES
+            return self._rule_of_thumb(source, None) / folds / 60
+        except BlendmakeError:
             return UNKNOWN_MINUTES
-        return self._rule_of_thumb(source, None) / len(self.folds) / 60
 
     def _peak(self, source: str) -> float:
         """Megabytes that past fits of a source took; 0 if there are none."""
-        from blendmake.errors import BlendmakeError
         from blendmake.files import read_parquet
 
         folder, peak = Path(self.folder(source)), 0.0
@@ -93,9 +115,15 @@ class PlanRequests(PlanWindow):
         return peak
 
     def _matrix_of(self, source: str) -> float:
-        """Megabytes of a fit of a source."""
-        factor = FRAME if self.problem.sources[source].family in FRAMES else MATRIX
-        return self._peak(source) * SPARE or PROCESS + factor * self._train_megabytes
+        """Megabytes of a fit of a source.
+
+        Past fits tell more than a rule, but those of other tables may have been smaller. Of sources
+        that run in an interpreter of their own, they tell of this one's.
+        """
+        family = self.problem.sources[source].family
+        ruled = PROCESS + (FRAME if family in FRAMES else MATRIX) * self._train_megabytes
+        peak = 0.0 if family in FOREIGN else self._peak(source) * SPARE
+        return max(peak, ruled / 2) if peak else ruled
 
     def _uses_gpu(self, source: str) -> bool:
         return self.problem.sources[source].may_use_gpu
@@ -104,7 +132,7 @@ class PlanRequests(PlanWindow):
 
     def fit_memory(self, wildcards: Any, attempt: int) -> int:
         """Megabytes of a job that fits a source on a fold."""
-        return math.ceil(self._matrix_of(wildcards.source) * attempt)
+        return math.ceil(self._matrix_of(wildcards.source) * _grown(attempt))
 
     def fit_minutes(self, wildcards: Any, attempt: int) -> int:
         """Minutes of such a job; one that runs out of them goes on in the next attempt."""
@@ -120,25 +148,32 @@ class PlanRequests(PlanWindow):
         Where several jobs share the targets, they have, and not the one that puts the fold together.
         """
         source, fold = wildcards.source, wildcards.fold
-        if not hasattr(wildcards, "chunk") and self.chunk_files[source][fold]:
-            return 0
+        chunks = [] if hasattr(wildcards, "chunk") else self.chunk_files[source][fold]
+        if chunks:
+            # Their fits may have gone with scratch since: then it is this job that fits them.
+            fits = Path(self.scratch) / "sources" / source / f"fold{fold}"
+            if fits.exists() or not all(Path(chunk).exists() for chunk in chunks):
+                return 0
         return int(self.gpus > 0 and self._uses_gpu(wildcards.source))
 
     def audit_memory(self, wildcards: Any, attempt: int) -> int:
-        return math.ceil((PROCESS + MATRIX * self._train_megabytes) * attempt)
+        return math.ceil((PROCESS + MATRIX * self._train_megabytes) * _grown(attempt))
 
     def audit_minutes(self, wildcards: Any, attempt: int) -> int:
         from blendmake.triage import predicted_seconds
 
         if not (Path(self.results) / "tables" / "targets.parquet").exists():
             return _minutes(UNKNOWN_MINUTES, attempt)
-        facts, folds = self.facts, len(self.folds)
+        try:
+            facts, folds = self.facts, len(self.folds)
+        except BlendmakeError:
+            return _minutes(UNKNOWN_MINUTES, attempt)
         seconds = predicted_seconds(AUDITED, facts.rows, facts.columns, facts.targets, folds)
         return _minutes(seconds / folds / 60, attempt)
 
     def trials_memory(self, wildcards: Any, attempt: int) -> int:
         """Megabytes of a search's worker."""
-        return math.ceil(max(map(self._matrix_of, self._searched(wildcards))) * attempt)
+        return math.ceil(max(map(self._matrix_of, self._searched(wildcards))) * _grown(attempt))
 
     def trials_minutes(self, wildcards: Any, attempt: int) -> int:
         """Minutes of a search's worker: its time limit, or its share of all trials."""
@@ -160,7 +195,7 @@ class PlanRequests(PlanWindow):
 
     def table_memory(self, wildcards: Any, attempt: int) -> int:
         """Megabytes of a job that reads or makes columns."""
-        return math.ceil((PROCESS + MATRIX * self._train_megabytes) * attempt)
+        return math.ceil((PROCESS + MATRIX * self._train_megabytes) * _grown(attempt))
 
     def table_minutes(self, wildcards: Any, attempt: int) -> int:
         """Minutes of such a job, at a megabyte a second."""
@@ -168,18 +203,38 @@ class PlanRequests(PlanWindow):
 
     def blend_memory(self, wildcards: Any, input: Any, attempt: int) -> int:
         """Megabytes of a job that holds the predictions of several sources."""
-        return math.ceil((PROCESS + 8 * _megabytes(input)) * attempt)
+        return math.ceil((PROCESS + 8 * sum(map(self._size_of, input))) * _grown(attempt))
 
     def blend_minutes(self, wildcards: Any, input: Any, attempt: int) -> int:
         """Minutes of such a job, at ten megabytes a minute."""
-        return _minutes(_megabytes(input) / 10, attempt)
+        return _minutes(sum(map(self._size_of, input)) / 10, attempt)
 
 
 def _minutes(work: float, attempt: int) -> int:
-    return math.ceil((MINUTES + 2 * work) * attempt)
+    """A request: more with each attempt, but no more than a cluster is likely to give.
+
+    What runs out of time goes on in the next attempt.
+    """
+    return min(MOST_MINUTES, math.ceil((MINUTES + 2 * work) * attempt))
 
 
-def _megabytes(files: Iterable[Any]) -> float:
-    """Size of those files that stand here."""
-    paths = [Path(str(file)) for file in files]
-    return sum(path.stat().st_size for path in paths if path.exists()) / 2**20
+def _grown(attempt: int) -> float:
+    """What an attempt asks for in memory, of what the first one did: half as much again each time."""
+    return 1 + (attempt - 1) / 2
+
+
+def _as_table(file: str) -> float:
+    """About the megabytes of a user's file as numbers of four bytes."""
+    path = Path(file)
+    if not path.exists():
+        return 0.0
+    size = path.stat().st_size / 2**20
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq  # costs an import, once a run
+
+        try:
+            shape = pq.read_metadata(path)
+        except (OSError, ValueError):  # for the job that reads it to say
+            return size
+        return max(size, float(shape.num_rows * shape.num_columns * NUMBER / 2**20))
+    return size * (PACKED if path.suffix in (".gz", ".zst", ".bz2", ".xz") else 1)

@@ -13,6 +13,7 @@ from typing import Any
 from blendmake.adapters import ADAPTERS
 from blendmake.config.problem import Problem
 from blendmake.config.run import Run
+from blendmake.errors import BlendmakeError
 from plan_inputs import without
 from plan_wanted import PlanWanted
 
@@ -188,9 +189,15 @@ class PlanWindow(PlanWanted):
     def _chunks(self, name: str, fold: int) -> list[str]:
         wanted = self.problem.sources[name].targets_per_job
         folder = Path(self.folder(name)) / f"fold{fold}"
-        jobs = math.ceil(self._targets_of(name) / wanted) if wanted else 1
+        try:
+            jobs = math.ceil(self._targets_of(name) / wanted) if wanted else 1
+        except BlendmakeError:
+            jobs = 1  # what is wrong with the user's files is for the job that reads them to say
         if wanted or (folder / "chunks").exists():
-            made = self.note(f"sources/{name}/fold{fold}/fits.parquet")
+            try:
+                made = self.note(f"sources/{name}/fold{fold}/fits.parquet")
+            except BlendmakeError:
+                made = {}  # damaged, or a job is replacing it right now
             fit = {"config": self.slices["fit"][name]["source"], "code": self.code["fit"][name]}
             if made and fit.items() <= made.items():
                 jobs = int(made.get("jobs", 1))

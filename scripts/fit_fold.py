@@ -49,10 +49,12 @@ with job(
         "gpu": gpu,
         "out_of_memory": place.out_of_memory,
     }
+    out = Path(snakemake.output[0])
+    folder = out.parent.parent if snakemake.rule == "fit_chunk" else out.parent
+    oof, test, fits = (folder / f"{name}.parquet" for name in ("oof", "test", "fits"))
+    whole = FoldOutputs(oof, test, fits, folder / "models")
     if snakemake.rule == "fit_chunk":
-        out = Path(snakemake.output[0])
-        fit_chunk(*work, out, chunk=int(which.chunk), chunks=int(which.chunks), **given)
+        part = {"chunk": int(which.chunk), "chunks": int(which.chunks)}
+        fit_chunk(*work, out, whole=whole, **part, **given)
     else:
-        oof, test, fits = (Path(snakemake.output[name]) for name in ("oof", "test", "fits"))
-        outputs = FoldOutputs(oof, test, fits, oof.parent / "models")
-        fit_fold(*work, outputs, jobs=max(1, len(files.chunks)), **given)
+        fit_fold(*work, whole, jobs=max(1, len(files.chunks)), **given)

@@ -192,7 +192,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(door: Door, tmp_path: Path) -
     run = space.build("status", check=False)
     assert run.code == 1
     assert "sources.xgb.keep_models: models stand beside the predictions" in run.text
-    assert "sources.xgb.targets_per_job: how many jobs there are must be known" in run.text
+    assert "sources.xgb.targets_per_job: its jobs leave their fits in scratch" in run.text
     assert "status: it looks into results/ and scratch/ of this folder" in run.text
     space.write_config(sources={}, preset="quick", blends={}, submissions={}, campaigns={})
     run = space.build("-n", check=False)

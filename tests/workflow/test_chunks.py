@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -61,6 +62,21 @@ def test_how_targets_are_shared_rebuilds_nothing(shared: Workspace) -> None:
     assert "fit_chunk" not in rules
     sourced(shared, {"targets_per_job": 2})
     assert shared.dry_run().nothing
+
+
+def test_fits_that_went_with_scratch_are_made_again(shared: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(shared.folder, tmp_path / "work", symlinks=True)
+    space = Workspace(tmp_path / "work", dict(shared.config))
+    fold = space.path("sources", "xgb", "fold1")
+    before = digests(space)
+    for part in ("oof", "test", "fits"):
+        (fold / f"{part}.parquet").unlink()
+    assert not (space.folder / "scratch/small/sources/xgb").exists()
+    asked = space.dry_run("--resources", "gpu=1").text
+    # The marks of the jobs before it stand, their fits do not: this one fits, and has the GPU.
+    assert "gpu=1" in asked.split("rule fit_fold:")[1].split("rule ")[0]
+    space.snakemake()
+    assert digests(space) == before
 
 
 def test_what_cannot_be_shared_is_refused(tmp_path: Path) -> None:

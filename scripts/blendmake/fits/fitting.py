@@ -85,6 +85,7 @@ def fit_chunk(
     inputs: FoldInputs,
     out: Path,
     *,
+    whole: FoldOutputs,
     chunk: int,
     chunks: int,
     **given: Any,
@@ -94,12 +95,13 @@ def fit_chunk(
     Args:
         name, source, groups, fold, inputs, given: as of `FoldWork`.
         out: a file that says that it is done.
+        whole: what `fit_fold` makes; nothing is fitted where it stands, and scratch may be gone.
         chunk, chunks: which part of the targets this is, from 0, of how many of about one size.
     """
     work = FoldWork(name, source, groups, fold, inputs, **given)
     targets = [str(target) for target in np.array_split(work.targets, chunks)[chunk]]
     with locked(work.folder, part=f"{chunk}of{chunks}"):
-        if targets:
+        if targets and not _stands(whole, work.made["fits"]):
             work.job.run(targets, work.folder, work.keep)
     write_text(json.dumps({"targets": targets}) + "\n", out)
 
