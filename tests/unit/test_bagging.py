@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -360,3 +361,8 @@ def test_status_counts_bags(problem: Problem, tmp_path: Path) -> None:
     rows = read_status([entry, made], problem.inputs.targets, 3)
     assert (rows[1].state, rows[1].fits) == ("missing", "")
     assert "22/36" in status_text(rows)
+    # Fits kept in scratch that are newer than the fold's file: it is being fitted again.
+    run_fold(problem, "linear", tmp_path / "again", fold=1, scratch=scratch / "fold1", **settings)
+    assert fits() == ("refitting", "22/36")
+    os.utime(folder / "fold1" / "oof.parquet")
+    assert fits() == ("partly", "22/36")

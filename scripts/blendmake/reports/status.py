@@ -103,6 +103,23 @@ def _scratch_seconds(folder: Path) -> list[float]:
     return seconds
 
 
+def _is_refitting(entry: Mapping[str, Any]) -> bool:
+    """Whether fits are kept that are newer than the fold's file: by other settings, code or data."""
+    for folder in Path(entry["scratch"]).glob("fold*"):
+        made = Path(entry["folder"]) / folder.name / "oof.parquet"
+        with suppress(OSError):  # a job may be clearing it right now
+            stands = made.stat().st_mtime
+            if any(path.stat().st_mtime > stands for path in folder.glob("*/*.parquet")):
+                return True
+    return False
+
+
+def _state(entry: Mapping[str, Any], built: bool, begun: bool) -> str:
+    if _is_refitting(entry):
+        return "refitting"
+    return "built" if built else "partly" if begun else "missing"
+
+
 def _source_status(
     entry: Mapping[str, Any],
     every: Sequence[str] | None,
@@ -123,7 +140,7 @@ def _source_status(
     return Status(
         name=entry["name"],
         kind="source",
-        state="built" if built else "partly" if done or whole else "missing",
+        state=_state(entry, built, bool(done or whole)),
         folds=f"{whole}/{folds}",
         fits=f"{done}/{'?' if total is None else total}",
         macro_auc=_macro_auc(folder),
