@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import threading
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +19,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from blendmake import window
 from blendmake.auc import AucScorer, auc
 from blendmake.audits import auditing
 from blendmake.audits.auditing import (
@@ -38,6 +43,7 @@ from blendmake.reports.audit_figures import (
     draw_target_effects,
     macro_effects,
 )
+from blendmake.window import DEADLINE, heed_sigterm
 from problems import FOLDS, Problem, with_labels, write_problem
 
 ROWS, TEST_ROWS = 1500, 300
@@ -373,6 +379,53 @@ def test_finished_targets_are_not_done_again(
     assert len(done) == 3
     run_audit(problem, tmp_path, [0], repeats=1)  # other settings find nothing
     assert len(done) == 5
+
+
+def test_sigterm_ends_it_between_targets(
+    problem: Problem, audited: Audited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = auditing._Job._target
+    done: list[str] = []
+
+    def told_in_the_first(job: Any, target: str) -> pa.Table:
+        if not done:
+            os.kill(os.getpid(), signal.SIGTERM)
+        done.append(target)
+        return real(job, target)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(window, "_told_to_end", threading.Event())
+    monkeypatch.setattr(auditing._Job, "_target", told_in_the_first)
+    try:
+        heed_sigterm()
+        with pytest.raises(BlendmakeError, match=r"SIGTERM.*main, fold 0: 1 of 2 targets are kept"):
+            run_audit(problem, tmp_path, [0])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done == ["a"] and not (tmp_path / "features0.parquet").exists()
+    # A job that is told before it has begun does nothing of it.
+    with pytest.raises(BlendmakeError, match=r"SIGTERM.*nothing is done yet"):
+        run_audit(problem, tmp_path / "other", [0])
+    window._told_to_end.clear()
+    assert run_audit(problem, tmp_path, [0]).features(0).equals(audited.features(0))
+    assert done == ["a", "b"]
+
+
+def test_no_target_is_begun_that_would_not_end_in_the_window(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = auditing._Job._target
+    monkeypatch.setenv(DEADLINE, str(time.time() + 3600))
+
+    def slow(job: Any, target: str) -> pa.Table:
+        table = real(job, target)
+        time.sleep(1.0)
+        monkeypatch.setenv(DEADLINE, str(time.time() + 0.9))
+        return table
+
+    monkeypatch.setattr(auditing._Job, "_target", slow)
+    with pytest.raises(BlendmakeError, match=r"window.*the next takes.*1 of 2 targets are kept"):
+        run_audit(problem, tmp_path, [0])
 
 
 # Permuting

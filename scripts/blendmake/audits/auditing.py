@@ -36,6 +36,7 @@ from blendmake.labels import Labels, read_labels
 from blendmake.matrix import Positions, Rows, known_codes
 from blendmake.scratch import found_or_made, locked
 from blendmake.seeds import derive_seed
+from blendmake.window import require_time
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,8 @@ def audit_fold(
         note: provenance of the outputs.
 
     Raises:
-        BlendmakeError: a target or param that there is not, or a param that audits cannot take.
+        BlendmakeError: a target or param that there is not, a param that audits cannot take, or the
+            window is over.
     """
     _, every, labels = read_labels(inputs.targets)
     targets = resolve_targets(audit["targets"], groups, every)
@@ -195,6 +197,10 @@ class _Job:
         self.test = inputs.feature_files("test")
         self._shared: tuple[Positions, LightGBM] | None = None
 
+    @property
+    def _what(self) -> str:
+        return f"Audit {self.name}, fold {self.fold}"
+
     def _seed(self, *parts: Any) -> int:
         return derive_seed(self.seed, "audit", self.name, self.fold, *parts)
 
@@ -213,9 +219,12 @@ class _Job:
         found = found_or_made(self.folder / "adversarial.parquet", self._adversarial).to_pylist()
         gains = {row["feature"]: row["gain"] for row in found}
         drift = {measure: found[0][measure] for measure in ("auc", "z")} if found else None
-        columns = found_or_made(
-            self.folder / "columns.parquet",
-            lambda: check_columns(
+
+        def made() -> pa.Table:
+            require_time(
+                0.0, f"{self._what}: test rows are compared with train rows; that is kept."
+            )
+            return check_columns(
                 self.train,
                 self.test,
                 self.train_rows,
@@ -223,11 +232,12 @@ class _Job:
                 self.labels[self.train_rows],
                 gains,
                 self._seed("halves"),
-            ),
-        )
-        return columns, drift
+            )
+
+        return found_or_made(self.folder / "columns.parquet", made), drift
 
     def _adversarial(self) -> pa.Table:
+        require_time(0.0, f"{self._what}: nothing is done yet.")
         started = time.monotonic()
         with self._refusals():
             found = adversarial(
@@ -266,12 +276,23 @@ class _Job:
         bar = tqdm(
             targets, desc=f"{self.name} fold {self.fold}", unit="target", leave=False, disable=None
         )
-        return [
-            found_or_made(
-                self.folder / f"target-{digest_of(target)}.parquet", partial(self._target, target)
+        tables: list[pa.Table] = []
+        longest = 0.0  # seconds of a target so far
+
+        def made(target: str) -> pa.Table:
+            nonlocal longest
+            require_time(
+                longest, f"{self._what}: {len(tables)} of {len(targets)} targets are kept."
             )
-            for target in bar
-        ]
+            started = time.monotonic()
+            table = self._target(target)
+            longest = max(longest, time.monotonic() - started)
+            return table
+
+        for target in bar:
+            path = self.folder / f"target-{digest_of(target)}.parquet"
+            tables.append(found_or_made(path, partial(made, target)))
+        return tables
 
     def _target(self, target: str) -> pa.Table:
         started = time.monotonic()
