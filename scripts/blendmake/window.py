@@ -28,6 +28,10 @@ def open_window(seconds: float) -> None:
     os.environ.setdefault(DEADLINE, str(time.time() + seconds * (1 - RESERVE)))
 
 
+class WindowOver(BlendmakeError):
+    """There is no time left: the window is over, or SIGTERM has come."""
+
+
 _told_to_end = threading.Event()
 
 
@@ -56,17 +60,17 @@ def require_time(seconds: float, done: str) -> None:
         done: what stands so far, for the message.
 
     Raises:
-        BlendmakeError: the window is over.
+        WindowOver: the window is over, or SIGTERM has come.
     """
     left = time_left()
     if told_to_end():
-        raise BlendmakeError(
+        raise WindowOver(
             f"This job was told to end (SIGTERM: a time limit, scancel, preemption). {done} "
             "Run the same command again to go on."
         )
     if left <= seconds:
         needs = f"; the next takes about {clock(seconds)}" if seconds >= 1 else ""
-        raise BlendmakeError(
+        raise WindowOver(
             f"The window of this run is over: {clock(max(0.0, left))} left{needs}. {done} "
             "Run the same command again to go on."
         )

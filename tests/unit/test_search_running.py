@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import textwrap
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +22,7 @@ import sqlalchemy
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 import postgres
+from blendmake import window
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
 from blendmake.searches import storage, table
@@ -28,6 +31,7 @@ from blendmake.searches.space import Space
 from blendmake.searches.storage import DatabasePlace, JournalPlace, opened
 from blendmake.searches.studies import Study
 from blendmake.searches.table import COUNTED, Trial
+from blendmake.searches.trials import TrialFits, Watch
 from blendmake.searches.worker_job import PARTIAL, work
 from blendmake.searches.working import STOP, Unfinished, Worker
 from blendmake.window import DEADLINE
@@ -827,6 +831,122 @@ def test_the_window_of_a_run_ends_it(
     assert len(done(rows)) == len(rows) == 3
     monkeypatch.delenv(DEADLINE)
     assert len(ran(search, tmp_path)) == 6
+
+
+@pytest.fixture
+def sigterm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Sends SIGTERM to this process, which heeds it."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(window, "_told_to_end", threading.Event())
+    window.heed_sigterm()
+    yield lambda: os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_worker_that_waits_for_others_heeds_sigterm(
+    problem: Problem, tmp_path: Path, sigterm: Callable[[], None]
+) -> None:
+    search = search_in(problem, search_params(XGB, trials=1))
+    with opened(tmp_path / "scratch", "problem/search") as place, place.live("other"):
+        study = Study(place, search.plans()[0])
+        assert not isinstance(study.claim("other", {}), str)
+        looks = 0
+
+        def tell(_: float) -> None:
+            nonlocal looks
+            looks += 1
+            assert looks < 3, "it waits on"
+            sigterm()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("blendmake.searches.working.time.sleep", tell)
+            assert "it was told to end (SIGTERM)" in unfinished(search, tmp_path)
+        assert looks == 1 and study.counts()["running"] == 1
+
+
+def test_a_worker_that_waits_for_others_heeds_the_window(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = search_in(problem, search_params(XGB, trials=1))
+    with opened(tmp_path / "scratch", "problem/search") as place, place.live("other"):
+        assert not isinstance(Study(place, search.plans()[0]).claim("other", {}), str)
+        monkeypatch.setenv(DEADLINE, str(time.time() + 0.7))
+        assert "the window is over" in unfinished(search, tmp_path)
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["between fits", "within a fit"])
+def test_sigterm_puts_the_trial_in_hand_back(
+    problem: Problem,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sigterm: Callable[[], None],
+    within: bool,
+) -> None:
+    params = search_params(XGB, trials=5, retries=0, pruner="median" if within else "none")
+    search = search_in(problem, params)
+    whole = ran(search, tmp_path / "whole")
+    begun, fits, reports = 0, 0, 0
+    fit, during = TrialFits._fit, Watch.during
+
+    def begin(number: int) -> None:
+        nonlocal begun
+        begun = number
+
+    def told_in_a_fit(*given: Any) -> list[float]:
+        nonlocal fits
+        fits += begun == 3
+        if begun == 3 and not within:
+            sigterm()
+        return fit(*given)
+
+    def told_in_a_report(watch: Watch, rounds: int, value: float) -> None:
+        nonlocal reports
+        reports += begun == 3
+        if begun == 3 and within:
+            sigterm()
+        during(watch, rounds, value)
+
+    with before_trials(begin), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrialFits, "_fit", told_in_a_fit)
+        patch.setattr(Watch, "during", told_in_a_report)
+        assert "it was told to end (SIGTERM)" in unfinished(search, tmp_path)
+    assert fits == 1 and (not within or reports == 1)
+    assert unended(search, tmp_path) == {"waiting": 1}
+    rows = rows_of(search, tmp_path, finished=False)
+    assert [row["state"] for row in rows[3:]] == ["lost"] and len(done(rows)) == 3
+    assert rows[3]["reason"] == "it was told to end" and rows[3]["seconds"] > 0
+    window._told_to_end.clear()
+    rows = ran(search, tmp_path)
+    assert told(done(rows)) == told(whole) and states(rows)["lost"] == 1 and len(rows) == 6
+    (again,) = (row for row in rows if row["retry_of"] is not None)
+    assert again["retry_of"] == 3 and again["retries"] == 0
+
+
+def test_a_network_that_has_no_time_left_is_no_failed_trial(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="envs/neural.txt is not installed")
+    from blendmake.neural.trainer import Trainer
+
+    own = {"mlp": {"family": "mlp", "rounds": 3, "params": {"learning_rate": 0.01}}}
+    space = {"learning_rate": {"low": 0.001, "high": 0.1, "log": True}}
+    search = search_in(problem, search_params(own, trials=2, space=space, pruner="none"))
+    epoch, begun = Trainer._epoch, 0
+
+    def close(trainer: Trainer, number: int) -> None:
+        nonlocal begun
+        begun += 1
+        epoch(trainer, number)
+        if begun == 2:
+            monkeypatch.setenv(DEADLINE, str(time.time()))
+
+    monkeypatch.setattr(Trainer, "_epoch", close)
+    assert "the window is over" in unfinished(search, tmp_path)
+    assert begun == 2 and unended(search, tmp_path) == {"waiting": 1}
+    monkeypatch.delenv(DEADLINE)
+    rows = ran(search, tmp_path)
+    assert [row["state"] for row in rows] == ["lost", "complete", "complete"]
+    assert rows[0]["reason"] == "there was no time for it" and rows[1]["baseline"]
 
 
 def test_a_trial_that_takes_too_long_is_pruned(problem: Problem, tmp_path: Path) -> None:

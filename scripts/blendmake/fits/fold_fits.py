@@ -259,7 +259,8 @@ class FoldFits:
         try:
             return fit()
         except BlendmakeError as error:
-            raise BlendmakeError(f"sources.{self.name}: {error}") from error
+            # Of the same kind: one that there was no time for is no failure.
+            raise type(error)(f"sources.{self.name}: {error}") from error
 
     def seed_of(self, target: str, bag: int) -> int:
         return derive_seed(self.seed, self.name, target, self.fold, bag)

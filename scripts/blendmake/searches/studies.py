@@ -196,15 +196,21 @@ class Study:
                 continue
             self._give_up(trial, "its worker died")
 
-    def _give_up(self, trial: FrozenTrial, reason: str) -> None:
+    def _give_up(self, trial: FrozenTrial, reason: str, *, counted: bool = True) -> None:
+        """Have a trial tried again, if it has not been so often already.
+
+        Args:
+            counted: whether this try counts.
+        """
         attrs = trial.user_attrs
         retries = int(attrs.get("retries", 0))
-        again = retries < self.plan.retries
+        again = not counted or retries < self.plan.retries
         values = attrs.get("values", attrs.get("given"))
         waiting = any(t.user_attrs.get("retry_of") == trial.number for t in self._trials())
         if again and values is not None and not waiting:
             kept = {"baseline": bool(attrs.get("baseline"))}
-            self._enqueue(values, {**kept, "retries": retries + 1, "retry_of": trial.number})
+            tries = {"retries": retries + counted, "retry_of": trial.number}
+            self._enqueue(values, {**kept, **tries})
         reason += "" if again else f" (tried {retries + 1} times)"
         log.warning("%s: trial %d is lost: %s", self.plan.name, trial.number, reason)
         storage = self.place.storage
@@ -246,6 +252,19 @@ class Study:
         text = "".join(traceback.format_exception(error))[-LONGEST_TEXT:]
         reason = (str(error).strip() or type(error).__name__)[:500]
         self._tell(claimed, TrialState.FAIL, None, {"reason": reason, "traceback": text})
+
+    def put_back(self, claimed: Claimed, reason: str) -> None:
+        """Leave a trial to whoever comes next, with the same params; it counts as no try."""
+        trial_id = claimed.trial._trial_id
+
+        def work() -> None:
+            trial = self.place.storage.get_trial(trial_id)
+            if not trial.state.is_finished():
+                spent = time.time() - claimed.started
+                self.place.storage.set_trial_user_attr(trial_id, "seconds", spent)
+                self._give_up(trial, reason, counted=False)
+
+        self.place.exclusively(work)
 
     def _tell(
         self, claimed: Claimed, state: TrialState, value: float | None, attrs: Mapping[str, Any]

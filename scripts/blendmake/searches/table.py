@@ -15,7 +15,7 @@ Trial = dict[str, Any]
 """A row of trials.parquet, its params as a mapping."""
 
 STATES = ("complete", "pruned", "failed", "lost")
-"""`lost`: its worker died; the trial was tried again with the same params."""
+"""`lost`: its worker died, or was told to end; the trial is tried again with the same params."""
 COUNTED = ("complete", "pruned")
 """States that count as trials done."""
 LARGER_IS_BETTER = {"auc": True, "average_precision": True, "log_loss": False}

@@ -17,6 +17,7 @@ from blendmake.auc import auc
 from blendmake.family import Family, JointFamily
 from blendmake.fits.bagging import undo_undersampling
 from blendmake.fits.fold_fits import FoldFits, Unit, two_classes
+from blendmake.window import require_time, told_to_end
 
 
 class Pruned(Exception):
@@ -85,6 +86,14 @@ class Watch:
             self._tell(self._fits * self.stride, sum(self._finished) / len(self._finished))
 
     def check_time(self) -> None:
+        """Told before a fit, and in the middle of one: whether the trial may go on.
+
+        Raises:
+            Pruned: it has taken too long.
+            WindowOver: SIGTERM has come. (A window lets a trial end: it was begun to end in it.)
+        """
+        if told_to_end():
+            require_time(0.0, "The trial in hand is fitted again.")
         if time.monotonic() > self._deadline:
             raise Pruned("it took longer than trial_limit")
 
@@ -121,6 +130,7 @@ class TrialFits:
 
         Raises:
             Pruned: the watch has ended it; `fold_values` of the exception are those so far.
+            WindowOver: there is no time for it.
         """
         done: list[float | None] = []
         for fits in self.sources[source]:

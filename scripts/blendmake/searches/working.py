@@ -20,7 +20,7 @@ from blendmake.searches.storage import opened
 from blendmake.searches.studies import Claimed, Study
 from blendmake.searches.table import COUNTED, Trial
 from blendmake.searches.trials import Pruned, TrialFits, Watch
-from blendmake.window import time_left, told_to_end
+from blendmake.window import WindowOver, time_left, told_to_end
 
 log = logging.getLogger(__name__)
 STOP = "STOP"
@@ -89,15 +89,22 @@ class Worker:
                         progress = True
                         break  # the same study again: its matrix is there
                 if waiting and not progress:
+                    if self._ending(0.0) is not None:
+                        raise self._unfinished(studies)
                     time.sleep(POLL)
             return {study.plan.name: done_of(study) for study in studies}
 
-    def _ending(self) -> str | None:
-        """Why no further trial is begun, if none is."""
+    def _ending(self, needed: float | None = None) -> str | None:
+        """Why this worker ends, if it does.
+
+        Args:
+            needed: seconds that there must be; left out: of a trial.
+        """
+        needed = self._longest if needed is None else needed
         stop = self.folder / STOP
         if stop.exists():
             return f"{stop} is there. To go on, remove it: rm {stop}"
-        if min(time_left(), self._own_time_left()) <= self._longest:
+        if min(time_left(), self._own_time_left()) <= needed:
             which = "its time_limit" if self._own_time_left() <= time_left() else "the window"
             if told_to_end():
                 return "it was told to end (SIGTERM). To go on, run the same command again"
@@ -159,6 +166,10 @@ class Worker:
         except Pruned as pruned:
             study.tell(claimed, pruned.fold_values, None, str(pruned))
             outcome = f"pruned {pruned}"
+        except WindowOver as error:
+            outcome = "it was told to end" if told_to_end() else "there was no time for it"
+            study.put_back(claimed, outcome)
+            log.info("%s", error)
         except Exception as error:  # a failed trial is a state, not the end
             study.fail(claimed, error)
             outcome = f"failed: {error}"
