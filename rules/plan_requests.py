@@ -16,6 +16,7 @@ from typing import Any
 
 from blendmake.errors import BlendmakeError
 from blendmake.families import FOREIGN
+from blendmake.window import STARTED
 from plan_window import NUMBER, PlanWindow
 
 PROCESS = 600  # megabytes of an interpreter with its libraries
@@ -44,13 +45,19 @@ class PlanRequests(PlanWindow):
 
     Attributes:
         gpus: how many GPUs the profile offers; 0 for none.
+        started: when this was read, in seconds since the epoch.
     """
 
     gpus: int = 0
+    started: float
 
     def hand_on(self) -> None:
-        """Hand what the profile offers to jobs on other machines, with the environment."""
+        """Hand to jobs, with the environment, what the profile offers and when the run began.
+
+        For the main process of a run: jobs on other machines read the workflow anew, without hooks.
+        """
         os.environ[OFFERED] = str(self.gpus)
+        os.environ[STARTED] = repr(self.started)
 
     # What is known
 

@@ -17,6 +17,8 @@ from blendmake.durations import clock
 from blendmake.errors import BlendmakeError
 
 DEADLINE = "BLENDMAKE_DEADLINE"
+STARTED = "BLENDMAKE_STARTED"
+"""Environment variable of jobs: when their run began, by which a second attempt knows the first's."""
 RESERVE = 0.1  # of the window: for what follows the last fit (blends, scores, submissions)
 
 

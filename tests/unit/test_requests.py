@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from blendmake.files import write_parquet
 from blendmake.fits.table import FITS
 from blendmake.preflight.units import unit_findings
+from blendmake.window import STARTED
 from helpers import enter_folder, write_user_file
 from plan import Plan
 from plan_requests import MINUTES, MOST_MINUTES, OFFERED, PROCESS, UNKNOWN_MINUTES
@@ -205,3 +207,15 @@ def test_a_job_on_a_cluster_knows_what_the_profile_offers(
     assert plan(gpus=None).fit_gpu(of("xgb")) == 0
     monkeypatch.delenv(OFFERED)
     assert plan(gpus=None).fit_gpu(of("xgb")) == 0
+
+
+def test_jobs_know_when_their_run_began(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OFFERED, "")
+    monkeypatch.setenv(STARTED, "of a run before")
+    run = plan()
+    run.hand_on()
+    plan()  # in a job of the run
+    assert os.environ[STARTED] == repr(run.started)
+    again = plan()
+    again.hand_on()
+    assert os.environ[STARTED] == repr(again.started) != repr(run.started)

@@ -34,7 +34,7 @@ from blendmake.searches.table import COUNTED, Trial
 from blendmake.searches.trials import TrialFits, Watch
 from blendmake.searches.worker_job import PARTIAL, work
 from blendmake.searches.working import STOP, Unfinished, Worker
-from blendmake.window import DEADLINE
+from blendmake.window import DEADLINE, STARTED
 from problems import Problem, run_fold, synthetic
 from search_worker import (
     before_trials,
@@ -64,7 +64,7 @@ def server() -> Iterator[postgres.Postgres]:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (storage.URL, DEADLINE):
+    for name in (storage.URL, DEADLINE, STARTED):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -805,6 +805,34 @@ def test_a_time_limit_ends_it(problem: Problem, tmp_path: Path) -> None:
         unfinished(search, tmp_path, time_limit=2.0)
     rows = rows_of(search, tmp_path, finished=False)
     assert len(done(rows)) == len(rows) < 1000 and not unended(search, tmp_path)["running"]
+
+
+def test_a_time_limit_counts_from_the_first_attempt_in_a_run(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = search_in(problem, search_params(FAST, trials=20))
+    hour = {"time_limit": 3600.0}
+
+    def trials_of_attempt(**options: Any) -> int:
+        """How many it fits, asked to end at its second."""
+        before = len(rows_of(search, tmp_path, finished=False))
+        with before_trials(stop_before(tmp_path, 1)):
+            unfinished(search, tmp_path, **options)
+        (tmp_path / STOP).unlink(missing_ok=True)
+        return len(rows_of(search, tmp_path, finished=False)) - before
+
+    now = time.time
+    monkeypatch.setenv(STARTED, "1700000000.5")
+    unfinished(search, tmp_path, time_limit=1e-9)
+    assert trials_of_attempt(**hour) == 2
+    monkeypatch.setattr("blendmake.searches.working.time.time", lambda: now() + 3600)
+    assert trials_of_attempt(**hour) == 0
+    assert "its time_limit is over" in unfinished(search, tmp_path, **hour)
+    # Another worker's time is its own, and so is that of the next run; without a limit there is none.
+    assert trials_of_attempt(**hour, number=1) == 2
+    assert trials_of_attempt() == 2
+    monkeypatch.setenv(STARTED, "1700003600.5")
+    assert trials_of_attempt(**hour) == 2
 
 
 def test_no_trial_is_begun_that_would_not_end_in_time(problem: Problem, tmp_path: Path) -> None:

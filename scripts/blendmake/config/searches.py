@@ -83,7 +83,9 @@ class Search(Strict):
     )
     workers: int = Field(1, ge=1, le=1000, description="Jobs that share the trials.")
     time_limit: Duration | None = Field(
-        None, description="Time of each worker; what is not done then waits for the next run."
+        None,
+        description="Time of each worker, from its first attempt in a run; what is not done then waits "
+        "for the next run.",
     )
     trial_limit: Duration | None = Field(
         None, description="Time of a trial, after which it counts as pruned."

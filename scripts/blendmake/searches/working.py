@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import math
 import os
@@ -11,16 +13,18 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from blendmake.durations import clock
 from blendmake.errors import BlendmakeError
+from blendmake.files import write_text
 from blendmake.fits.tuned import override
 from blendmake.searches.search import Search
 from blendmake.searches.storage import opened
 from blendmake.searches.studies import Claimed, Study
 from blendmake.searches.table import COUNTED, Trial
 from blendmake.searches.trials import Pruned, TrialFits, Watch
-from blendmake.window import WindowOver, time_left, told_to_end
+from blendmake.window import STARTED, WindowOver, time_left, told_to_end
 
 log = logging.getLogger(__name__)
 STOP = "STOP"
@@ -41,7 +45,7 @@ class Worker:
         scratch: folder of the studies' journal.
         folder: where the search's results stand, and STOP.
         number: of the worker; workers begin with different studies.
-        time_limit: seconds that it has.
+        time_limit: seconds that it has, from its first attempt in a run.
     """
 
     search: Search
@@ -51,7 +55,7 @@ class Worker:
     time_limit: float | None = None
 
     def __post_init__(self) -> None:
-        self._began = time.monotonic()
+        self._began = time.monotonic() - (self._spent_before() if self.time_limit else 0.0)
         self._longest = 0.0
         self._fits = TrialFits(self.search.fits, self.search.config["metric"])
         # A name that no other process has, on any machine, now or after a restart.
@@ -123,6 +127,22 @@ class Worker:
         if self.time_limit is None:
             return math.inf
         return self.time_limit - (time.monotonic() - self._began)
+
+    def _spent_before(self) -> float:
+        """Seconds since this worker first began in the same run; 0 in its first attempt.
+
+        On a cluster a job that has ended early is tried again, where its time must not begin anew.
+        """
+        run = os.environ.get(STARTED)
+        path = self.scratch / "began" / f"{self.number}.json"
+        noted: dict[str, Any] = {}
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            noted = json.loads(path.read_text(encoding="utf-8"))
+        if run and noted.get("run") == run:
+            return max(0.0, time.time() - float(noted["began"]))  # clocks of machines may differ
+        if run:
+            write_text(json.dumps({"run": run, "began": time.time()}) + "\n", path)
+        return 0.0
 
     # One trial
 
