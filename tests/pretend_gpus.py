@@ -49,9 +49,12 @@ class PretendGpus:
         ]
         self._write("gpus", "".join(lines))
 
-    def run(self, processes: Mapping[int, int] | None = None) -> None:
-        """Processes that compute: GPU by process."""
-        lines = [f"{UUIDS[gpu]}, {pid}\n" for pid, gpu in (processes or {}).items()]
+    def run(
+        self, processes: Mapping[int, int] | None = None, name: str = "python", used: str = "[N/A]"
+    ) -> None:
+        """Processes that compute: GPU by process; their name and memory (MB)."""
+        own = (processes or {}).items()
+        lines = [f"{UUIDS[gpu]}, {pid}, {used}, {name}\n" for pid, gpu in own]
         self._write("processes", "".join(lines))
 
     def _write(self, name: str, text: str) -> None:

@@ -17,7 +17,7 @@ from blendmake.code_digest import imported_files
 from blendmake.errors import BlendmakeError
 from blendmake.gpus.devices import VISIBLE, devices
 from blendmake.gpus.holders import Ledger
-from blendmake.gpus.taking import take_gpu
+from blendmake.gpus.taking import PATIENCE, take_gpu
 from blendmake.window import DEADLINE
 from pretend_gpus import UUIDS, PretendGpus
 
@@ -42,6 +42,7 @@ def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretendGpus:
         monkeypatch.setenv(name, value)
     monkeypatch.delenv(VISIBLE, raising=False)
     monkeypatch.setenv(DEADLINE, "")
+    monkeypatch.delenv(PATIENCE, raising=False)
     return found
 
 
@@ -135,7 +136,7 @@ def test_a_device_in_use_by_somebody_else_is_left_alone(workers: Workers) -> Non
     assert UUIDS[2] in workers.wait_until(3).values()
     assert workers.finish() == [0, 0, 0]
     said = "".join(map(workers.said, started))
-    assert "somebody else computes on it (process 1)" in said
+    assert "somebody else computes on it (process 1, python)" in said
     assert "somebody else uses 8000 MB of it" in said
 
 
@@ -238,6 +239,62 @@ def test_waiting_ends_with_the_window(gpus: PretendGpus, monkeypatch: pytest.Mon
     gpus.use(9000, 9000, 9000, 9000)
     monkeypatch.setenv(DEADLINE, str(time.time() + 0.3))
     with pytest.raises(BlendmakeError, match=r"window.*all GPUs are taken"), take_gpu(poll=0.05):
+        pytest.fail("it got a GPU")
+
+
+def test_waiting_for_others_ends_with_an_error(
+    gpus: PretendGpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus.use(9000, 9000, 9000)
+    gpus.run({1: 3}, name="/usr/bin/python3 train.py, twice")
+    monkeypatch.setenv(PATIENCE, "0.5")
+    began = time.monotonic()
+    with pytest.raises(BlendmakeError) as caught, take_gpu(poll=0.05):
+        pytest.fail("it got a GPU")
+    assert 0.5 <= time.monotonic() - began < 20
+    said = str(caught.value)
+    assert "GPU 0 (Pretend): somebody else uses 9000 MB of it" in said
+    assert (
+        "GPU 3 (Pretend): somebody else computes on it (process 1, /usr/bin/python3 train.py, twice)"
+        in said
+    )
+    assert all(way in said for way in ("gpu_mem_mb=", "`device: cpu`", f"{PATIENCE}=10h"))
+    with take_gpu(5000):  # the way out that it names
+        assert os.environ[VISIBLE] in UUIDS[:3]
+    monkeypatch.setenv(PATIENCE, "soon")
+    with pytest.raises(BlendmakeError, match=f"{PATIENCE} must be.*'soon'"), take_gpu():
+        pytest.fail("it got a GPU")
+
+
+def test_jobs_of_ones_own_are_waited_for_without_end(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers.gpus.use(9000, 9000, 9000)
+    workers.start(1)
+    assert list(workers.wait_until(1).values()) == [UUIDS[3]]
+    monkeypatch.setenv(PATIENCE, "0.5")
+    (waiting,) = workers.start(1)
+    until(lambda: "waiting for a GPU" in workers.said(waiting))
+    time.sleep(1.5)
+    assert waiting.poll() is None
+    assert workers.finish() == [0, 0]
+
+
+def test_an_idle_daemon_does_not_compute(
+    gpus: PretendGpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VISIBLE, "0")
+    monkeypatch.setenv(PATIENCE, "0.1")
+    for name in ("nvidia-cuda-mps-server", "/usr/lib/xorg/Xorg", "/usr/bin/gnome-shell --wayland"):
+        for used in ("30", "[N/A]"):
+            gpus.run({1: 0}, name=name, used=used)
+            with take_gpu():
+                assert os.environ[VISIBLE] == UUIDS[0]
+        gpus.run({1: 0}, name=name, used="5000")
+        with pytest.raises(BlendmakeError, match="computes on it"), take_gpu(poll=0.05):
+            pytest.fail("it got a GPU")
+    gpus.run({1: 0}, name="/home/me/notXorg", used="30")
+    with pytest.raises(BlendmakeError, match="computes on it"), take_gpu(poll=0.05):
         pytest.fail("it got a GPU")
 
 

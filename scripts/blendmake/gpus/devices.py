@@ -21,19 +21,33 @@ MEND = (
 
 
 @dataclass(frozen=True)
+class Process:
+    """A process that has a GPU open to compute on it; `used_mb`: of its memory, None if not told."""
+
+    pid: int
+    name: str
+    used_mb: int | None = None
+
+    def __str__(self) -> str:
+        """The process in messages; its name is empty or in brackets where the driver tells none."""
+        known = self.name and not self.name.startswith("[")
+        return f"{self.pid}, {self.name}" if known else str(self.pid)
+
+
+@dataclass(frozen=True)
 class Device:
     """One GPU.
 
     `uuid` is what CUDA_VISIBLE_DEVICES gets: it means the same in whatever order devices are counted.
-    `total_mb`, `used_mb`: memory, None where the driver tells none. `processes`: those that compute
-    on it, as far as the driver tells.
+    `total_mb`, `used_mb`: memory, None where the driver tells none. `processes`: as far as the
+    driver tells.
     """
 
     uuid: str
     name: str
     total_mb: int | None = None
     used_mb: int | None = None
-    processes: frozenset[int] = frozenset()
+    processes: tuple[Process, ...] = ()
 
 
 def devices(limit: float = LIMIT) -> list[Device]:
@@ -52,17 +66,18 @@ def devices(limit: float = LIMIT) -> list[Device]:
     if (wanted is not None and not wanted.strip()) or shutil.which("nvidia-smi") is None:
         return []
     rows = _query("gpu", ("index", "uuid", "name", "memory.total", "memory.used"), limit)
-    running: dict[str, set[int]] = {}
-    for uuid, pid in _query("compute-apps", ("gpu_uuid", "pid"), limit) if rows else []:
+    running: dict[str, list[Process]] = {}
+    fields = ("gpu_uuid", "pid", "used_memory", "process_name")
+    for uuid, pid, memory, name in _query("compute-apps", fields, limit) if rows else []:
         if pid.isdigit():
-            running.setdefault(uuid, set()).add(int(pid))
+            running.setdefault(uuid, []).append(Process(int(pid), name, _number(memory)))
     found = {
         index: Device(
             uuid,
             f"GPU {index} ({name})",
             _number(total),
             _number(used),
-            frozenset(running.get(uuid, ())),
+            tuple(running.get(uuid, ())),
         )
         for index, uuid, name, total, used in rows
     }
@@ -101,7 +116,9 @@ def _query(what: str, fields: Sequence[str], limit: float) -> list[list[str]]:
         last = [line.strip() for line in output.splitlines() if line.strip()]
         words = f": {last[-1]}" if last else ""
         raise BlendmakeError(f"nvidia-smi fails with exit code {code}{words}. {MEND}")
-    lines = [[part.strip() for part in line.split(",")] for line in output.splitlines()]
+    # The last field may hold commas.
+    parted = [line.split(",", len(fields) - 1) for line in output.splitlines()]
+    lines = [[part.strip() for part in line] for line in parted]
     return [line for line in lines if len(line) == len(fields)]
 
 

@@ -10,13 +10,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from blendmake.durations import clock, seconds_of
 from blendmake.errors import BlendmakeError
-from blendmake.gpus.devices import LIMIT, VISIBLE, Device, devices
+from blendmake.gpus.devices import LIMIT, VISIBLE, Device, Process, devices
 from blendmake.gpus.holders import Holder, Ledger
 from blendmake.window import require_time
 
 log = logging.getLogger(__name__)
 
+PATIENCE = "BLENDMAKE_GPU_PATIENCE"
+PATIENT = 1800.0  # seconds, where the variable does not say it
+DAEMONS = frozenset({"nvidia-cuda-mps-server", "Xorg", "gnome-shell"})
+"""They have a GPU open all the time; with little memory they do not compute."""
 IDLE_MB = 1000  # that a GPU may have in use though nobody computes on it: driver, screen
 POLL = 2.0  # seconds between looks while all are taken
 
@@ -32,7 +37,8 @@ def take_gpu(
 ) -> Iterator[float]:
     """Hold a GPU while the work inside runs; CUDA_VISIBLE_DEVICES names it alone.
 
-    Waits while all are taken, by jobs of blendmake or by somebody else.
+    Waits while all are taken: by jobs of blendmake without end, by others alone as long as
+    BLENDMAKE_GPU_PATIENCE says, half an hour if it is not set.
 
     Args:
         memory_mb: memory that the job declares, to share a GPU with others that do; 0: a whole GPU.
@@ -45,11 +51,14 @@ def take_gpu(
         The share of the GPU's memory that is the job's, 1 for a whole one; 0: there is no GPU.
 
     Raises:
-        BlendmakeError: nvidia-smi fails, no GPU is that large, or the window ends meanwhile.
+        BlendmakeError: nvidia-smi fails, no GPU is that large, others leave none, or the window ends
+            meanwhile.
     """
     ledger = Ledger(folder)
+    patience = _patience()
     told: str | None = None
     taken = None
+    ours = time.monotonic()  # when a job of blendmake was last seen on a device
     while taken is None:
         found = devices(limit)  # before the ledger is held: it may take its time
         if not found:
@@ -64,7 +73,12 @@ def take_gpu(
                 device = max(free, key=lambda one: _left(one, holders))
                 taken = ledger.add(device.uuid, memory_mb, what)
         if taken is None:
-            told = _tell([f"{one.name}: {reasons[one.uuid]}" for one in found], told)
+            why = [f"{one.name}: {reasons[one.uuid]}" for one in found]
+            told = _tell(why, told)
+            if {one.device for one in holders} & set(reasons):
+                ours = time.monotonic()
+            elif time.monotonic() - ours >= patience:
+                raise BlendmakeError(_impatient(patience, why))
             require_time(0.0, "No fit was begun: all GPUs are taken.")
             time.sleep(poll)
     before = os.environ.get(VISIBLE)
@@ -95,7 +109,7 @@ def _refusal(device: Device, holders: Sequence[Holder], memory_mb: int) -> str |
     own = [one for one in holders if one.device == device.uuid]
     strangers = _strangers(device, [one.pid for one in own])
     if strangers:
-        some = ", ".join(map(str, strangers[:3]))
+        some = "; process ".join(map(str, strangers[:3]))
         return f"somebody else computes on it (process {some})"
     whole = [one for one in own if not one.memory_mb]
     if whole or (own and not memory_mb):
@@ -119,14 +133,42 @@ def _left(device: Device, holders: Sequence[Holder]) -> int:
     return (device.total_mb or 0) - max(device.used_mb or 0, declared)
 
 
-def _strangers(device: Device, pids: Sequence[int]) -> list[int]:
+def _strangers(device: Device, pids: Sequence[int]) -> list[Process]:
     """Processes that compute on a device and are neither holders nor started by one.
 
     Where there are holders, only processes that are seen here count: in a container the driver tells
     numbers of another kind, and holders' own would be taken for strangers.
     """
-    found = [pid for pid in sorted(device.processes) if not _descends(pid, set(pids))]
-    return [pid for pid in found if Path(f"/proc/{pid}").exists()] if pids else found
+    found = [
+        one
+        for one in sorted(device.processes, key=lambda one: one.pid)
+        if not _is_idle_daemon(one) and not _descends(one.pid, set(pids))
+    ]
+    return [one for one in found if Path(f"/proc/{one.pid}").exists()] if pids else found
+
+
+def _is_idle_daemon(process: Process) -> bool:
+    known = process.name.split(" ")[0].rpartition("/")[2] in DAEMONS
+    return known and (process.used_mb or 0) <= IDLE_MB
+
+
+def _patience() -> float:
+    """Seconds to wait for GPUs that others use."""
+    text = os.environ.get(PATIENCE)
+    seconds = seconds_of(text) if text else PATIENT
+    if seconds is None:
+        raise BlendmakeError(f"{PATIENCE} must be a duration such as 90m or 10h; found {text!r}.")
+    return seconds
+
+
+def _impatient(patience: float, why: Sequence[str]) -> str:
+    return (
+        f"For {clock(patience)} every GPU was in use by others than jobs of blendmake. "
+        f"{'; '.join(why)}. End what uses them; or share one on which nobody computes, by declared "
+        "memory (--set-resources fit_fold:gpu_mem_mb=8000, or of run_trials); or run on the CPU (a "
+        "profile without `resources: gpu`, or the source's key `device: cpu`); or wait longer: "
+        f"{PATIENCE}=10h in the environment. Then run the same command again."
+    )
 
 
 def _descends(pid: int, ancestors: set[int]) -> bool:
