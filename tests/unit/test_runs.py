@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +16,7 @@ import pytest
 
 from blendmake import cluster
 from blendmake.errors import BlendmakeError
-from blendmake.runs import MARKS, OWN, live_runs
+from blendmake.runs import MARKS, OWN, LiveRun, live_runs
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 RUN = "import sys; from blendmake.runs import mark_run; mark_run('small'); print('marked', flush=True)"
@@ -52,6 +54,57 @@ def test_a_killed_run_is_dead(run: subprocess.Popen[str]) -> None:
     assert list(MARKS.iterdir())
     assert live_runs() == []
     assert not list(MARKS.iterdir())
+
+
+def test_a_mark_that_is_cleared_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(OWN, raising=False)
+    other = "from blendmake.runs import live_runs; assert live_runs() == []"
+    code = f"""
+import fcntl, subprocess, sys
+from blendmake.runs import MARKS
+real, cleared = fcntl.flock, []
+def flock(handle, kind):
+    if not cleared:  # between open and flock
+        cleared.append(True)
+        subprocess.run([sys.executable, "-c", {other!r}], check=True)
+        assert not list(MARKS.iterdir())
+    real(handle, kind)
+fcntl.flock = flock
+{RUN}
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout and process.stdout.readline() == "marked\n"
+        assert [seen.process for seen in live_runs()] == [process.pid]
+        process.communicate()
+    assert live_runs() == [] and not list(MARKS.iterdir())
+
+
+def test_a_run_of_another_machine_is_not_taken_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(OWN, raising=False)
+    MARKS.mkdir(parents=True)
+    mark = MARKS / "login-2-4711.json"
+    run = LiveRun("small", "login-2", 4711, "2026-01-01 00:00:00")
+    mark.write_text(json.dumps(vars(run)))
+    with open(mark) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert live_runs() == [run] and not run.is_here
+    for ask in (cluster.cancel_leftovers, cluster.wait_for_leftovers, cluster.cancel_jobs):
+        with pytest.raises(BlendmakeError, match=f"on login-2.* on login-2; or.*: rm {mark}"):
+            ask(tmp_path)
+    assert mark.exists()
 
 
 def test_a_job_does_not_count_its_own_run(
