@@ -201,6 +201,10 @@ class Slurm:
         self.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
 
     def bring_back(self, node: str) -> None:
+        # A machine that was off has no steps left; a new slurmd that met some would drain the node
+        # ("Duplicate jobid") when the job is started again.
+        steps = self.folder / node / "spool"
+        self.wait_until(lambda: not list(steps.glob(f"{node}_*")), f"the steps of {node} to end")
         self._start_node(node)
         self.wait_until(lambda: self.is_up(node), node)
 

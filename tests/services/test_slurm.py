@@ -167,10 +167,13 @@ def test_a_node_dies_and_comes_back(
     (again,) = [one for one in space.jobs() if one["id"] == job["id"]]
     assert again["state"] == "PENDING", "Slurm starts it again by itself"
     cluster.bring_back(job["node"])
-    # It would do so after two minutes.
-    while job["id"] not in {one["id"] for one in space.jobs("RUNNING")}:
-        cluster.run("scontrol", "update", f"JobId={job['id']}", "StartTime=now")
-        time.sleep(1)
+
+    def runs_again() -> bool:
+        # It would do so after two minutes.
+        cluster.run("scontrol", "update", f"JobId={job['id']}", "StartTime=now", check=False)
+        return job["id"] in {one["id"] for one in space.jobs("RUNNING")}
+
+    space.wait_until(runs_again, run)
     assert not space.finish(run, GOAL)
     check(space, undisturbed, kept)
 
