@@ -1,19 +1,12 @@
 """Fit one source on one fold, target by target; or, of rule fit_chunk, some of its targets."""
 
-from blendmake.job import job, optional_path
+from blendmake.job import fit_job, optional_path
 
-place = snakemake.resources
-with job(
-    snakemake.log[0],
-    snakemake.threads,
-    long=True,
-    gpus=place.get("gpu", 0),
-    gpu_memory_mb=place.get("gpu_mem_mb", 0),
-) as gpu:
+with fit_job(snakemake) as gpu:
     import importlib
     from pathlib import Path
 
-    from blendmake.fits.fitting import FoldOutputs, fit_chunk, fit_fold
+    from blendmake.fits.fitting import FoldOutputs, FoldWork, fit_chunk, fit_fold
     from blendmake.fits.inputs import FoldInputs
     from blendmake.fits.target_groups import read_group_files
     from blendmake.provenance import provenance
@@ -21,7 +14,7 @@ with job(
     files, fit, which = snakemake.input, snakemake.params.fit, snakemake.wildcards
     fold_train, fold_test = optional_path(files.fold_train), optional_path(files.fold_test)
     packages = importlib.import_module(fit["family"]).FAMILY.PACKAGES
-    work = (
+    work = FoldWork(
         which.source,
         fit["source"],
         {**fit["groups"], **read_group_files(files.groups)},
@@ -35,26 +28,21 @@ with job(
             inner=optional_path(files.inner),
             fold_made={"train": fold_train, "test": fold_test} if fold_train else None,
         ),
+        family=fit["family"],
+        seed=fit["seed"],
+        code=snakemake.params.code,
+        scratch=Path(snakemake.params.scratch),
+        threads=snakemake.threads,
+        note=provenance(fit["source"], snakemake.params.code, packages=packages, seed=fit["seed"]),
+        best=optional_path(files.best),
+        gpu=gpu,
+        out_of_memory=snakemake.resources.out_of_memory,
     )
-    given = {
-        "family": fit["family"],
-        "seed": fit["seed"],
-        "code": snakemake.params.code,
-        "scratch": Path(snakemake.params.scratch),
-        "threads": snakemake.threads,
-        "note": provenance(
-            fit["source"], snakemake.params.code, packages=packages, seed=fit["seed"]
-        ),
-        "best": optional_path(files.best),
-        "gpu": gpu,
-        "out_of_memory": place.out_of_memory,
-    }
     out = Path(snakemake.output[0])
     folder = out.parent.parent if snakemake.rule == "fit_chunk" else out.parent
     oof, test, fits = (folder / f"{name}.parquet" for name in ("oof", "test", "fits"))
     whole = FoldOutputs(oof, test, fits, folder / "models")
     if snakemake.rule == "fit_chunk":
-        part = {"chunk": int(which.chunk), "chunks": int(which.chunks)}
-        fit_chunk(*work, out, whole=whole, **part, **given)
+        fit_chunk(work, out, whole=whole, chunk=int(which.chunk), chunks=int(which.chunks))
     else:
-        fit_fold(*work, whole, jobs=max(1, len(files.chunks)), **given)
+        fit_fold(work, whole, jobs=max(1, len(files.chunks)))

@@ -1,15 +1,8 @@
 """Fit trials of a search, with other workers, until there are as many as asked for."""
 
-from blendmake.job import job
+from blendmake.job import fit_job
 
-place = snakemake.resources
-with job(
-    snakemake.log[0],
-    snakemake.threads,
-    long=True,
-    gpus=place.get("gpu", 0),
-    gpu_memory_mb=place.get("gpu_mem_mb", 0),
-) as gpu:
+with fit_job(snakemake) as gpu:
     import json
     from pathlib import Path
 
@@ -36,7 +29,7 @@ with job(
         scratch=Path(params.scratch),
         folder=out.parent.parent,
         number=int(snakemake.wildcards.worker),
-        time_limit=float(place.search_seconds) or None,
+        time_limit=float(snakemake.resources.search_seconds) or None,
         criteria=own.get("criteria"),
         note=provenance(params.search["search"], params.code, packages=("optuna",)),
     )

@@ -19,7 +19,7 @@ from blendmake.features.files import FeatureSetFiles
 from blendmake.features.fold_features import SetInputs, make_fold_features
 from blendmake.features.sets import make_features
 from blendmake.files import read_note, read_parquet, write_parquet
-from blendmake.fits.fitting import FoldOutputs, fit_fold
+from blendmake.fits.fitting import FoldOutputs, FoldWork, fit_fold
 from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.store import StoredFit
 from blendmake.folds import FoldRows, inner_split, make_folds, read_folds, write_folds, write_inner
@@ -320,13 +320,12 @@ def run_fold(
 ) -> Done:
     """Fit a source on one fold; without `scratch`, from scratch in `out`."""
     outputs = outputs_in(out)
-    fit_fold(
+    work = FoldWork(
         "source",
         source(family, **settings),
         groups or {},
         fold,
         problem.inputs,
-        outputs,
         family=FAMILIES[family],
         seed=seed,
         code=code,
@@ -334,6 +333,7 @@ def run_fold(
         threads=threads,
         note={},
     )
+    fit_fold(work, outputs)
     return read_done(outputs)
 
 

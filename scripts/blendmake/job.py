@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from blendmake.errors import BlendmakeError
+from blendmake.processor import prepare_numpy
 from blendmake.window import heed_sigterm
 
 THREAD_VARIABLES = (
@@ -46,6 +47,7 @@ def job(
         heed_sigterm()
     for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
+    prepare_numpy()
     Path(log_file).parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(log_file, mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
@@ -64,6 +66,18 @@ def job(
         raise
     finally:
         handler.close()
+
+
+def fit_job(snakemake: Any) -> AbstractContextManager[float]:
+    """The job of a script that fits, on a GPU where it was given one, as `job` runs it."""
+    place = snakemake.resources
+    return job(
+        snakemake.log[0],
+        snakemake.threads,
+        long=True,
+        gpus=place.get("gpu", 0),
+        gpu_memory_mb=place.get("gpu_mem_mb", 0),
+    )
 
 
 def _gpu(gpus: int, memory_mb: int, what: str) -> AbstractContextManager[float]:

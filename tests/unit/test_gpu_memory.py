@@ -18,7 +18,7 @@ from blendmake.families import FAMILIES, ON_GPU
 from blendmake.family import DEVICE_PARAMS, Fit, Fitted, JointFamily, JointFit, Smaller, refused
 from blendmake.files import note_of, read_note, read_parquet
 from blendmake.fits.assembly import assemble_source
-from blendmake.fits.fitting import fit_fold
+from blendmake.fits.fitting import FoldWork, fit_fold
 from blendmake.fits.gpu_memory import fit_or_fall_back, out_of_memory
 from blendmake.reports.leaderboard import Entry, build_leaderboard, leaderboard_text
 from blendmake.scoring import score_artifact
@@ -57,13 +57,12 @@ def run(
 ) -> Done:
     """Fit the targets `full` and `other` by the family that finds too little memory."""
     outputs = outputs_in(out)
-    fit_fold(
+    work = FoldWork(
         "source",
         source("linear", targets=["full", "other"], **settings),
         {},
         fold,
         problem.inputs,
-        outputs,
         family="tight_family",
         seed=1,
         code="code",
@@ -73,6 +72,7 @@ def run(
         gpu=gpu,
         out_of_memory=out_of_memory,
     )
+    fit_fold(work, outputs)
     return read_done(outputs)
 
 
@@ -251,13 +251,12 @@ def test_a_library_that_sees_no_gpu_fits_on_the_cpu(
     found = []
     for gpu in (1.0, 0.0):
         outputs = outputs_in(tmp_path / str(gpu))
-        fit_fold(
+        work = FoldWork(
             "source",
             source(name, targets=["full", "other"], rounds=2),
             {},
             0,
             problem.inputs,
-            outputs,
             family=FAMILIES[name],
             seed=1,
             code="code",
@@ -266,6 +265,7 @@ def test_a_library_that_sees_no_gpu_fits_on_the_cpu(
             note={},
             gpu=gpu,
         )
+        fit_fold(work, outputs)
         found.append(read_done(outputs))
     assert [row["device"] for row in found[0].fits.values()] == ["cpu", "cpu"]
     assert found[0].outputs.oof.read_bytes() == found[1].outputs.oof.read_bytes()

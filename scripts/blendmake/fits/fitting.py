@@ -37,75 +37,6 @@ class FoldOutputs:
     models: Path
 
 
-def fit_fold(
-    name: str,
-    source: Mapping[str, Any],
-    groups: Mapping[str, Sequence[str]],
-    fold: int,
-    inputs: FoldInputs,
-    outputs: FoldOutputs,
-    *,
-    jobs: int = 1,
-    **given: Any,
-) -> None:
-    """Fit every target of a source on one fold, less what scratch holds.
-
-    Args:
-        name, source, groups, fold, inputs, given: as of `FoldWork`.
-        jobs: how many jobs have shared the targets before.
-    """
-    work = FoldWork(name, source, groups, fold, inputs, **given)
-    job, targets, keep = work.job, work.targets, work.keep
-    with locked(work.folder):
-        if _stands(outputs, work.made["fits"]):
-            log.info("another run has finished this source and fold meanwhile")
-            return
-        finished = job.run(targets, work.folder, keep)
-        valid_ids = work.table.select(work.id_columns).take(pa.array(job.valid_rows))
-        test_ids = job.test_files.files["table"].table(work.id_columns)
-        if keep:
-            job.keep_models(outputs.models, finished)
-        rows = [one.row for target in targets for one in finished[target]]
-        fell_back = [t for t in targets if any(one.row.get("fallback") for one in finished[t])]
-        made = {**work.made, **({FELL_BACK: fell_back} if fell_back else {})}
-        bags = [finished[target] for target in targets]
-        oof = np.stack([mean_prediction([one.valid for one in of]) for of in bags], axis=1)
-        test = np.stack([mean_prediction([one.test for one in of]) for of in bags], axis=1)
-        write_predictions(outputs.test, test_ids, targets, test, made)
-        fits = pa.Table.from_pylist(rows, schema=FITS)
-        write_parquet(fits, outputs.fits, {**made, **({"jobs": jobs} if jobs > 1 else {})})
-        write_predictions(outputs.oof, valid_ids, targets, oof, made)
-
-
-def fit_chunk(
-    name: str,
-    source: Mapping[str, Any],
-    groups: Mapping[str, Sequence[str]],
-    fold: int,
-    inputs: FoldInputs,
-    out: Path,
-    *,
-    whole: FoldOutputs,
-    chunk: int,
-    chunks: int,
-    **given: Any,
-) -> None:
-    """Fit some of a source's targets on one fold, into scratch, where `fit_fold` finds them.
-
-    Args:
-        name, source, groups, fold, inputs, given: as of `FoldWork`.
-        out: a file that says that it is done.
-        whole: what `fit_fold` makes; nothing is fitted where it stands, and scratch may be gone.
-        chunk, chunks: which part of the targets this is, from 0, of how many of about one size.
-    """
-    work = FoldWork(name, source, groups, fold, inputs, **given)
-    targets = [str(target) for target in np.array_split(work.targets, chunks)[chunk]]
-    with locked(work.folder, part=f"{chunk}of{chunks}"):
-        if targets and not _stands(whole, work.made["fits"]):
-            work.job.run(targets, work.folder, work.keep)
-    write_text(json.dumps({"targets": targets}) + "\n", out)
-
-
 class FoldWork:
     """The fits of a source on one fold: which, with what, and where they are kept.
 
@@ -177,6 +108,52 @@ class FoldWork:
             **told,
             "fits": digest_of(fits),
         }
+
+
+def fit_fold(work: FoldWork, outputs: FoldOutputs, *, jobs: int = 1) -> None:
+    """Fit every target of a source on one fold, less what scratch holds.
+
+    Args:
+        work: the fits.
+        outputs: the files to make.
+        jobs: how many jobs have shared the targets before.
+    """
+    job, targets, keep = work.job, work.targets, work.keep
+    with locked(work.folder):
+        if _stands(outputs, work.made["fits"]):
+            log.info("another run has finished this source and fold meanwhile")
+            return
+        finished = job.run(targets, work.folder, keep)
+        valid_ids = work.table.select(work.id_columns).take(pa.array(job.valid_rows))
+        test_ids = job.test_files.files["table"].table(work.id_columns)
+        if keep:
+            job.keep_models(outputs.models, finished)
+        rows = [one.row for target in targets for one in finished[target]]
+        fell_back = [t for t in targets if any(one.row.get("fallback") for one in finished[t])]
+        made = {**work.made, **({FELL_BACK: fell_back} if fell_back else {})}
+        bags = [finished[target] for target in targets]
+        oof = np.stack([mean_prediction([one.valid for one in of]) for of in bags], axis=1)
+        test = np.stack([mean_prediction([one.test for one in of]) for of in bags], axis=1)
+        write_predictions(outputs.test, test_ids, targets, test, made)
+        fits = pa.Table.from_pylist(rows, schema=FITS)
+        write_parquet(fits, outputs.fits, {**made, **({"jobs": jobs} if jobs > 1 else {})})
+        write_predictions(outputs.oof, valid_ids, targets, oof, made)
+
+
+def fit_chunk(work: FoldWork, out: Path, *, whole: FoldOutputs, chunk: int, chunks: int) -> None:
+    """Fit some of a source's targets on one fold, into scratch, where `fit_fold` finds them.
+
+    Args:
+        work: the fits of all targets.
+        out: a file that says that it is done.
+        whole: what `fit_fold` makes; nothing is fitted where it stands, and scratch may be gone.
+        chunk, chunks: which part of the targets this is, from 0, of how many of about one size.
+    """
+    targets = [str(target) for target in np.array_split(work.targets, chunks)[chunk]]
+    with locked(work.folder, part=f"{chunk}of{chunks}"):
+        if targets and not _stands(whole, work.made["fits"]):
+            work.job.run(targets, work.folder, work.keep)
+    write_text(json.dumps({"targets": targets}) + "\n", out)
 
 
 def _check_names(

@@ -153,7 +153,7 @@ def smallest_fit(
         `seconds`, `memory` (peak of this process or of one that it started, bytes).
     """
     from blendmake.family import JointFamily
-    from blendmake.fits.fitting import FoldOutputs, fit_fold
+    from blendmake.fits.fitting import FoldOutputs, FoldWork, fit_fold
     from blendmake.fits.fold_fits import two_classes
     from blendmake.fits.inputs import FoldInputs
     from blendmake.fits.settings import resolve_targets
@@ -183,13 +183,12 @@ def smallest_fit(
         *(out / name for name in ("oof.parquet", "test.parquet", "fits.parquet", "models"))
     )
     started = time.monotonic()
-    fit_fold(
+    work = FoldWork(
         name,
         {**least, "targets": targets},
         members,
         0,
         files,
-        outputs,
         family=family,
         seed=seed,
         code="preflight",
@@ -197,6 +196,7 @@ def smallest_fit(
         threads=1,
         note={},
     )
+    fit_fold(work, outputs)
     seconds = time.monotonic() - started
     fits = read_parquet(outputs.fits)
     return {
