@@ -23,6 +23,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.io import IOCache
 from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord
 from snakemake.persistence.file import FilePersistence
+from snakemake_interface_storage_plugins.exceptions import FileOrDirectoryNotFoundError
 
 # Stands for the params of an artifact without a record: no job has such, so that it is made anew.
 UNKNOWN = "made in a way that is not on record"
@@ -184,7 +185,28 @@ def bucket_of(workflow: Any) -> Bucket | None:
             f"{prefix[1:]} is not set, which the storage profile reads: "
             f"export {prefix[1:]}=s3://bucket/prefix (or gs://…)"
         )
-    return Bucket(storage, storage.postprocess_query(f"{prefix.rstrip('/')}/"))
+    bucket = Bucket(storage, storage.postprocess_query(f"{prefix.rstrip('/')}/"))
+    tell_outages(type(bucket.object("any")))
+    return bucket
+
+
+def tell_outages(objects: type) -> None:
+    """Let an address that no longer answers be an error of a sentence, whatever is asked of an object.
+
+    After a question that failed Snakemake asks whether the object is there at all, and what that
+    raises would end the run with a traceback.
+    """
+    asked = objects._raise_object_not_found_if_not_exists  # type: ignore[attr-defined]
+
+    def told(self: Any) -> None:
+        try:
+            asked(self)
+        except FileOrDirectoryNotFoundError:
+            raise
+        except Exception as error:  # of whatever library the provider stands on
+            raise WorkflowError(f"{self.print_query} cannot be asked for: {error}") from error
+
+    objects._raise_object_not_found_if_not_exists = told  # type: ignore[attr-defined]
 
 
 def share_records(workflow: Any, bucket: Bucket | None) -> None:
