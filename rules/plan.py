@@ -16,7 +16,7 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 
 from blendmake.adapters import ADAPTERS
-from blendmake.code_digest import code_digest
+from blendmake.code_digest import code_digest, keep_known
 from blendmake.config.loading import load_problem, load_run
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
@@ -240,6 +240,7 @@ class Plan(PlanBucket):
             module = ADAPTERS[self.problem.data.adapter].__name__
             write = self.scripts / "write_data.py"
             digests["write_data"] = code_digest([write, self._module(module)], self.scripts)
+        keep_known()
         return digests
 
     def _module(self, name: str) -> Path:

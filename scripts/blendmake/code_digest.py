@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import io
+import json
+import os
+import sys
 import tokenize
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
+MOST_KNOWN = 2000
 SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 # Python 3.12 splits f-strings into tokens; taken whole they read alike in every version.
 FSTRING_START = getattr(tokenize, "FSTRING_START", -1)
@@ -27,7 +33,7 @@ def code_digest(files: Iterable[Path], root: Path) -> str:
         root: the folder that project modules are imported from.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for part in sorted(_tokens_digest(file) for file in imported_files(files, root)):
+    for part in sorted(_facts(file).digest for file in imported_files(files, root)):
         digest.update(part.encode())
     return digest.hexdigest()
 
@@ -47,28 +53,28 @@ def imported_files(files: Iterable[Path], root: Path) -> set[Path]:
 @cache
 def _imports(file: Path, root: Path) -> tuple[Path, ...]:
     modules: list[Path] = []
-    for node in ast.walk(_tree(file)):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+    for level, module, names in _facts(file).imports:
+        if level is None:
+            found = list(names)
+        else:
             # `from package import name` may mean a module or something in one.
-            module = _origin(node, file, root)
-            inner = [f"{module}.{alias.name}" for alias in node.names]
+            origin = _origin(level, module, file, root)
+            inner = [f"{origin}.{name}" for name in names]
             as_modules = [name for name in inner if _file(name, root)]
-            names = as_modules if len(as_modules) == len(inner) else [*as_modules, module]
-        modules += [path for name in names if (path := _file(name, root))]
+            found = as_modules if len(as_modules) == len(inner) else [*as_modules, origin]
+        modules += [path for name in found if (path := _file(name, root))]
     return tuple(modules)
 
 
-def _origin(node: ast.ImportFrom, file: Path, root: Path) -> str:
+def _origin(level: int, module: str, file: Path, root: Path) -> str:
     """The module that an import names, dots of a relative one resolved."""
-    if not node.level:
-        return node.module or ""
-    folder = file.parents[node.level - 1].relative_to(root)
-    return ".".join([*folder.parts, *([node.module] if node.module else [])])
+    if not level:
+        return module
+    folder = file.parents[level - 1].relative_to(root)
+    return ".".join([*folder.parts, *([module] if module else [])])
 
 
+@cache
 def _file(module: str, root: Path) -> Path | None:
     base = root.joinpath(*module.split("."))
     for path in (base.with_suffix(".py"), base / "__init__.py"):
@@ -77,17 +83,83 @@ def _file(module: str, root: Path) -> Path | None:
     return None
 
 
-@cache
-def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"), str(file))
+class _Facts(NamedTuple):
+    """What a file's text tells, wherever it stands.
+
+    Attributes:
+        digest: of its tokens.
+        imports: level, module and names of each import; of a plain one the level is None.
+    """
+
+    digest: str
+    imports: list[tuple[int | None, str, list[str]]]
+
+
+class _Known:
+    """Facts of texts that were read before, by digest of the text, in a file beside the bytecode.
+
+    Reading a hundred modules anew would take most of the time in which Snakemake has nothing to do.
+    """
+
+    def __init__(self) -> None:
+        # Another reader of code has other facts.
+        own = hashlib.blake2b(Path(__file__).read_bytes(), digest_size=8).hexdigest()
+        folder = Path(__file__).parent / "__pycache__"
+        self._path = folder / f"facts.{sys.implementation.cache_tag}-{own}.json"
+        self._facts: dict[str, Any] = {}
+        self._new = False
+        with contextlib.suppress(OSError, ValueError):
+            self._facts = json.loads(self._path.read_text(encoding="utf-8"))
+
+    def of(self, text: bytes, file: Path) -> _Facts:
+        key = hashlib.blake2b(text, digest_size=16).hexdigest()
+        if key not in self._facts:
+            self._facts[key] = _read_facts(text.decode("utf-8"), file)
+            self._new = True
+        return _Facts(*self._facts[key])
+
+    def keep(self) -> None:
+        if not self._new or sys.dont_write_bytecode:
+            return
+        kept = dict(list(self._facts.items())[-MOST_KNOWN:])
+        # As with bytecode: where it cannot be written, it is made again.
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(exist_ok=True)
+            part = self._path.with_suffix(f".{os.getpid()}.part")
+            part.write_text(json.dumps(kept), encoding="utf-8")
+            part.replace(self._path)
+        self._new = False
 
 
 @cache
-def _tokens_digest(file: Path) -> str:
+def _known() -> _Known:
+    return _Known()
+
+
+def keep_known() -> None:
+    """Keep what was read of files for later runs."""
+    _known().keep()
+
+
+@cache
+def _facts(file: Path) -> _Facts:
+    return _known().of(file.read_bytes(), file)
+
+
+def _read_facts(text: str, file: Path) -> _Facts:
+    text = io.StringIO(text, newline=None).read()  # as a text file is read
+    tree = ast.parse(text, str(file))
     digest = hashlib.blake2b(digest_size=16)
-    for token in _tokens(file.read_text(encoding="utf-8"), _docstring_starts(_tree(file))):
+    for token in _tokens(text, _docstring_starts(tree)):
         digest.update(token.encode() + b"\0")
-    return digest.hexdigest()
+    imports: list[tuple[int | None, str, list[str]]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports.append((None, "", [alias.name for alias in node.names]))
+        elif isinstance(node, ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+            imports.append((node.level, node.module or "", names))
+    return _Facts(digest.hexdigest(), imports)
 
 
 def _docstring_starts(tree: ast.Module) -> set[tuple[int, int]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from blendmake.code_digest import code_digest, imported_files
+from blendmake import code_digest as module
+from blendmake.code_digest import code_digest, imported_files, keep_known
 from blendmake.families import FAMILIES
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -219,3 +220,43 @@ def test_a_fit_imports_neither_config_nor_adapters() -> None:
     names = {path.stem for path in imported_files([SCRIPTS / "fit_fold.py"], SCRIPTS)}
     assert "fitting" in names
     assert not names & {"config", "yeast", "tables", "blending", "leaderboard"}
+
+
+def test_what_was_read_is_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "code_digest.py"
+    own.write_text("# where what is known is kept beside")
+    monkeypatch.setattr(module, "__file__", str(own))
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    reads: list[Path] = []
+    read = module._read_facts
+    monkeypatch.setattr(
+        module, "_read_facts", lambda text, file: (reads.append(file), read(text, file))[1]
+    )
+
+    def digest() -> str:
+        for function in (module._known, module._facts, module._imports, module._file):
+            function.cache_clear()
+        found = code_digest([tmp_path / "main.py"], tmp_path)
+        keep_known()
+        return found
+
+    (tmp_path / "helper.py").write_text("X = 1\n")
+    (tmp_path / "main.py").write_text("import helper\nfrom helper import X\n")
+    first = digest()
+    assert len(reads) == 2
+    assert digest() == first
+    assert len(reads) == 2, "both were known"
+    (tmp_path / "helper.py").write_text("X = 2\n")
+    assert digest() != first
+    assert len(reads) == 3
+    (tmp_path / "helper.py").write_text("X = 1\n")
+    assert digest() == first
+    assert len(reads) == 3
+
+    (kept,) = (tmp_path / "__pycache__").iterdir()
+    kept.write_text('{"half a')
+    assert digest() == first
+    assert len(reads) == 5
+    own.write_text("# another reader")
+    assert digest() == first
+    assert len(reads) == 7, "what another has read does not count"
