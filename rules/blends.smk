@@ -21,7 +21,7 @@ rule blend_sources:
     benchmark:
         "<benchmarks>/blend_sources/{blend}.tsv"
     priority: 10000
-    threads: 1
+    threads: plan.threads_of_fit
     resources:
         mem_mb=plan.blend_memory,
         runtime=plan.blend_minutes,

@@ -18,4 +18,5 @@ with job(snakemake.log[0], snakemake.threads):
         Path(snakemake.input.folds),
         {name: Path(path) for name, path in snakemake.output.items()},
         provenance(config, snakemake.params.code, packages=("scipy", "scikit-learn")),
+        snakemake.threads,
     )

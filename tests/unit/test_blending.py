@@ -72,6 +72,25 @@ def problem() -> Problem:
     return made
 
 
+@pytest.mark.parametrize("method", BLEND_METHODS)
+def test_targets_side_by_side_change_no_bit(problem: Problem, method: str) -> None:
+    problem.labels[::7, 0] = np.nan
+    alone = problem.blend(method)
+    options = BlendOptions(method=method)
+    beside = blend(
+        problem.members,
+        problem.labels,
+        problem.targets,
+        problem.splits,
+        problem.folds,
+        options,
+        threads=3,
+    )
+    assert beside.oof.tobytes() == alone.oof.tobytes()
+    assert beside.weights.equals(alone.weights)
+    assert beside.duplicates.equals(alone.duplicates)
+
+
 def rows_of(blended: Blended, **where: Any) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = blended.weights.to_pylist()
     return [row for row in rows if all(row[key] == value for key, value in where.items())]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import check_grad
 
 from blendmake.auc import auc
+from blendmake.blends.evaluation import BlendScorer, FittingRows
 from blendmake.blends.scale import rank_scale
 from blendmake.blends.weights import METHODS, smooth_auc
 from blendmake.errors import BlendmakeError
@@ -38,7 +39,17 @@ def single(blended: Floats) -> NDArray[np.float32]:
 
 
 def run(method: str, data: tuple[Floats, Any, Floats], **options: Any) -> Floats:
-    return METHODS[method](*data, options)
+    return METHODS[method](rows_of(*data), options)
+
+
+def rows_of(scores: Floats, labels: Any, solo: Floats) -> FittingRows:
+    """All rows; candidates as they stand are the best first."""
+    scorer = BlendScorer(
+        np.ascontiguousarray(scores.T), labels.astype(float), [np.arange(len(labels))]
+    )
+    rows = FittingRows(scorer, 0, range(scores.shape[1]))
+    assert rows.solo == pytest.approx(solo)
+    return rows
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -138,9 +149,8 @@ def test_optimize_weights_gives_the_planted_proportions() -> None:
     rng = np.random.default_rng(5)
     labels = rng.random(6000) < 0.3
     scores = np.stack([k * labels + rng.normal(size=6000) for k in (1.4, 0.7)], axis=1)
-    weights = METHODS["optimize_weights"](
-        scores, labels, np.array([0.84, 0.69]), {"shrinkage": 0.0}
-    )
+    solo = np.array([auc(labels, column) for column in scores.T])
+    weights = run("optimize_weights", (scores, labels, solo), shrinkage=0.0)
     assert weights == pytest.approx([2 / 3, 1 / 3], abs=0.06)
 
 
@@ -226,5 +236,6 @@ def test_greedy_keeps_the_best_alone_where_others_are_noise_or_copies() -> None:
     perfect = rank_scale(labels + 0.1 * rng.random(60), None)
     noise = rank_scale(rng.random(60), None)
     scores = np.stack([perfect, perfect, noise], axis=1)
-    assert run("greedy", (scores, labels, np.array([1.0, 1.0, 0.5]))).tolist() == [1, 0, 0]
+    solo = np.array([1.0, 1.0, auc(labels, noise)])
+    assert run("greedy", (scores, labels, solo)).tolist() == [1, 0, 0]
     assert run("greedy", problem((0.9, 0.8)), steps=1).tolist() == [1, 0]

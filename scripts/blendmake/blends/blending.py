@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -18,6 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from blendmake.auc import AucScorer
+from blendmake.blends.evaluation import BlendScorer, FittingRows
 from blendmake.blends.scale import DUPLICATE, expit, logit_scale, rank_correlations, rank_scale
 from blendmake.blends.stacking import (
     STACK_C,
@@ -196,6 +198,7 @@ def blend(
     splits: Sequence[Split],
     fold_of_row: Rows,
     options: BlendOptions,
+    threads: int = 1,
 ) -> Blended:
     """Blends the members' predictions, target by target.
 
@@ -217,6 +220,7 @@ def blend(
         splits: no row in two ``apply``.
         fold_of_row: (n,), the fold whose model predicted the row, the block to rank it in.
         options: method and settings.
+        threads: how many targets are blended side by side; no bit depends on it.
 
     Returns:
         The blend, over the targets that a member or the fallback covers.
@@ -227,7 +231,7 @@ def blend(
     """
     _check(members, labels, targets, splits, fold_of_row, options)
     work = _Work(members, labels, tuple(targets), splits, fold_of_row, options)
-    return work.run()
+    return work.run(threads)
 
 
 def _check(
@@ -340,6 +344,14 @@ class _Fit:
         return {*self.neighbours, *(target for pair in self.products for target in pair)}
 
 
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """Rows of a target in the tables of weights and duplicates."""
+
+    weights: list[dict[str, Any]] = field(default_factory=list)
+    duplicates: list[dict[str, Any]] = field(default_factory=list)
+
+
 class _Work:
     """The blend in the making; holds what every target needs."""
 
@@ -359,14 +371,12 @@ class _Work:
         applied = [split.apply for split in splits]
         self.all_rows = np.sort(np.concatenate(applied)) if applied else np.arange(len(labels))
         self.covering = {t: [m for m in members if t in m.targets] for t in targets}
-        self.weights: list[dict[str, Any]] = []
-        self.duplicates: list[dict[str, Any]] = []
         self.correlations: dict[int | None, Floats] = {}
         if options.method in STACKERS and options.neighbours > 0:
             for fold, rows in self._fittings():
                 self.correlations[fold] = label_correlations(labels, rows)
 
-    def run(self) -> Blended:
+    def run(self, threads: int) -> Blended:
         fallback = self.options.fallback
         covered = [
             t for t in self.targets if self.covering[t] or (fallback and t in fallback.targets)
@@ -379,20 +389,29 @@ class _Work:
         if with_test is not None:
             test = np.empty((len(with_test), len(covered)), dtype=np.float32, order="F")
 
-        for column, target in enumerate(covered):
-            whole, crossed, tested = self._blend_target(target)
+        def put(column: int) -> _Told:
+            told = _Told()
+            whole, crossed, tested = self._blend_target(covered[column], told)
             oof[:, column] = crossed
             if in_sample is not None:
                 in_sample[:, column] = whole
             if test is not None:
                 test[:, column] = tested
+            return told
+
+        with ThreadPoolExecutor(threads) as pool:
+            everything = list(pool.map(put, range(len(covered))))
         return Blended(
             targets=tuple(covered),
             oof=oof,
             in_sample=in_sample,
             test=test,
-            weights=pa.Table.from_pylist(self.weights, schema=WEIGHTS_SCHEMA),
-            duplicates=pa.Table.from_pylist(self.duplicates, schema=DUPLICATES_SCHEMA),
+            weights=pa.Table.from_pylist(
+                [row for told in everything for row in told.weights], schema=WEIGHTS_SCHEMA
+            ),
+            duplicates=pa.Table.from_pylist(
+                [row for told in everything for row in told.duplicates], schema=DUPLICATES_SCHEMA
+            ),
         )
 
     def _fittings(self) -> Iterator[tuple[int | None, Rows]]:
@@ -402,12 +421,12 @@ class _Work:
                 yield fold, split.fit
         yield None, self.all_rows
 
-    def _blend_target(self, target: str) -> tuple[Floats, Floats, Floats | None]:
+    def _blend_target(self, target: str, told: _Told) -> tuple[Floats, Floats, Floats | None]:
         """Predictions of all rows by the fit on all, the same cross-fitted, and of the test."""
         covering = self.covering[target]
         if not covering:
-            return self._take_fallback(target)
-        candidates = self._candidates(target, covering)
+            return self._take_fallback(target, told)
+        candidates = self._candidates(target, covering, told)
         others = {fold: self._others(target, fold) for fold, _ in self._fittings()}
         if self.options.method == CROSS_TARGET:
             # Its products take the target's own mean log odds too.
@@ -417,10 +436,16 @@ class _Work:
             for other in sorted({other for found in others.values() for other in found})
         }
         fits: dict[int | None, _Fit] = {}
-        for fold, rows in self._fittings():
+        scorer = BlendScorer(
+            candidates.oof,
+            self.labels[:, candidates.target],
+            [rows for _, rows in self._fittings()],
+            candidates.by_name,
+        )
+        for one, (fold, _) in enumerate(self._fittings()):
             inputs = {other: near[other] for other in others[fold]}
-            fits[fold] = self._fit(candidates, rows, inputs)
-            self._record(candidates, fold, fits[fold])
+            fits[fold] = self._fit(candidates, scorer, one, inputs)
+            self._record(candidates, fold, fits[fold], told)
 
         final = fits[None]
         whole = self._apply(candidates, candidates.oof, near, final)
@@ -434,21 +459,21 @@ class _Work:
         near = {other: self._mean_logit(other, test=True) for other in sorted(final.targets_read)}
         return whole, crossed, self._apply(candidates, candidates.test, near, final)
 
-    def _take_fallback(self, target: str) -> tuple[Floats, Floats, Floats | None]:
+    def _take_fallback(self, target: str, told: _Told) -> tuple[Floats, Floats, Floats | None]:
         assert self.options.fallback is not None
-        candidates = self._candidates(target, [self.options.fallback])
+        candidates = self._candidates(target, [self.options.fallback], told)
         labels = self.labels[self.all_rows, candidates.target]
         known = np.isfinite(labels)
         scorer = AucScorer(labels[known] > 0.5)
         solo = scorer(candidates.oof[0, self.all_rows[known]])  # NaN without both classes
         fit = _Fit(uniform(1), np.array([solo]), ["fallback"])
-        self._record(candidates, None, fit)
+        self._record(candidates, None, fit, told)
         whole = self._apply(candidates, candidates.oof, {}, fit)
         if candidates.test is None:
             return whole, whole, None
         return whole, whole, self._apply(candidates, candidates.test, {}, fit)
 
-    def _candidates(self, target: str, covering: Sequence[Member]) -> _Candidates:
+    def _candidates(self, target: str, covering: Sequence[Member], told: _Told) -> _Candidates:
         oof = np.empty((len(covering), len(self.labels)))
         with_test = covering[0].test
         test = None if with_test is None else np.empty((len(covering), len(with_test)))
@@ -458,7 +483,7 @@ class _Work:
                 test[i] = self._scaled(member, target, test=True)
         duplicate_of: dict[int, int] = {}
         if len(covering) > 1:
-            duplicate_of = self._find_duplicates(target, covering, oof)
+            duplicate_of = self._find_duplicates(target, covering, oof, told)
         names = tuple(member.name for member in covering)
         return _Candidates(self.targets.index(target), names, oof, test, duplicate_of)
 
@@ -481,7 +506,7 @@ class _Work:
         return logit_scale(values)
 
     def _find_duplicates(
-        self, target: str, covering: Sequence[Member], oof: Floats
+        self, target: str, covering: Sequence[Member], oof: Floats, told: _Told
     ) -> dict[int, int]:
         ranks = oof
         if self.scale != "rank":
@@ -500,7 +525,7 @@ class _Work:
                 correlation = 1.0 if identical else float(correlations[later, earlier])
                 if identical or correlation >= DUPLICATE:
                     duplicate_of[later] = earlier
-                    self.duplicates.append(
+                    told.duplicates.append(
                         {
                             "target": target,
                             "source": covering[later].name,
@@ -531,10 +556,9 @@ class _Work:
             total += self._scaled(member, target, test)
         return total / len(covering)
 
-    def _fit(self, candidates: _Candidates, rows: Rows, near: Mapping[int, Floats]) -> _Fit:
-        labels = self.labels[rows, candidates.target]
-        known = np.isfinite(labels)
-        rows, positive = rows[known], labels[known] > 0.5
+    def _fit(
+        self, candidates: _Candidates, scorer: BlendScorer, one: int, near: Mapping[int, Floats]
+    ) -> _Fit:
         count = len(candidates.names)
         why = [""] * count
         kept = list(range(count))
@@ -544,22 +568,19 @@ class _Work:
             kept = [i for i in kept if i not in candidates.duplicate_of]
 
         solo = np.full(count, np.nan)
-        if positive.all() or not positive.any():
+        if not scorer.two_classes(one):
             weights = np.zeros(count)
             weights[kept] = uniform(len(kept))
             for i in kept:
                 why[i] = "taken: the mean, for want of two classes"
             return _Fit(weights, solo, why)
 
-        scorer = AucScorer(positive)
-        fitting = candidates.oof[:, rows]
-        solo[:] = [scorer(column) for column in fitting]
+        solo = scorer.solo(one)
         kept = self._within_limits(kept, solo, why)
+        rows = FittingRows(scorer, one, kept)
         if self.options.method in STACKERS:
-            return self._fit_stack(candidates, rows, fitting, positive, kept, solo, why, near)
-        chosen = METHODS[self.options.method](
-            fitting[kept].T, positive, solo[kept], self.options.method_options()
-        )
+            return self._fit_stack(candidates, rows, kept, solo, why, near)
+        chosen = METHODS[self.options.method](rows, self.options.method_options())
         weights = np.zeros(count)
         weights[kept] = chosen
         for i in kept:
@@ -586,21 +607,20 @@ class _Work:
     def _fit_stack(
         self,
         candidates: _Candidates,
-        rows: Rows,
-        fitting: Floats,
-        positive: NDArray[np.bool_],
+        fitting: FittingRows,
         kept: list[int],
         solo: Floats,
         why: list[str],
         near: Mapping[int, Floats],
     ) -> _Fit:
         own = [i for i in candidates.by_name if i in kept]
+        rows, positive = fitting.rows, fitting.labels
         there = {other: column[rows] for other, column in near.items()}
         # A target's own mean adds nothing to its sources but in products.
         single = [other for other in near if other != candidates.target]
         crossed = self.options.method == CROSS_TARGET
         pairs = list(combinations(near, 2)) if crossed else []
-        inputs = [fitting[i] for i in own] + [there[other] for other in single]
+        inputs = [candidates.oof[i, rows] for i in own] + [there[other] for other in single]
         inputs += [there[a] * there[b] for a, b in pairs]
         model: StackModel = fit_stack(np.stack(inputs, axis=1), positive, self.options.stack_c)
         found = model.coefficients.tolist()
@@ -636,23 +656,24 @@ class _Work:
             total += coefficient * neighbours[a] * neighbours[b]
         return np.clip(expit(total) if self.scale == "logit" else total, 0.0, 1.0)
 
-    def _record(self, candidates: _Candidates, fold: int | None, fit: _Fit) -> None:
+    def _record(self, candidates: _Candidates, fold: int | None, fit: _Fit, told: _Told) -> None:
         known = bool(np.isfinite(fit.solo).all())
         ranks = np.empty(len(fit.solo), dtype=np.int64)
         ranks[np.argsort(-fit.solo, kind="stable")] = np.arange(1, len(fit.solo) + 1)
         for i, name in enumerate(candidates.names):
             solo, rank = (float(fit.solo[i]), int(ranks[i])) if known else (None, None)
-            self._row(candidates, name, fold, float(fit.weights[i]), fit.why[i], solo, rank)
+            self._row(told, candidates, name, fold, float(fit.weights[i]), fit.why[i], solo, rank)
         if fit.intercept is not None:
             terms = {f"target:{self.targets[a]}": value for a, value in fit.neighbours.items()}
             for (a, b), value in fit.products.items():
                 terms[f"target:{self.targets[a]} * target:{self.targets[b]}"] = value
             for term, coefficient in terms.items():
-                self._row(candidates, term, fold, coefficient, "coefficient")
-            self._row(candidates, INTERCEPT, fold, fit.intercept, "coefficient")
+                self._row(told, candidates, term, fold, coefficient, "coefficient")
+            self._row(told, candidates, INTERCEPT, fold, fit.intercept, "coefficient")
 
     def _row(
         self,
+        told: _Told,
         candidates: _Candidates,
         source: str,
         fold: int | None,
@@ -661,7 +682,7 @@ class _Work:
         solo: float | None = None,
         rank: int | None = None,
     ) -> None:
-        self.weights.append(
+        told.weights.append(
             {
                 "target": self.targets[candidates.target],
                 "source": source,

@@ -27,6 +27,7 @@ def blend_files(
     folds: Path,
     out: Mapping[str, Path],
     note: Mapping[str, Any],
+    threads: int = 1,
 ) -> None:
     """Blend prediction files and write the blend's.
 
@@ -36,6 +37,7 @@ def blend_files(
         config: config.Blend as a mapping, with `members`: the names behind `oof` and `test`.
         out: `oof` (cross-fitted), `in_sample` (weights of all rows applied to all rows; without
             targets if nothing was chosen with labels), `test`, `weights`, `duplicates`.
+        threads: how many targets are blended side by side.
     """
     ids, names, labels = read_labels(targets)
     split = read_folds(folds)
@@ -65,6 +67,7 @@ def blend_files(
         _splits(split),
         split.fold.astype(np.intp),
         _options(config, members),
+        threads,
     )
     made = {
         **note,

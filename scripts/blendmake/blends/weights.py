@@ -1,11 +1,8 @@
 """Methods that find the weights of one target's candidates.
 
-Each takes ``(scores, labels, solo, options)`` and returns weights (s,), float64, not negative, of
-sum 1:
+Each takes ``(rows, options)`` and returns weights (s,), float64, not negative, of sum 1:
 
-- ``scores``: (n, s), the candidates' predictions on one scale, best solo AUC first;
-- ``labels``: (n,), 0/1 or bool, both classes present;
-- ``solo``: (s,), the candidates' own AUCs on these rows;
+- ``rows``: FittingRows: s candidates, best solo AUC first, on rows of both classes;
 - ``options``: the settings named in each method's docstring; what is absent takes its default.
 
 None draws at random: the same input gives the same weights.
@@ -19,14 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blendmake.auc import AucScorer
+from blendmake.blends.evaluation import FittingRows, auc_of_weights
 from blendmake.blends.scale import expit
 from blendmake.errors import BlendmakeError
 
 Floats = NDArray[np.float64]
-Labels = NDArray[Any]
 Options = Mapping[str, Any]
-WeightMethod = Callable[[Floats, Labels, Floats, Options], Floats]
+WeightMethod = Callable[[FittingRows, Options], Floats]
 
 TOP2_WEIGHTS = (0.65, 0.35)
 TOP3_WEIGHTS = (0.45, 0.35, 0.20)
@@ -45,31 +41,31 @@ SAMPLED_NEGATIVES = 1024
 SIGMOID_WIDTH = 0.1
 
 
-def mean(scores: Floats, labels: Labels, solo: Floats, options: Options) -> Floats:
+def mean(rows: FittingRows, options: Options) -> Floats:
     """The same weight for every candidate."""
-    return uniform(scores.shape[1])
+    return uniform(len(rows))
 
 
-def winner(scores: Floats, labels: Labels, solo: Floats, options: Options) -> Floats:
+def winner(rows: FittingRows, options: Options) -> Floats:
     """Everything on the candidate with the best solo AUC."""
-    return _leading((1.0,), scores.shape[1])
+    return _leading((1.0,), len(rows))
 
 
-def top2_weighted(scores: Floats, labels: Labels, solo: Floats, options: Options) -> Floats:
+def top2_weighted(rows: FittingRows, options: Options) -> Floats:
     """The best two by solo AUC at 0.65 and 0.35, or at ``top_weights``; a lone one takes all."""
-    return _leading(_top_weights(options, TOP2_WEIGHTS), scores.shape[1])
+    return _leading(_top_weights(options, TOP2_WEIGHTS), len(rows))
 
 
-def top3_weighted(scores: Floats, labels: Labels, solo: Floats, options: Options) -> Floats:
+def top3_weighted(rows: FittingRows, options: Options) -> Floats:
     """The best three by solo AUC at 0.45, 0.35 and 0.20, or at ``top_weights``.
 
     Two candidates take the weights of ``top2_weighted``; a lone one takes all.
     """
     weights = _top_weights(options, TOP3_WEIGHTS)
-    return _leading(weights if scores.shape[1] > 2 else TOP2_WEIGHTS, scores.shape[1])
+    return _leading(weights if len(rows) > 2 else TOP2_WEIGHTS, len(rows))
 
 
-def simplex_grid(scores: Floats, labels: Labels, solo: Floats, options: Options) -> Floats:
+def simplex_grid(rows: FittingRows, options: Options) -> Floats:
     """The best exact AUC among all weights that are multiples of a step.
 
     Searches the best ``grid_sources`` (3) candidates at ``step`` (0.05): 231 points for three.
@@ -80,23 +76,22 @@ def simplex_grid(scores: Floats, labels: Labels, solo: Floats, options: Options)
         BlendmakeError: ``step`` does not divide 1.
     """
     units = _units(float(options.get("step", STEP)))
-    count = min(int(options.get("grid_sources", GRID_SOURCES)), scores.shape[1])
-    score = _blend_scorer(labels)
-    leading = np.asfortranarray(scores[:, :count])
+    count = min(int(options.get("grid_sources", GRID_SOURCES)), len(rows))
+    others = (0,) * (len(rows) - count)
     best: tuple[int, ...] | None = None
     best_auc, best_distance = -np.inf, 0
     for point in _compositions(units, count):
-        value = score(leading @ (np.array(point) / units))
+        value = rows.auc_of_parts((*point, *others))
         distance = sum((count * part - units) ** 2 for part in point)  # whole, hence exact
         better = value > best_auc + SAME_AUC
         if better or (value >= best_auc - SAME_AUC and distance < best_distance):
             # A tie keeps the higher figure: a chain of ties must not creep downwards.
             best, best_auc, best_distance = point, max(best_auc, value), distance
     assert best is not None
-    return _leading(np.array(best) / units, scores.shape[1])
+    return _leading(np.array(best) / units, len(rows))
 
 
-def optimize_weights(scores: Floats, labels: Labels, solo: Floats, options: Options) -> Floats:
+def optimize_weights(rows: FittingRows, options: Options) -> Floats:
     """The weights of best smoothed AUC, found by SLSQP and pulled towards uniform.
 
     AUC is piecewise constant in the weights, so that it has no useful gradient. Its smooth
@@ -113,9 +108,10 @@ def optimize_weights(scores: Floats, labels: Labels, solo: Floats, options: Opti
     """
     from scipy.optimize import minimize
 
-    start = uniform(scores.shape[1])
+    start = uniform(len(rows))
     if len(start) == 1:
         return start
+    scores, labels = rows.scores, rows.labels
     lower, upper = _bounds(options, len(start))
     shrinkage = float(options.get("shrinkage", SHRINKAGE))
     positive, negative, width = _sampled_pairs(scores, labels)
@@ -146,11 +142,11 @@ def optimize_weights(scores: Floats, labels: Labels, solo: Floats, options: Opti
     if not np.isfinite(total) or total <= 0.0:
         return start
     weights /= total
-    score = _blend_scorer(labels)
-    return weights if score(scores @ weights) >= score(scores @ start) else start
+    reached, least = (auc_of_weights(scores, labels, one) for one in (weights, start))
+    return weights if reached >= least else start
 
 
-def greedy(scores: Floats, labels: Labels, solo: Floats, options: Options) -> Floats:
+def greedy(rows: FittingRows, options: Options) -> Floats:
     """Ensemble selection with replacement (Caruana et al., ICML 2004).
 
     Starts from the best candidate, then adds again and again the one that makes the mean of the
@@ -158,22 +154,17 @@ def greedy(scores: Floats, labels: Labels, solo: Floats, options: Options) -> Fl
     wins a tie. The weights are the shares in the selection at its best size, the smallest of
     equals.
     """
-    score = _blend_scorer(labels)
-    columns = np.ascontiguousarray(scores.T)
-    total = columns[0].copy()
-    trial = np.empty_like(total)
-    counts = np.zeros(len(columns))
+    counts = np.zeros(len(rows), np.int64)
     counts[0] = 1
-    best_auc, best_counts = score(total), counts.copy()
-    for size in range(2, int(options.get("steps", STEPS)) + 1):
+    best_auc, best_counts = rows.auc_of_parts(counts.tolist()), counts.copy()
+    for _ in range(int(options.get("steps", STEPS)) - 1):
         pick, pick_auc = 0, -np.inf
-        for candidate, column in enumerate(columns):
-            np.add(total, column, out=trial)
-            trial /= size
-            value = score(trial)
+        for candidate in range(len(rows)):
+            trial = counts.copy()
+            trial[candidate] += 1
+            value = rows.auc_of_parts(trial.tolist(), base=counts.tolist())
             if value > pick_auc + SAME_AUC:
                 pick, pick_auc = candidate, value
-        total += columns[pick]
         counts[pick] += 1
         if pick_auc > best_auc + SAME_AUC:
             best_auc, best_counts = pick_auc, counts.copy()
@@ -216,15 +207,6 @@ def smooth_auc(
     order *= 1.0 - order  # the sigmoid's own slope
     slope = order.sum(axis=1) @ positive - order.sum(axis=0) @ negative
     return value, slope / (width * order.size)
-
-
-def _blend_scorer(labels: Labels) -> Callable[[Floats], float]:
-    """Exact AUC of blended scores (n,) in float32, the precision in which a blend is written.
-
-    Sums of ranks are often equal; in float64 the rounding of the sum would order them by chance.
-    """
-    scorer = AucScorer(labels)
-    return lambda blended: scorer(blended.astype(np.float32))
 
 
 def _leading(weights: Sequence[float] | Floats, count: int) -> Floats:
@@ -274,12 +256,11 @@ def _bounds(options: Options, count: int) -> tuple[float, float]:
     return min(lower, 1.0 / count), max(upper, 1.0 / count)
 
 
-def _sampled_pairs(scores: Floats, labels: Labels) -> tuple[Floats, Floats, float]:
+def _sampled_pairs(scores: Floats, labels: NDArray[np.bool_]) -> tuple[Floats, Floats, float]:
     """Positives (p, s) and negatives (q, s) spread evenly over the mean score, and the width."""
     middle = scores.mean(axis=1)
-    positives = np.asarray(labels).astype(bool)
     sampled = []
-    for rows, most in ((positives, SAMPLED_POSITIVES), (~positives, SAMPLED_NEGATIVES)):
+    for rows, most in ((labels, SAMPLED_POSITIVES), (~labels, SAMPLED_NEGATIVES)):
         members = np.flatnonzero(rows)
         members = members[np.argsort(middle[members], kind="stable")]
         if len(members) > most:

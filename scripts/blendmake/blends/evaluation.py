@@ -1,0 +1,219 @@
+"""Exact AUCs of blends of one target's candidates, on the fitting rows of every split at once.
+
+A search for weights asks for the AUC of thousands of blends, once for each split. The rows of
+splits overlap: all but one fold, and all rows. So rows are cut into blocks that every split takes
+whole or not at all, and pairs of a positive and a negative are counted for each pair of blocks; the
+AUC on any split is then a sum over its blocks. One ordering of the rows serves all splits, blocks
+fit the processor's cache, and what one split has asked of the rows another need not ask again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blendmake.auc import AucScorer
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Parts = tuple[int, ...]
+
+KEPT = 4  # sums of candidates that are kept to add others to
+
+
+class BlendScorer:
+    """Counts of ordered pairs of blends, on several sets of rows.
+
+    Args:
+        columns: (s, n) predictions of the candidates, finite, on one scale.
+        labels: (n,), 0, 1 or NaN, where unknown: such rows are in no set.
+        sets: positions of the rows of each set.
+        order: (s,), the order in which candidates are added up.
+    """
+
+    def __init__(
+        self,
+        columns: Floats,
+        labels: NDArray[np.floating],
+        sets: Sequence[NDArray[np.integer]],
+        order: Sequence[int] | None = None,
+    ) -> None:
+        self.columns, self.labels, self.sets = columns, labels, sets
+        self._order = range(len(columns)) if order is None else order
+        member = np.zeros((len(sets), len(labels)), bool)
+        for mask, rows in zip(member, sets, strict=True):
+            mask[rows] = True
+        used = np.flatnonzero(member.any(axis=0) & np.isfinite(labels))
+        block = np.zeros(len(used), np.intp)
+        for mask in member:  # a block more for each part of one that this set does not take
+            block = np.unique(2 * block + mask[used], return_inverse=True)[1]
+        _, firsts = np.unique(block, return_index=True)
+        self._within = [mask[used[firsts]] for mask in member]
+        positive = labels[used] > 0.5
+        # Of the rarer class every value is looked up in the sorted values of the commoner one.
+        self._rare_is_positive = 2 * int(positive.sum()) <= len(used)
+        rare = positive == self._rare_is_positive
+        self._rare = np.bincount(block[rare], minlength=len(firsts))
+        self._common = np.bincount(block[~rare], minlength=len(firsts))
+        rows = used[np.lexsort((block, ~rare))]
+        self._values = np.ascontiguousarray(columns[:, rows])
+        # Blocks of the rarer class, then blocks of the commoner one.
+        self._starts = np.concatenate([[0], np.cumsum(np.concatenate([self._rare, self._common]))])
+        self._counts: dict[Parts, Counts] = {}
+        self._sums: dict[Parts, Floats] = {}
+        self._buffer = np.empty(max(int(self._rare.sum()), int(self._common.max(initial=0))))
+
+    def two_classes(self, one: int) -> bool:
+        """Whether a set has rows of both classes."""
+        within = self._within[one]
+        return bool(self._rare[within].any() and self._common[within].any())
+
+    def solo(self, one: int) -> Floats:
+        """AUC (s,) of each candidate alone on a set, of its own values (not rounded)."""
+        count = len(self.columns)
+        found = np.empty(count)
+        for candidate in range(count):
+            # A key that no blend has.
+            key = (*(0,) * candidate, -1, *(0,) * (count - candidate - 1))
+            if key not in self._counts:
+                self._counts[key] = self._count(lambda part, c=candidate: self._values[c, part])
+            found[candidate] = self._auc(self._counts[key], one)
+        return found
+
+    def auc(self, parts: Parts, one: int, base: Parts | None = None) -> float:
+        """AUC on a set of the mean of candidates, in float32, the precision a blend is written in.
+
+        Sums of ranks are often equal; in float64 the rounding of the sum would order them by chance.
+
+        Args:
+            parts: (s,) how often each candidate is in the mean.
+            one: position of the set.
+            base: parts less one of a candidate, if their sum is worth keeping for others.
+
+        Returns:
+            The AUC, ties counted half.
+        """
+        if parts not in self._counts:
+            size = sum(parts)
+            total, added = None, 0
+            if base is not None:
+                total = self._kept(base)
+                added = next(i for i, (a, b) in enumerate(zip(parts, base, strict=True)) if a > b)
+
+            def blended(part: slice) -> NDArray[Any]:
+                buffer = self._buffer[: part.stop - part.start]
+                if total is None:
+                    self._add_up(parts, part, buffer)
+                else:
+                    np.add(total[part], self._values[added, part], out=buffer)
+                buffer /= size
+                return buffer.astype(np.float32)
+
+            self._counts[parts] = self._count(blended)
+        return self._auc(self._counts[parts], one)
+
+    def _kept(self, parts: Parts) -> Floats:
+        found = self._sums.pop(parts, None)
+        if found is None:
+            found = np.empty(self._values.shape[1])
+            self._add_up(parts, slice(0, len(found)), found)
+        self._sums[parts] = found  # now the latest
+        while len(self._sums) > KEPT:
+            del self._sums[next(iter(self._sums))]
+        return found
+
+    def _add_up(self, parts: Parts, rows: slice, out: Floats) -> None:
+        out[:] = 0.0
+        for i in self._order:
+            if parts[i] == 1:
+                out += self._values[i, rows]
+            elif parts[i]:
+                out += parts[i] * self._values[i, rows]
+
+    def _count(self, values: Any) -> Counts:
+        """(blocks, blocks): twice the pairs (rarer, commoner) in which the rarer one is higher.
+
+        Ties count once.
+        """
+        blocks = len(self._rare)
+        starts = self._starts
+        rare = values(slice(0, int(starts[blocks]))).copy()
+        for b in range(blocks):
+            rare[starts[b] : starts[b + 1]].sort()
+        doubled = np.zeros((blocks, blocks), np.int64)
+        for b in range(blocks):
+            first, last = int(starts[blocks + b]), int(starts[blocks + b + 1])
+            if first == last or not len(rare):
+                continue
+            common = np.sort(values(slice(first, last)))
+            below = np.searchsorted(common, rare, "left")
+            at_most = below
+            tied = np.flatnonzero(common[np.minimum(below, len(common) - 1)] == rare)
+            if len(tied):
+                at_most = below.copy()
+                at_most[tied] = np.searchsorted(common, rare[tied], "right")
+            beaten = np.concatenate([[0], np.cumsum(below + at_most)])
+            doubled[:, b] = beaten[starts[1 : blocks + 1]] - beaten[starts[:blocks]]
+        return doubled
+
+    def _auc(self, counts: Counts, one: int) -> float:
+        within = self._within[one]
+        pairs = int(self._rare[within].sum()) * int(self._common[within].sum())
+        if not pairs:
+            return float("nan")
+        doubled = int(counts[np.ix_(within, within)].sum())
+        return (doubled if self._rare_is_positive else 2 * pairs - doubled) / (2 * pairs)
+
+
+class FittingRows:
+    """What a method finds weights on: some candidates, on one set of rows with both classes.
+
+    Args:
+        scorer: of all candidates.
+        one: position of the set of rows.
+        candidates: those to weigh, best solo AUC first.
+
+    Attributes:
+        rows: (n,), their positions.
+        labels: (n,) bool.
+        solo: (s,), the candidates' own AUCs on these rows.
+    """
+
+    def __init__(self, scorer: BlendScorer, one: int, candidates: Sequence[int]) -> None:
+        self._scorer, self._one, self._candidates = scorer, one, list(candidates)
+        rows = scorer.sets[one]
+        self.rows = rows[np.isfinite(scorer.labels[rows])]
+        self.labels = scorer.labels[self.rows] > 0.5
+        self.solo = scorer.solo(one)[self._candidates]
+
+    def __len__(self) -> int:
+        return len(self._candidates)
+
+    @property
+    def scores(self) -> Floats:
+        """(n, s), the candidates' predictions on one scale."""
+        return self._scorer.columns[np.ix_(self._candidates, self.rows)].T
+
+    def auc_of_parts(self, parts: Sequence[int], base: Sequence[int] | None = None) -> float:
+        """Exact AUC of the mean of candidates; see `BlendScorer.auc`.
+
+        Args:
+            parts: (s,) how often each is in the mean.
+            base: parts less one of a candidate, to which other candidates will be added too.
+        """
+        found = None if base is None else self._spread(base)
+        return self._scorer.auc(self._spread(parts), self._one, found)
+
+    def _spread(self, parts: Sequence[int]) -> Parts:
+        every = [0] * len(self._scorer.columns)
+        for candidate, part in zip(self._candidates, parts, strict=True):
+            every[candidate] = part
+        return tuple(every)
+
+
+def auc_of_weights(scores: Floats, labels: NDArray[np.bool_], weights: Floats) -> float:
+    """Exact AUC of blended scores (n, s), in float32, the precision in which a blend is written."""
+    return AucScorer(labels)((scores @ weights).astype(np.float32))
