@@ -4,12 +4,13 @@ CONFIG ?= config/yeast.yaml
 PROBLEM = $(shell sed -n "s/^problem: *[\"']*\([a-z0-9_]*\).*/\1/p" $(CONFIG))
 RESULTS = results/$(PROBLEM)
 SNAKEMAKE = .venv/bin/python -m snakemake
+SIDE_BY_SIDE = -n logical --maxprocesses 8 --dist worksteal
 
 # What the sources of CONFIG need beside the core.
 NEEDS = $(if $(shell grep -sE "family: *(mlp|tabm)|^preset:" $(CONFIG)),.venv/.installed-neural) \
 	$(if $(shell grep -sE "family: *lightautoml" $(CONFIG)),.venv-lightautoml/.installed)
 
-.PHONY: run setup neural cluster lightautoml test test-services lint types dry-runs docs
+.PHONY: run setup neural cluster lightautoml test test-services bench bench-quick lint types dry-runs docs
 
 run: .venv/.installed-cpu $(NEEDS)
 	$(SNAKEMAKE) --configfile $(CONFIG)
@@ -30,12 +31,19 @@ cluster: .venv/.installed-cluster
 lightautoml: .venv-lightautoml/.installed
 
 test: .venv/.installed-test
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest $(SIDE_BY_SIDE)
 
 # On a Slurm, a PostgreSQL and an object store of the tests' own, installed first where that can be done.
 test-services: .venv/.installed-services
 	@envs/services.sh
-	.venv/bin/python -m pytest tests/services
+	.venv/bin/python -m pytest tests/services -n 3 --dist worksteal
+
+# All benchmarks, into docs/benchmarks.md (over an hour); and that they run at all, on little data.
+bench: .venv/.installed-test
+	.venv/bin/python tests/bench/run.py
+
+bench-quick: .venv/.installed-test
+	.venv/bin/python tests/bench/run.py --quick
 
 lint: .venv/.installed-test
 	.venv/bin/ruff check .

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -81,31 +79,16 @@ def main() -> None:
         undisturbed = time.monotonic() - began
 
         space = campaign(Path(parent) / "killed", options.sources, options.rounds)
-        lost: list[float] = []
-        jobs: list[int] = []
+        running: list[list[float]] = []
         repeated, spent = 0, 0.0
         kept: dict[Any, float] = {}
         for _ in range(options.kills):
+            seconds = START + draw.uniform(0.5, 2 * undisturbed / options.kills)
             began = time.monotonic()
-            process = subprocess.Popen(
-                space.command(),
-                cwd=space.folder,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            try:
-                process.wait(START + draw.uniform(0.5, 2 * undisturbed / options.kills))
-                spent += time.monotonic() - began
-                break  # it was quicker than all kills
-            except subprocess.TimeoutExpired:
-                running = in_hand(space.folder)
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            killed = space.killed_after(seconds, lambda: running.append(in_hand(space.folder)))
             spent += time.monotonic() - began
-            time.sleep(0.3)
-            jobs.append(len(running))
-            lost += running
+            if not killed:
+                break  # it was quicker than all kills
             now = finished_fits_if_readable(space)
             repeated += sum(now.get(fit) != seconds for fit, seconds in kept.items())
             kept = now
@@ -116,13 +99,14 @@ def main() -> None:
         after = finished_fits_if_readable(space)
         repeated += sum(after.get(fit) != seconds for fit, seconds in kept.items())
         same = digests(space) == digests(whole)
+    lost = [seconds for jobs in running for seconds in jobs]
     print(
-        f"{len(after)} fits, {len(jobs)} kills ({before} fits stood after the last), undisturbed "
+        f"{len(after)} fits, {len(running)} kills ({before} fits stood after the last), undisturbed "
         f"{undisturbed:.0f} s, all runs together {spent:.0f} s.\n"
     )
     print("| | |\n|-|-:|")
     print(f"| finished fits lost or done again | {repeated} |")
-    print(f"| fits in hand at a kill, most (running jobs) | {max(jobs, default=0)} |")
+    print(f"| fits in hand at a kill, most (running jobs) | {max(map(len, running), default=0)} |")
     print(f"| seconds lost of a fit in hand, median | {median(lost) if lost else 0:.1f} |")
     print(f"| seconds lost of a fit in hand, worst | {max(lost, default=0):.1f} |")
     print(f"| the same bytes as the undisturbed run | {'yes' if same else 'NO'} |")

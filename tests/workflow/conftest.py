@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,12 @@ class Workspace:
     def dry_run(self, *arguments: str) -> Run:
         return self.snakemake("--dry-run", *arguments)
 
-    def killed_after(self, seconds: float) -> bool:
-        """Run, and kill -9 the whole process tree after so long; whether it was still running."""
+    def killed_after(self, seconds: float, before: Callable[[], object] | None = None) -> bool:
+        """Run, and kill -9 the whole process tree after so long; whether it was still running.
+
+        Args:
+            before: what is to be looked at right before the kill.
+        """
         process = subprocess.Popen(
             self.command(),
             cwd=self.folder,
@@ -93,6 +98,8 @@ class Workspace:
             process.wait(seconds)
             return False
         except subprocess.TimeoutExpired:
+            if before is not None:
+                before()
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             time.sleep(0.2)
@@ -118,7 +125,8 @@ def copy_workflow(folder: Path) -> Path:
     for part in PARTS:
         source = REPO / part
         if source.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__")
+            # Compiled modules too, but for those that are just being written.
+            ignored = shutil.ignore_patterns("*.part", "*.pyc.*")
             shutil.copytree(source, folder / part, ignore=ignored, dirs_exist_ok=True)
         else:
             shutil.copy(source, folder / part)
