@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import REPO, Workspace, copy_workflow
+
+from workflow.conftest import REPO, Workspace, copy_workflow
 
 COMMON = ("target_8_1", "target_3_1", "target_9_6")
 ROUNDS = {"mlp": 3, "tabm": 6, "xgb_vector": 20}
