@@ -10,3 +10,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Jobs find modules compiled, as a user's do: a test may start a dozen interpreters.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Tests compare with the wrappers of XGBoost and LightGBM, which jobs import without scikit-learn.
+import sklearn  # noqa: F401

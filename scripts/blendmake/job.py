@@ -68,12 +68,16 @@ def job(
         handler.close()
 
 
-def fit_job(snakemake: Any) -> AbstractContextManager[float]:
-    """The job of a script that fits, on a GPU where it was given one, as `job` runs it."""
-    place = snakemake.resources
+def fit_job(script: Any) -> AbstractContextManager[float]:
+    """The job of a script that fits, on a GPU where it was given one, as `job` runs it.
+
+    Args:
+        script: what a rule hands to its script.
+    """
+    place = script.resources
     return job(
-        snakemake.log[0],
-        snakemake.threads,
+        script.log[0],
+        script.threads,
         long=True,
         gpus=place.get("gpu", 0),
         gpu_memory_mb=place.get("gpu_mem_mb", 0),

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import lightgbm as lgb
 import numpy as np
 
 from blendmake.family import Family, Fit, Fitted, FoldData, Reports, known_rows, refused
+from blendmake.lean.lightgbm import lgb
 from blendmake.matrix import Floats, Rows
 
 # Params that shape the bins: a data set is built once for each combination of them.

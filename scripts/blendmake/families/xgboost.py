@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import xgboost as xgb
 
 from blendmake.families.xgboost_matrix import (
     ALIASES,
@@ -23,6 +22,7 @@ from blendmake.families.xgboost_matrix import (
     saver,
 )
 from blendmake.family import Family, Fit, Fitted, FoldData, Reports, known_rows, refused
+from blendmake.lean.xgboost import xgb
 from blendmake.matrix import Floats, Rows
 
 NO_BEST_ROUND = (

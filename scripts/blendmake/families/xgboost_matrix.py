@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import xgboost as xgb
 from numpy.typing import NDArray
 
 from blendmake.family import Fit, FoldData, JointFit, Labels, Smaller, refused
+from blendmake.lean.xgboost import xgb
 from blendmake.matrix import Floats, Rows
 
 log = logging.getLogger(__name__)

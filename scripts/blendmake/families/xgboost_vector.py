@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import xgboost as xgb
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
@@ -34,6 +33,7 @@ from blendmake.families.xgboost_matrix import (
     saver,
 )
 from blendmake.family import Fitted, FoldData, JointFamily, JointFit, Labels, Reports, refused
+from blendmake.lean.xgboost import xgb
 from blendmake.matrix import Floats, Rows
 
 SKETCHES = ("random_projection", "random_sampling", "top_outputs")

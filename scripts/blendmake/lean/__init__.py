@@ -1,0 +1,1 @@
+"""Libraries without the parts of them that nothing here uses."""

@@ -1,0 +1,10 @@
+"""XGBoost without its wrappers for scikit-learn."""
+
+from __future__ import annotations
+
+from blendmake.lean.imports import without
+
+with without("sklearn", "pandas"):
+    import xgboost as xgb
+
+__all__ = ["xgb"]
