@@ -53,14 +53,16 @@ class AucScorer:
         values = self._checked(scores)
         if not self.defined:
             return float("nan")
-        positive, negative = values.take(self._positive_rows), values.take(self._negative_rows)
-        few, many = self._ordered(positive, negative)
-        # Sorting is the cost. Sorted queries walk through `many` instead of jumping in it.
-        few, many = np.sort(few), np.sort(many)
-        below, at_most = _look_up(few, many)
-        doubled = int(below.sum()) + int(at_most.sum())
+        positive_is_rare = self.positives <= self.negatives
+        few = np.sort(values.take(self._positive_rows if positive_is_rare else self._negative_rows))
+        # Sorting is the cost, and picking the commoner class comes next: the rarer one is looked up
+        # among all rows, and what it beats of itself, half of its own pairs, is taken off.
+        every = np.sort(values)
+        if np.isnan(every[-1]):
+            raise ValueError(_NAN_SCORE)
+        doubled = int(doubled_ranks(few, every).sum()) - few.size**2
         pairs = self.positives * self.negatives
-        return (doubled if few.size == positive.size else 2 * pairs - doubled) / (2 * pairs)
+        return (doubled if positive_is_rare else 2 * pairs - doubled) / (2 * pairs)
 
     def evaluate(self, scores: ArrayLike) -> tuple[float, NDArray[np.float64]]:
         """AUC and placement values (n,) of scores (n,); see `placements`.
@@ -128,6 +130,19 @@ def placements(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
         ValueError: shapes differ, labels are not 0 or 1, or scores contain NaN.
     """
     return AucScorer(labels).evaluate(scores)[1]
+
+
+def doubled_ranks(few: NDArray[Any], many: NDArray[Any]) -> NDArray[np.int64]:
+    """For each of the sorted `few`, twice the number of the sorted `many` below it, a tie counting once.
+
+    Sorted queries walk through `many` instead of jumping in it; only what is tied is looked up twice.
+    """
+    below = np.searchsorted(many, few, "left")
+    doubled = 2 * below
+    tied = np.flatnonzero(many[np.minimum(below, len(many) - 1)] == few)
+    if tied.size:
+        doubled[tied] += np.searchsorted(many, few[tied], "right") - below[tied]
+    return doubled
 
 
 def _look_up(few: NDArray[Any], many: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

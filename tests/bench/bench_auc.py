@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
+import common
 import numpy as np
 from sklearn.metrics import roc_auc_score
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from blendmake.auc import AucScorer, auc
 
@@ -28,6 +25,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=750_000)
     parser.add_argument("--pairs", type=int, default=9)
     options = parser.parse_args()
+    common.as_a_job()
     rng = np.random.default_rng(0)
     labels = rng.random(options.rows) < 0.02
     scores = (rng.normal(size=options.rows) + labels).astype(np.float32)
@@ -43,12 +41,14 @@ def main() -> None:
         for name, call in calls.items():
             times[name].append(seconds(call))
     base = times["roc_auc_score"]
-    print(f"rows {options.rows}, positives {int(labels.sum())}, numpy {np.__version__}")
+    print(common.machine("numpy", "scikit-learn"))
+    print(f"{options.rows} rows, {int(labels.sum())} positives, {options.pairs} rounds in turn.\n")
+    print("| | ms | times as fast, median of rounds | difference |\n| --- | --: | --: | --: |")
     for name in calls:
         ratio = median(b / t for b, t in zip(base, times[name], strict=True))
         gap = results[name] - results["roc_auc_score"]
         took = median(times[name]) * 1e3
-        print(f"{name:14s} {took:8.2f} ms   ratio {ratio:6.1f}   difference {gap:+.1e}")
+        print(f"| `{name}` | {took:.2f} | {ratio:.1f} | {gap:+.1e} |")
 
 
 if __name__ == "__main__":

@@ -96,9 +96,11 @@ def main() -> None:
         f"rows {options.rows}, columns {options.columns}, candidates {len(columns)}, "
         f"repeats {options.repeats}, rounds {options.rounds}, positives {int(labels[judged].sum())}"
     )
-    print(f"copy and predict {median(slow) * 1e3:8.1f} ms a column")
-    print(f"permuting        {median(fast) * 1e3:8.1f} ms a column")
-    print(f"ratio {median(ratios):.1f} (least {min(ratios):.1f}), largest difference {gap:.1e}")
+    print("\n| | ms a column | times as fast (least to most) |\n| --- | --: | --: |")
+    print(f"| copying the frame and predicting | {median(slow) * 1e3:.1f} | 1 |")
+    told = f"{median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
+    print(f"| an audit's way | {median(fast) * 1e3:.1f} | {told} |")
+    print(f"\nThe largest difference of a drop in AUC is {gap:.1e}.")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blendmake.auc import AucScorer
+from blendmake.auc import AucScorer, doubled_ranks
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -149,13 +149,7 @@ class BlendScorer:
             if first == last or not len(rare):
                 continue
             common = np.sort(values(slice(first, last)))
-            below = np.searchsorted(common, rare, "left")
-            at_most = below
-            tied = np.flatnonzero(common[np.minimum(below, len(common) - 1)] == rare)
-            if len(tied):
-                at_most = below.copy()
-                at_most[tied] = np.searchsorted(common, rare[tied], "right")
-            beaten = np.concatenate([[0], np.cumsum(below + at_most)])
+            beaten = np.concatenate([[0], np.cumsum(doubled_ranks(rare, common))])
             doubled[:, b] = beaten[starts[1 : blocks + 1]] - beaten[starts[:blocks]]
         return doubled
 
