@@ -28,7 +28,7 @@ sys.path.insert(0, str(REPO / "tests"))
 PARTS = ("Snakefile", "rules", "scripts", "profiles", "config")
 
 
-def config(rows: int, scale: float) -> dict[str, Any]:
+def config(rows: int, columns: int, scale: float) -> dict[str, Any]:
     """A campaign whose fits take longer with `scale`, and nothing else."""
 
     def rounds(number: int) -> int:
@@ -36,7 +36,7 @@ def config(rows: int, scale: float) -> dict[str, Any]:
 
     return {
         "problem": "overhead",
-        "data": {"adapter": "contest_twin", "rows": rows},
+        "data": {"adapter": "contest_twin", "rows": rows, "extra_columns": columns},
         "folds": {"n": 5},
         "sources": {
             "xgb": {"family": "xgboost", "rounds": rounds(60), "params": {"max_depth": 6}},
@@ -45,21 +45,26 @@ def config(rows: int, scale: float) -> dict[str, Any]:
             "xgb_small": {"family": "xgboost", "rounds": rounds(100), "params": {"max_depth": 3}},
         },
         "blends": {"champion": {"method": "greedy", "sources": "all"}},
-        "submissions": {"blends": ["champion"]},
+        "submissions": {
+            "blends": ["champion"],
+            "rename": {"pattern": "^target_", "replace": "predict_"},
+        },
     }
 
 
 def timed(folder: Path, cores: int, environment: dict[str, str], *arguments: str) -> dict[str, Any]:
     """Run the campaign in a new folder; its wall time and the share that was fitting."""
     began = time.monotonic()
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--configfile", "problem.yaml", *arguments],
         cwd=folder,
         env=environment,
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
+    if done.returncode:
+        sys.exit(done.stdout[-4000:])
     wall = time.monotonic() - began
     fits = [
         seconds
@@ -99,12 +104,13 @@ def line(name: str, found: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=3000)
+    parser.add_argument("--columns", type=int, default=2241, help="of the extra file")
     parser.add_argument("--scale", type=float, default=1.0, help="of the rounds")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--slurm", action="store_true", help="through a Slurm too")
     parser.add_argument("--targets-per-job", type=int, help="of every source, through Slurm")
     options = parser.parse_args()
-    problem = config(options.rows, options.scale)
+    problem = config(options.rows, options.columns, options.scale)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="blendmake-overhead-") as parent:
         here = workspace(Path(parent), "here", problem)
@@ -124,8 +130,8 @@ def main() -> None:
                 profile = ("--workflow-profile", "profiles/slurm")
                 found["Slurm"] = timed(there, options.cores, cluster.environment, *profile)
     print(
-        f"Contest twin, {options.rows} rows, {len(problem['sources'])} sources, {options.cores} cores; "
-        f"load before: {load:.1f}.\n"
+        f"Contest twin, {options.rows} rows × {199 + options.columns}, {len(problem['sources'])} sources, "
+        f"{options.cores} cores; load before: {load:.1f}.\n"
     )
     print("| run | wall, s | fits | fit seconds | fitting, of cores × wall | beside |")
     print("|-|-:|-:|-:|-:|-:|")

@@ -59,13 +59,13 @@ BENCHES = {
     },
     "search": Bench(
         "bench_search.py",
-        quick=_of("--seeds 1 --trials 5 --rows 400 --rounds 5 --pairs 1 --pair-trials 2"),
+        quick=_of("--seeds 1 --trials 5 --rows 1000 --rounds 5 --pairs 1 --pair-trials 2"),
     ),
     "resume": Bench("bench_resume.py", quick=_of("--kills 2 --sources 2 --rounds 20")),
     "overhead": Bench(
         "bench_overhead.py",
-        full=_of("--rows 1500 --scale 0.3"),
-        quick=_of("--rows 300 --scale 0.02"),
+        full=_of("--rows 3000 --scale 0.3"),
+        quick=_of("--rows 1000 --columns 1 --scale 0.02"),
     ),
 }
 
