@@ -130,7 +130,7 @@ def main() -> None:
                 profile = ("--workflow-profile", "profiles/slurm")
                 found["Slurm"] = timed(there, options.cores, cluster.environment, *profile)
     print(
-        f"Contest twin, {options.rows} rows × {199 + options.columns}, {len(problem['sources'])} sources, "
+        f"Contest twin, {options.rows} × {199 + options.columns}, {len(problem['sources'])} sources, "
         f"{options.cores} cores; load before: {load:.1f}.\n"
     )
     print("| run | wall, s | fits | fit seconds | fitting, of cores × wall | beside |")
