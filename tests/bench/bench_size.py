@@ -94,7 +94,7 @@ def _pairs(path: Path) -> dict[str, int]:
     return {key: int(value) for key, value in found}
 
 
-def config(rows: int) -> dict[str, Any]:
+def config(rows: int, rounds: int) -> dict[str, Any]:
     two = ["target_9_6", "target_3_1"]
     return {
         "problem": "size",
@@ -104,13 +104,13 @@ def config(rows: int) -> dict[str, Any]:
             "xgb": {
                 "family": "xgboost",
                 "targets": two,
-                "rounds": 50,
+                "rounds": rounds,
                 "params": {"max_depth": 6, "max_bin": 128},
             },
             "lgb": {
                 "family": "lightgbm",
                 "targets": two,
-                "rounds": 50,
+                "rounds": rounds,
                 "params": {"num_leaves": 31, "max_bin": 127},
             },
         },
@@ -166,6 +166,7 @@ def build(folder: Path, cores: int, targets: tuple[str, ...]) -> tuple[list[Job]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=750_000)
+    parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where; left out: a temporary one")
     options = parser.parse_args()
@@ -179,7 +180,7 @@ def main() -> None:
     most, began = 0.0, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="blendmake-size-", dir=options.folder) as parent:
         folder = copy_workflow(Path(parent) / "work")
-        problem = config(options.rows)
+        problem = config(options.rows, options.rounds)
         for name, *targets in (*STEPS, LAST):
             if name == LAST[0]:
                 problem = make_external(folder, problem)

@@ -26,9 +26,10 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Bench:
-    """A script, and its arguments in full and in quick."""
+    """A script, the heading of its figures, and its arguments in full and in quick."""
 
     script: str
+    title: str
     full: tuple[str, ...] = ()
     quick: tuple[str, ...] = ()
 
@@ -39,33 +40,51 @@ def _of(text: str) -> tuple[str, ...]:
 
 PLAIN = "--rows 600 --columns 20 --targets 3 --rounds 5 --pairs 1"
 BENCHES = {
-    "auc": Bench("bench_auc.py", quick=_of("--rows 20000 --pairs 3")),
-    "weights": Bench("bench_weights.py", quick=_of("--rows 5000 --targets 2 --sources 4")),
+    "auc": Bench("bench_auc.py", "Exact AUC", quick=_of("--rows 20000 --pairs 3")),
+    "weights": Bench(
+        "bench_weights.py", "Weight searches", quick=_of("--rows 5000 --targets 2 --sources 4")
+    ),
     "audit": Bench(
         "bench_audit.py",
+        "Feature audit",
         quick=_of("--rows 1000 --columns 40 --candidates 8 --rounds 20 --pairs 1"),
     ),
-    "dry_run": Bench("bench_dry_run.py", quick=_of("--sources 2 --times 2 --runs 1")),
+    "dry_run": Bench(
+        "bench_dry_run.py", "Nothing to do", quick=_of("--sources 2 --times 2 --runs 1")
+    ),
     "vector": Bench(
         "bench_vector.py",
+        "One model for all targets, made-up table",
         full=_of("--dimensions 1 4"),
         quick=_of("--rows 600 --columns 20 --outputs 3 --rounds 5"),
     ),
     **{
         f"plain_{family}": Bench(
-            "bench_plain.py", full=("--family", family), quick=("--family", family, *_of(PLAIN))
+            "bench_plain.py",
+            f"Against the plain way and the floor: {family}",
+            full=("--family", family),
+            quick=("--family", family, *_of(PLAIN)),
         )
         for family in ("xgboost", "lightgbm", "catboost")
     },
     "search": Bench(
         "bench_search.py",
+        "Searches",
         quick=_of("--seeds 1 --trials 5 --rows 1000 --rounds 5 --pairs 1 --pair-trials 2"),
     ),
-    "resume": Bench("bench_resume.py", quick=_of("--kills 2 --sources 2 --rounds 20")),
+    "resume": Bench(
+        "bench_resume.py",
+        "kill -9 at random moments",
+        quick=_of("--kills 2 --sources 2 --rounds 20"),
+    ),
     "overhead": Bench(
         "bench_overhead.py",
+        "What a run takes beside its fits",
         full=_of("--rows 3000 --scale 0.3"),
         quick=_of("--rows 1000 --columns 1 --scale 0.02"),
+    ),
+    "size": Bench(
+        "bench_size.py", "The home case at its size", quick=_of("--rows 1000 --rounds 1")
     ),
 }
 
@@ -94,12 +113,17 @@ def main() -> None:
         if done.returncode:
             failed.append(name)
         elif not options.quick:
-            put(name, f"python tests/bench/{' '.join([bench.script, *arguments])}", done.stdout)
+            put(
+                name,
+                bench.title,
+                f"python tests/bench/{' '.join([bench.script, *arguments])}",
+                done.stdout,
+            )
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 
 
-def put(name: str, command: str, printed: str) -> None:
+def put(name: str, title: str, command: str, printed: str) -> None:
     """Write what a benchmark printed into its block of the page; a new block goes to the end."""
     text = PAGE.read_text(encoding="utf-8")
     today = datetime.date.today().isoformat()
@@ -108,7 +132,7 @@ def put(name: str, command: str, printed: str) -> None:
     if pattern.search(text):
         text = pattern.sub(lambda _: block, text, count=1)
     else:
-        text = f"{text.rstrip()}\n\n## {name}\n\n{block}\n"
+        text = f"{text.rstrip()}\n\n## {title}\n\n{block}\n"
     PAGE.write_text(text, encoding="utf-8")
 
 
