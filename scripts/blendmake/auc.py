@@ -135,13 +135,15 @@ def placements(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
 def doubled_ranks(few: NDArray[Any], many: NDArray[Any]) -> NDArray[np.int64]:
     """For each of the sorted `few`, twice the number of the sorted `many` below it, a tie counting once.
 
-    Sorted queries walk through `many` instead of jumping in it; only what is tied is looked up twice.
+    Sorted queries walk through `many` instead of jumping in it; only what is tied with several is
+    looked up twice.
     """
-    below = np.searchsorted(many, few, "left")
-    doubled = 2 * below
-    tied = np.flatnonzero(many[np.minimum(below, len(many) - 1)] == few)
-    if tied.size:
-        doubled[tied] += np.searchsorted(many, few[tied], "right") - below[tied]
+    below, last = np.searchsorted(many, few, "left"), len(many) - 1
+    tied = (many[np.minimum(below, last)] == few) & (below <= last)
+    doubled = 2 * below + tied
+    several = np.flatnonzero(tied & (many[np.minimum(below + 1, last)] == few) & (below < last))
+    if several.size:
+        doubled[several] = below[several] + np.searchsorted(many, few[several], "right")
     return doubled
 
 
