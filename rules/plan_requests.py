@@ -121,16 +121,17 @@ class PlanRequests(PlanWindow):
             peak = max([peak, *found])
         return peak
 
-    def _matrix_of(self, source: str) -> float:
-        """Megabytes of a fit of a source.
+    def _matrix_of(self, source: str, attempt: int) -> float:
+        """Megabytes of a fit of a source, less what a further attempt adds.
 
         Past fits tell more than a rule, but those of other tables may have been smaller. Of sources
-        that run in an interpreter of their own, they tell of this one's.
+        that run in an interpreter of their own, they tell of this one's. Between two attempts other
+        folds may have told less than the rule by which the first one asked: none asks for less.
         """
         family = self.problem.sources[source].family
         ruled = PROCESS + (FRAME if family in FRAMES else MATRIX) * self._train_megabytes
         peak = 0.0 if family in FOREIGN else self._peak(source) * SPARE
-        return max(peak, ruled / 2) if peak else ruled
+        return max(peak, ruled / 2) if peak and attempt == 1 else max(peak, ruled)
 
     def _uses_gpu(self, source: str) -> bool:
         return self.problem.sources[source].may_use_gpu
@@ -139,7 +140,7 @@ class PlanRequests(PlanWindow):
 
     def fit_memory(self, wildcards: Any, attempt: int) -> int:
         """Megabytes of a job that fits a source on a fold."""
-        return math.ceil(self._matrix_of(wildcards.source) * _grown(attempt))
+        return math.ceil(self._matrix_of(wildcards.source, attempt) * _grown(attempt))
 
     def fit_minutes(self, wildcards: Any, attempt: int) -> int:
         """Minutes of such a job; one that runs out of them goes on in the next attempt."""
@@ -180,7 +181,8 @@ class PlanRequests(PlanWindow):
 
     def trials_memory(self, wildcards: Any, attempt: int) -> int:
         """Megabytes of a search's worker."""
-        return math.ceil(max(map(self._matrix_of, self._searched(wildcards))) * _grown(attempt))
+        one = max(self._matrix_of(source, attempt) for source in self._searched(wildcards))
+        return math.ceil(one * _grown(attempt))
 
     def trials_minutes(self, wildcards: Any, attempt: int) -> int:
         """Minutes of a search's worker: its time limit, or its share of all trials."""

@@ -140,7 +140,7 @@ def doubled_ranks(few: NDArray[Any], many: NDArray[Any]) -> NDArray[np.int64]:
     """
     below, last = np.searchsorted(many, few, "left"), len(many) - 1
     tied = (many[np.minimum(below, last)] == few) & (below <= last)
-    doubled = 2 * below + tied
+    doubled: NDArray[np.int64] = 2 * below + tied
     several = np.flatnonzero(tied & (many[np.minimum(below + 1, last)] == few) & (below < last))
     if several.size:
         doubled[several] = below[several] + np.searchsorted(many, few[several], "right")

@@ -146,6 +146,16 @@ def test_each_attempt_asks_for_more(folder: Path) -> None:
     assert one.fit_minutes(of("xgb"), 30) == MOST_MINUTES  # what no partition gives, waits for ever
 
 
+def test_no_attempt_asks_for_less_though_other_folds_have_taken_less_meanwhile(
+    folder: Path,
+) -> None:
+    grown_table(folder, 1000)
+    first = plan().fit_memory(of("xgb"), 1)
+    fitted(folder, "xgb", 300, 1, "fold1")
+    assert plan().fit_memory(of("xgb"), 1) < first
+    assert plan().fit_memory(of("xgb"), 2) == pytest.approx(1.5 * first, abs=2)
+
+
 def test_gpus_are_asked_for_where_they_are_offered_and_of_use(folder: Path) -> None:
     without, offered = plan(), plan(gpus=2)
     for source in SOURCES:
