@@ -38,7 +38,7 @@ test-services: .venv/.installed-services
 	@envs/services.sh
 	.venv/bin/python -m pytest tests/services -n 3 --dist worksteal
 
-# All benchmarks, into docs/benchmarks.md (over an hour); and that they run at all, on little data.
+# All benchmarks, into docs/benchmarks.md; and that they run at all, on little data.
 bench: .venv/.installed-test
 	.venv/bin/python tests/bench/run.py
 

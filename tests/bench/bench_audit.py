@@ -7,19 +7,17 @@ slow way is timed on some of the columns, and each of them against the fast way'
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+import common  # noqa: F401 (it tells where the project is)
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from blendmake.auc import AucScorer
 from blendmake.audits.permuting import Forest, permuted_drops

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,13 +18,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import common  # noqa: F401 (it tells where the project is)
 import pyarrow.parquet as pq
 import yaml
 
-REPO = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPO / "tests"))
-
-PARTS = ("Snakefile", "rules", "scripts", "profiles", "config")
+from workflow.conftest import copy_workflow
 
 
 def config(rows: int, columns: int, scale: float) -> dict[str, Any]:
@@ -82,14 +79,7 @@ def timed(folder: Path, cores: int, environment: dict[str, str], *arguments: str
 
 
 def workspace(parent: Path, name: str, problem: dict[str, Any]) -> Path:
-    folder = parent / name
-    for part in PARTS:
-        source, target = REPO / part, folder / part
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
+    folder = copy_workflow(parent / name)
     (folder / "problem.yaml").write_text(yaml.safe_dump(problem, sort_keys=False))
     return folder
 

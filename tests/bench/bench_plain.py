@@ -27,12 +27,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import common  # noqa: F401 (it tells where the project is)
 import numpy as np
 import pyarrow.parquet as pq
 import yaml
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from blendmake.auc import auc
 from workflow.conftest import copy_workflow

@@ -17,16 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import common
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-REPO = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPO / "scripts"))
-
-from blendmake.auc import auc  # noqa: E402
-from blendmake.durations import seconds_of  # noqa: E402
+from blendmake.auc import auc
+from blendmake.durations import seconds_of
 
 
 def split(source: Path, folder: Path, seed: int) -> str:
@@ -63,7 +61,7 @@ def run_ours(folder: Path, name: str, column: str, options: argparse.Namespace) 
     }
     path = folder / "problem.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPO / "Snakefile")]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(common.ROOT / "Snakefile")]
     command += [
         "--configfile",
         str(path),
@@ -72,7 +70,7 @@ def run_ours(folder: Path, name: str, column: str, options: argparse.Namespace) 
         "--directory",
         str(folder),
     ]
-    command += ["--workflow-profile", str(REPO / "profiles" / "default")]
+    command += ["--workflow-profile", str(common.ROOT / "profiles" / "default")]
     started = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True)
     (folder / "ours.log").write_text(done.stdout + done.stderr, encoding="utf-8")

@@ -16,9 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import common  # noqa: F401 (it tells where the project is)
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from workflow.conftest import (
     Workspace,

@@ -16,7 +16,6 @@ import itertools
 import math
 import multiprocessing
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+import common  # noqa: F401 (it tells where the project is)
 import numpy as np
 import optuna
 import pandas as pd
@@ -35,9 +35,6 @@ import pyarrow.parquet as pq
 import xgboost as xgb
 from numpy.typing import NDArray
 from sklearn.model_selection import cross_val_score
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from blendmake.adapters import contest_twin
 from blendmake.searches.space import space_of

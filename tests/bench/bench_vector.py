@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -11,12 +10,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import common  # noqa: F401 (it tells where the project is)
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from blendmake.auc import auc
 from blendmake.families.xgboost import XGBoost

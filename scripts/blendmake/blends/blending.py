@@ -567,13 +567,12 @@ class _Work:
                 why[later] = f"dropped: duplicate of {candidates.names[earlier]}"
             kept = [i for i in kept if i not in candidates.duplicate_of]
 
-        solo = np.full(count, np.nan)
         if not scorer.two_classes(one):
             weights = np.zeros(count)
             weights[kept] = uniform(len(kept))
             for i in kept:
                 why[i] = "taken: the mean, for want of two classes"
-            return _Fit(weights, solo, why)
+            return _Fit(weights, np.full(count, np.nan), why)
 
         solo = scorer.solo(one)
         kept = self._within_limits(kept, solo, why)

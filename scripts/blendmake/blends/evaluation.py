@@ -9,7 +9,8 @@ fit the processor's cache, and what one split has asked of the rows another need
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -73,15 +74,11 @@ class BlendScorer:
 
     def solo(self, one: int) -> Floats:
         """AUC (s,) of each candidate alone on a set, of its own values (not rounded)."""
-        count = len(self.columns)
-        found = np.empty(count)
-        for candidate in range(count):
-            # A key that no blend has.
-            key = (*(0,) * candidate, -1, *(0,) * (count - candidate - 1))
-            if key not in self._counts:
-                self._counts[key] = self._count(lambda part, c=candidate: self._values[c, part])
-            found[candidate] = self._auc(self._counts[key], one)
-        return found
+        return np.array([self._auc(counts, one) for counts in self._alone])
+
+    @cached_property
+    def _alone(self) -> list[Counts]:
+        return [self._count(column.__getitem__) for column in self._values]
 
     def auc(self, parts: Parts, one: int, base: Parts | None = None) -> float:
         """AUC on a set of the mean of candidates, in float32, the precision a blend is written in.
@@ -133,7 +130,7 @@ class BlendScorer:
             elif parts[i]:
                 out += parts[i] * self._values[i, rows]
 
-    def _count(self, values: Any) -> Counts:
+    def _count(self, values: Callable[[slice], NDArray[Any]]) -> Counts:
         """(blocks, blocks): twice the pairs (rarer, commoner) in which the rarer one is higher.
 
         Ties count once.
