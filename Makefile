@@ -39,7 +39,7 @@ test-services: .venv/.installed-services
 	.venv/bin/python -m pytest tests/services -n 3 --dist worksteal
 
 # All benchmarks, into docs/benchmarks.md; and that they run at all, on little data.
-bench: .venv/.installed-test
+bench: .venv/.installed-test .venv-autogluon/.installed
 	.venv/bin/python tests/bench/run.py
 
 bench-quick: .venv/.installed-test
@@ -71,6 +71,12 @@ docs: .venv/.installed-cpu
 
 .venv-lightautoml/.installed: envs/lightautoml.sh envs/lightautoml.txt
 	@envs/lightautoml.sh
+	@touch $@
+
+# What a preset is measured against.
+.venv-autogluon/.installed: envs/autogluon.txt
+	@python3 -m venv --clear .venv-autogluon
+	@.venv-autogluon/bin/python -m pip install --quiet --disable-pip-version-check -r envs/autogluon.txt
 	@touch $@
 
 .venv/.installed-test: envs/test.txt envs/cpu.txt envs/neural.txt envs/constraints.txt

@@ -1,6 +1,6 @@
 """AutoGluon on the targets of a split, one predictor per target; runs in AutoGluon's own environment.
 
-usage: python autogluon_run.py FOLDER SECONDS PRESET CORES OUT
+usage: python autogluon_run.py FOLDER SECONDS CORES OUT
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 from autogluon.tabular import TabularPredictor
 
+PRESET = "medium_quality"
 
-def main(folder: Path, seconds: float, preset: str, cores: int, out: Path) -> None:
+
+def main(folder: Path, seconds: float, cores: int, out: Path) -> None:
     train, test = (
         pd.read_parquet(folder / f"{part}_features.parquet") for part in ("train", "test")
     )
@@ -31,7 +33,7 @@ def main(folder: Path, seconds: float, preset: str, cores: int, out: Path) -> No
             predictor = TabularPredictor(target, eval_metric="roc_auc", path=models, verbosity=0)
             try:
                 predictor.fit(
-                    table, presets=preset, time_limit=max(limit, 1.0), num_cpus=cores, num_gpus=0
+                    table, presets=PRESET, time_limit=max(limit, 1.0), num_cpus=cores, num_gpus=0
                 )
                 predictions[target] = predictor.predict_proba(test)[1]
             except Exception as error:  # a target that it could not fit in its time
@@ -43,4 +45,4 @@ def main(folder: Path, seconds: float, preset: str, cores: int, out: Path) -> No
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3], int(sys.argv[4]), Path(sys.argv[5]))
+    main(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))

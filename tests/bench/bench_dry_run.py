@@ -21,9 +21,11 @@ from typing import Any
 import common  # noqa: F401 (it tells where the project is)
 import yaml
 
+from small_campaign import small_campaign
 from workflow.conftest import copy_workflow, write_tables
 
 FOLDS = 5
+CAMPAIGN = ("campaign_final", "campaign_first")
 
 
 def config(sources: int) -> dict[str, Any]:
@@ -76,6 +78,17 @@ def finished(parent: Path, first: Path | None, sources: int) -> Path:
     return folder
 
 
+def campaign(parent: Path) -> Path:
+    """The finished campaign of config/cyberpolka.yaml, all that it has, on few rows."""
+    folder = copy_workflow(parent / "campaign")
+    (folder / "problem.yaml").write_text(yaml.safe_dump(small_campaign(), sort_keys=False))
+    snakemake(folder, *CAMPAIGN, "--cores", "2")
+    told = snakemake(folder, "-n", *CAMPAIGN)
+    if "Nothing to be done" not in told:
+        sys.exit(f"there is something left to do:\n{told}")
+    return folder
+
+
 def seconds(folder: Path, *arguments: str) -> float:
     began = time.monotonic()
     subprocess.run(
@@ -95,6 +108,7 @@ def main() -> None:
         "--times", type=int, default=10, help="as many sources in the larger problem"
     )
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--campaign", action="store_true", help="the whole cyberpolka one, too")
     options = parser.parse_args()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="blendmake-idle-") as parent:
@@ -103,9 +117,11 @@ def main() -> None:
             finished(Path(parent), one, options.sources),
             finished(Path(parent), one, options.sources * options.times),
         ]
-        commands = [(one, "--version")] + [
-            (folder, "-n", "--configfile", "problem.yaml") for folder in folders
-        ]
+        given = ("--configfile", "problem.yaml")
+        commands: list[tuple[Any, ...]] = [(one, "--version")]
+        commands += [(folder, "-n", *given) for folder in folders]
+        if options.campaign:
+            commands.append((campaign(Path(parent)), "-n", *CAMPAIGN, *given))
         taken: list[list[float]] = [[] for _ in commands]
         for _ in range(options.runs):
             for times, (folder, *arguments) in zip(taken, commands, strict=True):
@@ -118,6 +134,8 @@ def main() -> None:
         f"snakemake -n, {n} sources finished"
         for n in (options.sources, options.sources * options.times)
     ]
+    if options.campaign:
+        names.append("snakemake -n, the campaign of config/cyberpolka.yaml finished (3 folds)")
     for name, times in zip(names, taken, strict=True):
         middle = median(times)
         print(

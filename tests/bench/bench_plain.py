@@ -21,13 +21,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-import common  # noqa: F401 (it tells where the project is)
+import common
 import numpy as np
 import pyarrow.parquet as pq
 import yaml
@@ -41,6 +41,16 @@ PARAMS: dict[str, dict[str, Any]] = {
     "catboost": {"depth": 5, "learning_rate": 0.1},
 }
 FOLDS = 5
+MADE, TWIN, HERE, PLAIN = "made", "twin", "snakemake", "plain"
+
+
+class Races(NamedTuple):
+    """Runs by role, their macro AUC, seconds of this project's fits, targets of the plain way."""
+
+    taken: dict[str, list[dict[str, float]]]
+    scores: dict[str, float]
+    fitting: float
+    few: int
 
 
 def write_tables(folder: Path, rows: int, columns: int, targets: int) -> None:
@@ -61,38 +71,97 @@ def write_tables(folder: Path, rows: int, columns: int, targets: int) -> None:
     pq.write_table(truth, folder / "targets.parquet")
 
 
-def config(family: str, rounds: int) -> dict[str, Any]:
+def write_twin(folder: Path, rows: int, columns: int, targets: int) -> None:
+    """The contest twin's main file and columns of the other one, in one table."""
+    from blendmake.adapters import contest_twin
+
+    extra = columns - contest_twin.MAIN_NUMBERS - contest_twin.CATEGORIES
+    contest_twin.write(
+        folder, rows=rows, test_rows=contest_twin.LEAST_TEST_ROWS, extra_columns=extra
+    )
+    table = pq.read_table(folder / "train_main_features.parquet")
+    other = pq.read_table(folder / "train_extra_features.parquet")
+    for name in other.column_names[1:]:
+        table = table.append_column(name, other[name])
+    for number, name in enumerate(table.column_names):
+        if name.startswith("cat_"):
+            table = table.set_column(number, name, table[name].cast("string"))
+    pq.write_table(table.rename_columns(["id", *table.column_names[1:]]), folder / "train.parquet")
+    labels = pq.read_table(folder / "train_target.parquet")
+    names = ["id", *labels.column_names[1:]]
+    # From the last, the commonest products of which are in front.
+    kept = ["id", *names[1:][-targets:]]
+    pq.write_table(labels.rename_columns(names).select(kept), folder / "targets.parquet")
+
+
+def write_given(folder: Path, given: Path, targets: int) -> None:
+    """A real set: features, the first targets, groups that folds keep whole."""
+    for name in ("features", "targets", "groups"):
+        table = pq.read_table(given / f"{name}.parquet")
+        if name == "targets":
+            ids = [one for one in table.column_names if one == "id"]
+            table = table.select([*ids, *[c for c in table.column_names if c != "id"][:targets]])
+        if "id" not in table.column_names:
+            table = table.add_column(0, "id", [range(len(table))])
+        pq.write_table(table, folder / f"{'train' if name == 'features' else name}.parquet")
+
+
+def config(folder: Path, family: str, rounds: int) -> dict[str, Any]:
+    data: dict[str, Any] = {"train": "train.parquet", "id": "id", "targets": "targets.parquet"}
+    if (folder / "groups.parquet").exists():
+        column = pq.read_schema(folder / "groups.parquet").names[-1]
+        data["groups"] = {"file": "groups.parquet", "column": column}
     return {
         "problem": "plain",
-        "data": {
-            "train": "train.parquet",
-            "test": "test.parquet",
-            "id": "id",
-            "targets": "targets.parquet",
-        },
+        "data": data,
         "folds": {"n": FOLDS},
         "sources": {"one": {"family": family, "rounds": rounds, "params": PARAMS[family]}},
     }
 
 
-def _read(folder: Path) -> tuple[Any, Any, Any]:
-    """Features (rows, columns), labels (rows, targets) and folds (rows,)."""
-    x = pq.read_table(folder / "train.parquet").drop_columns(["id"]).to_pandas().to_numpy()
+def _read(folder: Path, family: str) -> tuple[Any, Any, Any]:
+    """Features (rows, columns), labels (rows, targets) and folds (rows,).
+
+    A frame with categories where the table has any, as the wrappers take them; else float32.
+    """
+    frame = pq.read_table(folder / "train.parquet").drop_columns(["id"]).to_pandas()
+    words = [name for name in frame if frame[name].dtype.kind not in "biuf"]
     y = pq.read_table(folder / "targets.parquet").drop_columns(["id"]).to_pandas().to_numpy()
-    return x, y, np.load(folder / "folds.npy")
+    fold = np.load(folder / "folds.npy")
+    if not words:
+        return frame.to_numpy(np.float32), y, fold
+    for name in frame:
+        if name not in words:
+            frame[name] = frame[name].astype(np.float32)
+        elif family == "catboost":
+            frame[name] = frame[name].astype("category").cat.codes
+        else:
+            frame[name] = frame[name].astype("category")
+    return frame, y, fold
 
 
-def plain(folder: Path, family: str, rounds: int, cores: int) -> Any:
+def _words(x: Any) -> list[str]:
+    """Columns that CatBoost takes as categories."""
+    return [] if isinstance(x, np.ndarray) else [n for n in x if x[n].dtype.kind in "iu"]
+
+
+def _rows(x: Any, which: Any) -> Any:
+    return x[which] if isinstance(x, np.ndarray) else x.iloc[np.flatnonzero(which)]
+
+
+def plain(folder: Path, family: str, rounds: int, cores: int, targets: int) -> Any:
     """Out-of-fold probabilities (rows, targets), as a script of a few lines makes them."""
     from sklearn.model_selection import PredefinedSplit, cross_val_predict
     from sklearn.multioutput import MultiOutputClassifier
 
-    x, y, fold = _read(folder)
+    x, y, fold = _read(folder, family)
     params = PARAMS[family]
     if family == "xgboost":
         from xgboost import XGBClassifier as Classifier
 
-        one = Classifier(n_estimators=rounds, n_jobs=cores, tree_method="hist", **params)
+        one = Classifier(
+            n_estimators=rounds, n_jobs=cores, tree_method="hist", enable_categorical=True, **params
+        )
     elif family == "lightgbm":
         from lightgbm import LGBMClassifier as Classifier
 
@@ -107,36 +176,42 @@ def plain(folder: Path, family: str, rounds: int, cores: int) -> Any:
             allow_writing_files=False,
             **params,
         )
-    split = PredefinedSplit(fold)
-    found = cross_val_predict(MultiOutputClassifier(one), x, y, cv=split, method="predict_proba")
+    split, y = PredefinedSplit(fold), y[:, :targets]
+    given = {"cat_features": _words(x)} if family == "catboost" else None
+    found = cross_val_predict(
+        MultiOutputClassifier(one), x, y, cv=split, method="predict_proba", params=given
+    )
     return np.stack([both[:, 1] for both in found], axis=1)
 
 
 def _fold(given: tuple[Path, str, int, int, int]) -> tuple[Any, Any]:
     """Positions and probabilities of one fold by the library's own loop."""
     folder, family, rounds, threads, k = given
-    x, y, fold = _read(folder)
+    x, y, fold = _read(folder, family)
     train, valid = fold != k, np.flatnonzero(fold == k)
+    words, x, held_out = _words(x), _rows(x, train), _rows(x, fold == k)
     out = np.empty((len(valid), y.shape[1]), np.float32)
     params = PARAMS[family]
     if family == "xgboost":
         import xgboost as xgb
 
-        matrix = xgb.QuantileDMatrix(x[train], max_bin=params["max_bin"], nthread=threads)
+        matrix = xgb.QuantileDMatrix(
+            x, max_bin=params["max_bin"], nthread=threads, enable_categorical=True
+        )
         settings = {**params, "objective": "binary:logistic", "nthread": threads}
         for j in range(y.shape[1]):
             matrix.set_label(y[train, j])
             model = xgb.train(settings, matrix, rounds)
-            out[:, j] = model.inplace_predict(x[valid])
+            out[:, j] = model.inplace_predict(held_out)
     elif family == "lightgbm":
         import lightgbm as lgb
 
         settings = {**params, "objective": "binary", "verbosity": -1, "num_threads": threads}
         settings |= {"feature_pre_filter": False, "deterministic": True, "force_col_wise": True}
-        data = lgb.Dataset(x[train], label=y[train, 0], params=settings).construct()
+        data = lgb.Dataset(x, label=y[train, 0], params=settings).construct()
         for j in range(y.shape[1]):
             model = lgb.train(settings, data.set_label(y[train, j]), rounds)
-            out[:, j] = model.predict(x[valid], num_threads=threads)
+            out[:, j] = model.predict(held_out, num_threads=threads)
     else:
         from catboost import CatBoost, Pool
 
@@ -144,8 +219,9 @@ def _fold(given: tuple[Path, str, int, int, int]) -> tuple[Any, Any]:
         settings |= {"thread_count": threads, "logging_level": "Silent"}
         settings |= {"allow_writing_files": False}
         for j in range(y.shape[1]):
-            model = CatBoost(settings).fit(Pool(x[train], y[train, j], thread_count=threads))
-            out[:, j] = model.predict(x[valid], prediction_type="Probability")[:, 1]
+            pool = Pool(x, y[train, j], cat_features=words, thread_count=threads)
+            model = CatBoost(settings).fit(pool)
+            out[:, j] = model.predict(held_out, prediction_type="Probability")[:, 1]
     return valid, out
 
 
@@ -153,8 +229,8 @@ def floor(folder: Path, family: str, rounds: int, cores: int, side_by_side: bool
     """As `plain`, with nothing around the library's own loop."""
     threads = 1 if side_by_side else cores
     work = [(folder, family, rounds, threads, k) for k in range(FOLDS)]
-    rows, targets = np.load(folder / "shape.npy")
-    found = np.empty((rows, targets), np.float32)
+    labels = pq.ParquetFile(folder / "targets.parquet").metadata
+    found = np.empty((labels.num_rows, labels.num_columns - 1), np.float32)
     if side_by_side:
         with ProcessPoolExecutor(cores) as pool:
             parts = list(pool.map(_fold, work))
@@ -165,10 +241,10 @@ def floor(folder: Path, family: str, rounds: int, cores: int, side_by_side: bool
     return found
 
 
-def child(role: str, folder: Path, family: str, rounds: int, cores: int) -> None:
+def child(role: str, folder: Path, family: str, rounds: int, cores: int, targets: int) -> None:
     """What a child process does; its predictions go to `<role>.npy`."""
-    if role == "plain":
-        found = plain(folder, family, rounds, cores)
+    if role == PLAIN:
+        found = plain(folder, family, rounds, cores, targets)
     else:
         found = floor(folder, family, rounds, cores, role == "side_by_side")
     np.save(folder / f"{role}.npy", found)
@@ -196,70 +272,127 @@ def run_here(folder: Path, cores: int) -> dict[str, float]:
     """A run of this project in a folder where nothing of it stands yet."""
     for name in ("results", "scratch", "logs", "benchmarks", ".snakemake"):
         subprocess.run(["rm", "-rf", str(folder / name)], check=True)
-    command = [sys.executable, "-m", "snakemake"]
-    command += [f"results/plain/sources/one/{part}.parquet" for part in ("oof", "test")]
+    command = [sys.executable, "-m", "snakemake", "results/plain/sources/one/oof.parquet"]
     command += ["--configfile", "problem.yaml", "--cores", str(cores)]
     return measured(command, folder)
 
 
 def macro(labels: Any, found: Any) -> float:
-    return float(np.mean([auc(labels[:, j], found[:, j]) for j in range(labels.shape[1])]))
+    values = []
+    for j in range(found.shape[1]):
+        known = ~np.isnan(labels[:, j].astype(float))
+        values.append(auc(labels[known, j], found[known, j]))
+    return float(np.mean(values))
+
+
+def races(folder: Path, family: str, options: argparse.Namespace) -> Races:
+    """A family by each role, in turn, on the tables of a folder."""
+    problem = config(folder, family, options.rounds)
+    (folder / "problem.yaml").write_text(yaml.safe_dump(problem, sort_keys=False))
+    labels = pq.read_table(folder / "targets.parquet").drop_columns(["id"]).to_pandas().to_numpy()
+    few = min(options.plain_targets or labels.shape[1], labels.shape[1])
+    taken: dict[str, list[dict[str, float]]] = {role: [] for role in (HERE, *options.roles)}
+    for _ in range(options.pairs):
+        taken[HERE].append(run_here(folder, options.cores))
+        folds = pq.read_table(folder / "results/plain/folds.parquet")["fold"].to_numpy()
+        np.save(folder / "folds.npy", folds)
+        for role in options.roles:
+            again = [sys.executable, __file__, "--child", role, str(folder)]
+            again += ["--families", family, "--rounds", str(options.rounds)]
+            again += ["--cores", str(options.cores), "--plain-targets", str(few)]
+            run = measured(again, folder)
+            if role == PLAIN:
+                run["wall"] *= labels.shape[1] / few
+                run["processor"] *= labels.shape[1] / few
+            taken[role].append(run)
+    table = pq.read_table(folder / "results/plain/sources/one/oof.parquet").drop_columns(["id"])
+    oof = table.to_pandas().to_numpy()
+    scores = {HERE: macro(labels, oof)}
+    scores |= {role: macro(labels, np.load(folder / f"{role}.npy")) for role in options.roles}
+    if few < labels.shape[1]:
+        scores[f"{HERE}, of these"] = macro(labels, oof[:, :few])
+    fits = pq.read_table(folder / "results/plain/sources/one/fits.parquet", columns=["seconds"])
+    return Races(taken, scores, float(np.sum(fits["seconds"].to_numpy())), few)
+
+
+def told(name: str, family: str, found: Races, cores: int) -> Iterator[str]:
+    """A line of the table for each role."""
+    here = found.taken[HERE]
+    for role, runs in found.taken.items():
+        ratios = [one["wall"] / ours["wall"] for one, ours in zip(runs, here, strict=True)]
+        wall, processor, peak = (
+            median(run[key] for run in runs) for key in ("wall", "processor", "peak")
+        )
+        times = f"{median(ratios):.2f}"
+        if len(ratios) > 1:
+            times += f" ({min(ratios):.2f} to {max(ratios):.2f})"
+        yield (
+            f"| {name} | {family} | {role} | {wall:.1f} | {times} | {processor:.1f} | "
+            f"{peak:.0f} | {found.scores[role]:.5f} |"
+        )
+    wall = median(run["wall"] for run in here)
+    if of_these := found.scores.get(f"{HERE}, of these"):
+        yield (
+            f"| | | (plain: {found.few} targets, its seconds times the rest; snakemake's AUC of "
+            f"these: {of_these:.5f}) | | | | | |"
+        )
+    yield f"| | | fits' share of our cores × wall: {found.fitting / wall / cores:.1%} | | | | | |"
+
+
+def prepare(folder: Path, name: str, options: argparse.Namespace) -> str | None:
+    """Write the tables of a set; what it is, or None where its files are not here."""
+    if name in (MADE, TWIN):
+        write = write_tables if name == MADE else write_twin
+        write(folder, options.rows, options.columns, options.targets)
+    elif not (given := options.data / name).is_dir():
+        return None
+    else:
+        write_given(folder, given, options.targets)
+    table, labels = (pq.ParquetFile(folder / f"{part}.parquet") for part in ("train", "targets"))
+    return (
+        f"{name}: {table.metadata.num_rows} × {table.metadata.num_columns - 1}, "
+        f"{labels.metadata.num_columns - 1} targets"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--family", choices=PARAMS, default="xgboost")
-    parser.add_argument("--rows", type=int, default=8000)
-    parser.add_argument("--columns", type=int, default=300)
-    parser.add_argument("--targets", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--families", nargs="+", choices=PARAMS, default=list(PARAMS))
+    parser.add_argument("--sets", nargs="+", default=[MADE], help=f"{MADE}, {TWIN}, or of --data")
+    parser.add_argument("--data", type=Path, default=common.ROOT / "data", help="folder of sets")
+    parser.add_argument("--rows", type=int, default=8000, help="of a made-up table")
+    parser.add_argument("--columns", type=int, default=300, help="of a made-up table")
+    parser.add_argument("--targets", type=int, default=20, help="at most")
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--roles", nargs="+", default=["plain", "threads", "side_by_side"])
+    parser.add_argument("--pairs", type=int, default=1)
+    parser.add_argument("--roles", nargs="*", default=[PLAIN, "threads", "side_by_side"])
+    parser.add_argument(
+        "--plain-targets", type=int, help="as many in the plain way, its seconds times the rest"
+    )
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         role, folder = options.child
-        return child(role, Path(folder), options.family, options.rounds, options.cores)
-    load = os.getloadavg()[0]
-    taken: dict[str, list[dict[str, float]]] = {}
-    with tempfile.TemporaryDirectory(prefix="blendmake-plain-") as name:
-        folder = copy_workflow(Path(name))
-        write_tables(folder, options.rows, options.columns, options.targets)
-        problem = config(options.family, options.rounds)
-        (folder / "problem.yaml").write_text(yaml.safe_dump(problem, sort_keys=False))
-        np.save(folder / "shape.npy", [options.rows, options.targets])
-        for _ in range(options.pairs):
-            taken.setdefault("snakemake", []).append(run_here(folder, options.cores))
-            folds = pq.read_table(folder / "results/plain/folds.parquet")["fold"].to_numpy()
-            np.save(folder / "folds.npy", folds)
-            for role in options.roles:
-                again = [sys.executable, __file__, "--child", role, str(folder)]
-                again += ["--family", options.family, "--rounds", str(options.rounds)]
-                again += ["--cores", str(options.cores)]
-                taken.setdefault(role, []).append(measured(again, folder))
-        labels = _read(folder)[1]
-        oof = pq.read_table(folder / "results/plain/sources/one/oof.parquet").drop_columns(["id"])
-        scores = {"snakemake": macro(labels, oof.to_pandas().to_numpy())}
-        scores |= {role: macro(labels, np.load(folder / f"{role}.npy")) for role in options.roles}
-    print(
-        f"{options.family} {version(options.family)}, {options.rows} × {options.columns}, "
-        f"{options.targets} targets × {FOLDS} folds × {options.rounds} rounds, {options.cores} cores, "
-        f"{options.pairs} rounds in turn; load before: {load:.1f}.\n"
-    )
-    heads = ("", "wall, s", "of snakemake's, in each round", "processor, s", "peak, MB", "AUC")
-    print("| " + " | ".join(heads) + " |")
-    print("|-|-:|-:|-:|-:|-:|")
-    for role, runs in taken.items():
-        pairs = zip(runs, taken["snakemake"], strict=True)
-        ratios = [one["wall"] / here["wall"] for one, here in pairs]
-        wall, processor, peak = (
-            median(run[key] for run in runs) for key in ("wall", "processor", "peak")
+        family = options.families[0]
+        return child(
+            role, Path(folder), family, options.rounds, options.cores, options.plain_targets
         )
-        print(
-            f"| {role} | {wall:.1f} | {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | "
-            f"{processor:.1f} | {peak:.0f} | {scores[role]:.5f} |"
-        )
+    print(common.machine(*options.families))
+    print(f"{FOLDS} folds × {options.rounds} rounds; {options.pairs} rounds in turn.\n")
+    heads = ("", "family", "", "wall, s", "of snakemake's", "processor, s", "peak, MB", "AUC")
+    print("| " + " | ".join(heads) + " |\n| --- | --- | --- | --: | --: | --: | --: | --: |")
+    facts = []
+    for name in options.sets:
+        with tempfile.TemporaryDirectory(prefix="blendmake-plain-") as parent:
+            folder = copy_workflow(Path(parent) / "work")
+            what = prepare(folder, name, options)
+            facts.append(what or f"{name}: not under {options.data.name}/, left out")
+            for family in options.families if what else ():
+                found = races(folder, family, options)
+                for line in told(name, family, found, options.cores):
+                    print(line, flush=True)
+    print("\n" + "; ".join(facts) + ".")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""Presets against AutoGluon: macro AUC on held-out groups, same rows, same cores, one after the other.
+"""Macro AUC on held-out groups against wall seconds: a preset, AutoGluon, LightAutoML.
 
-usage: python tests/bench/bench_quality.py SET [--budget 10m] [--preset strong] [--cores 2]
-           [--autogluon PYTHON] [--folder bench] [--seed 2026]
+Same rows, same cores, one after the other; AutoGluon and LightAutoML fit target by target, the time
+shared out among those that are left. They have environments of their own (`make autogluon lightautoml`)
+and are left out where these are not there. What counts of a preset is the last blend that stood when
+its time was over, or its first source. Differences are paired: the same held-out rows, groups as units.
 
-SET is a folder of features.parquet, targets.parquet and groups.parquet (say, data/toxcast41). A
-fifth of the groups is held out whole. PYTHON is the interpreter of an environment with AutoGluon.
+usage: python tests/bench/bench_quality.py [SET ...] [--budgets 60s 200s] [--autogluon 10m] …
+
+SET is a folder of data/ with features.parquet, targets.parquet and groups.parquet; `made` is made up.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +27,41 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from numpy.typing import NDArray
 
-from blendmake.auc import auc
 from blendmake.durations import seconds_of
+from blendmake.scores import compare_predictions, score_predictions
+
+HERE = Path(__file__).resolve().parent
+OTHERS = {"AutoGluon": "autogluon", "LightAutoML": "lightautoml"}
+# What a preset makes, the last to stand first.
+STANDS = ("blends/champion", "blends/best_of_5", "blends/best_of_3", "blends/best_of_2")
+STANDS += ("sources/vector",)
+MADE = "made"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Who predicted the held-out rows (rows, targets) with which time, and what it took."""
+
+    who: str
+    budget: str
+    seconds: float
+    predicted: NDArray[Any]
+
+
+def make_up(folder: Path) -> None:
+    """A set for a look whether all runs."""
+    draw = np.random.default_rng(0)
+    values = draw.normal(size=(600, 8))
+    odds = values[:, :1] + draw.normal(size=(600, 2))
+    tables = {
+        "features": {f"x{j}": values[:, j] for j in range(8)},
+        "targets": {f"y{j}": (odds[:, j] > 0.5).astype(np.int8) for j in range(2)},
+        "groups": {"site": draw.integers(0, 60, 600)},
+    }
+    for name, columns in tables.items():
+        pq.write_table(pa.table(columns), folder / f"{name}.parquet")
 
 
 def split(source: Path, folder: Path, seed: int) -> str:
@@ -46,12 +83,13 @@ def split(source: Path, folder: Path, seed: int) -> str:
     return column
 
 
-def run_ours(folder: Path, name: str, column: str, options: argparse.Namespace) -> float:
-    """Run a preset from nothing; seconds, start of Snakemake to its end."""
+def run_ours(folder: Path, column: str, budget: str, options: argparse.Namespace) -> Result:
+    """Run a preset from nothing; seconds from Snakemake's start to its end."""
+    name = f"b{budget}"
     config = {
         "problem": name,
         "preset": options.preset,
-        "budget": options.budget,
+        "budget": budget,
         "data": {
             "train": str(folder / "train_features.parquet"),
             "test": str(folder / "test_features.parquet"),
@@ -59,76 +97,120 @@ def run_ours(folder: Path, name: str, column: str, options: argparse.Namespace) 
             "groups": {"file": str(folder / "train_groups.parquet"), "column": column},
         },
     }
-    path = folder / "problem.yaml"
+    path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(common.ROOT / "Snakefile")]
-    command += [
-        "--configfile",
-        str(path),
-        "--cores",
-        str(options.cores),
-        "--directory",
-        str(folder),
-    ]
+    command += ["--configfile", str(path), "--cores", str(options.cores)]
+    command += ["--directory", str(folder)]
     command += ["--workflow-profile", str(common.ROOT / "profiles" / "default")]
-    started = time.monotonic()
+    began = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True)
-    (folder / "ours.log").write_text(done.stdout + done.stderr, encoding="utf-8")
-    if done.returncode:
-        print(f"the run ended with status {done.returncode}; see {folder / 'ours.log'}")
-    return time.monotonic() - started
+    seconds = time.monotonic() - began
+    (folder / f"{name}.log").write_text(done.stdout + done.stderr, encoding="utf-8")
+    for what in STANDS:
+        predictions = folder / "results" / name / what / "test.parquet"
+        if predictions.exists():
+            who = f"`{options.preset}`, {predictions.parent.name}"
+            return Result(who, budget, seconds, read(folder, predictions))
+    sys.exit(f"nothing stands after {budget}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
 
 
-def run_autogluon(folder: Path, seconds: float, options: argparse.Namespace) -> float:
-    """Run AutoGluon's medium_quality with the same time for all targets together; seconds."""
-    script = Path(__file__).with_name("autogluon_run.py")
-    out = folder / "autogluon.parquet"
-    command = [options.autogluon, str(script), str(folder), str(seconds), "medium_quality"]
-    with open(folder / "autogluon.log", "w", encoding="utf-8") as log:
-        started = time.monotonic()
-        subprocess.run([*command, str(options.cores), str(out)], stdout=log, stderr=log, check=True)
-    return time.monotonic() - started
+def run_other(folder: Path, who: str, budget: str, options: argparse.Namespace) -> Result | None:
+    """Run AutoGluon or LightAutoML in its environment; None where that is not there."""
+    name = OTHERS[who]
+    python = common.ROOT / f".venv-{name}" / "bin" / "python"
+    if not python.exists():
+        return None
+    out = folder / f"{name}_{budget}.parquet"
+    command = [str(python), str(HERE / f"{name}_run.py"), str(folder)]
+    with open(out.with_suffix(".log"), "w", encoding="utf-8") as log:
+        began = time.monotonic()
+        subprocess.run(
+            [*command, str(seconds_of(budget)), str(options.cores), str(out)],
+            stdout=log,
+            stderr=log,
+            check=True,
+        )
+    return Result(who, budget, time.monotonic() - began, read(folder, out))
 
 
-def macro_auc(folder: Path, predictions: Path) -> float:
-    """Mean AUC over the targets, on the held-out rows."""
-    truth, found = pq.read_table(folder / "test_targets.parquet"), pq.read_table(predictions)
-    values = []
-    for target in truth.column_names:
-        labels = np.asarray(truth[target].to_numpy(zero_copy_only=False), float)
-        known = ~np.isnan(labels)
-        values.append(auc(labels[known], np.asarray(found[target].to_numpy())[known]))
-    return float(np.nanmean(values))
+def read(folder: Path, predictions: Path) -> NDArray[Any]:
+    """Predictions (rows, targets) in the order of the held-out truth."""
+    names = pq.read_schema(folder / "test_targets.parquet").names
+    return pq.read_table(predictions, columns=names).to_pandas().to_numpy(float)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("set", type=Path)
-    parser.add_argument("--budget", default="10m")
+def told(name: str, folder: Path, column: str, results: Sequence[Result]) -> Iterator[str]:
+    """A line for each result; differences are from the last of AutoGluon's."""
+    truth = pq.read_table(folder / "test_targets.parquet").to_pandas()
+    sites = pq.read_table(folder / "test_groups.parquet")[column].to_pylist()
+    groups = np.unique(np.asarray(sites).astype(str), return_inverse=True)[1]
+    labels, names = truth.to_numpy(float), list(truth)
+    reference = [one for one in results if one.who == "AutoGluon"][-1:]
+    for one in results:
+        scores = score_predictions(one.predicted, labels, names, groups=groups, estimate="held out")
+        less = ""
+        if reference and one is not reference[0]:
+            compared = compare_predictions(
+                one.predicted, reference[0].predicted, labels, names, groups=groups
+            )
+            less = between(compared, "difference", "{:+.4f}")
+        yield (
+            f"| {name} | {one.who} | {one.budget} | {one.seconds:.0f} | "
+            f"{between(scores, 'value', '{:.4f}')} | {less} |"
+        )
+
+
+def between(table: pa.Table, key: str, form: str) -> str:
+    """The macro figure of a table of scores, with its interval."""
+    row = next(r for r in table.to_pylist() if r["target"] == "macro" and r["metric"] == "auc")
+    value, low, high = (form.format(row[k]) for k in (key, "ci_low", "ci_high"))
+    return f"{value} ({low} to {high})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sets", nargs="*", default=["toxcast41", "diabetes130"], metavar="SET")
+    parser.add_argument("--budgets", nargs="*", default=["60s", "200s"], help="of the preset")
+    parser.add_argument("--autogluon", nargs="*", default=["10m"], help="its budgets")
+    parser.add_argument("--lightautoml", nargs="*", default=[], help="its budgets")
     parser.add_argument("--preset", default="strong")
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--autogluon", default=None)
-    parser.add_argument("--folder", type=Path, default=Path("bench"))
-    parser.add_argument("--seed", type=int, default=2026)
-    options = parser.parse_args(arguments)
-    name = options.set.name
-    folder = (options.folder / name).resolve()
-    column = split(options.set, folder, options.seed)
-    rows: list[tuple[str, Any, Any]] = []
-    seconds = run_ours(folder, name, column, options)
-    blends = folder / "results" / name / "blends"
-    for path in sorted(blends.glob("*/test.parquet")):
-        rows.append(
-            (f"blendmake {options.preset}, {path.parent.name}", macro_auc(folder, path), seconds)
-        )
-    if options.autogluon:
-        taken = run_autogluon(folder, float(seconds_of(options.budget) or 0), options)
-        found = macro_auc(folder, folder / "autogluon.parquet")
-        rows.append(("AutoGluon medium_quality", found, taken))
-    print(f"\n{name}, budget {options.budget}, {options.cores} cores\n")
-    print("| | macro AUC, held out | seconds |\n| --- | --- | --- |")
-    for what, value, spent in rows:
-        print(f"| {what} | {value:.4f} | {spent:.0f} |")
+    parser.add_argument("--data", type=Path, default=common.ROOT / "data", help="folder of sets")
+    parser.add_argument("--seed", type=int, default=2026, help="of the rows held out")
+    parser.add_argument("--folder", type=Path, help="where; left out: a temporary one")
+    options = parser.parse_args()
+    print(common.machine("xgboost", "lightgbm", "torch"))
+    print("A fifth of the groups held out.\n")
+    print(
+        "| set | | time given | seconds | macro AUC, held out (95%) | less AutoGluon's (95%) |\n"
+        "| --- | --- | --: | --: | --- | --- |"
+    )
+    missing = []
+    with tempfile.TemporaryDirectory(prefix="blendmake-quality-", dir=options.folder) as parent:
+        for name in options.sets:
+            source, folder = options.data / name, Path(parent) / f"of_{name}"
+            if name == MADE:
+                source = Path(parent)
+                make_up(source)
+            if not source.is_dir():
+                missing.append(f"{name}: not under {options.data.name}/, left out")
+                continue
+            column = split(source, folder, options.seed)
+            results = [run_ours(folder, column, budget, options) for budget in options.budgets]
+            for who, key in OTHERS.items():
+                for budget in getattr(options, key):
+                    result = run_other(folder, who, budget, options)
+                    if result is None:
+                        missing.append(f"{who}: no environment .venv-{key}, left out")
+                        break
+                    results.append(result)
+            for line in told(name, folder, column, results):
+                print(line, flush=True)
+    if missing:
+        print("\n" + "; ".join(sorted(set(missing))) + ".")
 
 
 if __name__ == "__main__":

@@ -38,27 +38,24 @@ def generated(folder: Path, rows: int, columns: int, targets: int) -> Problem:
     return write_problem(folder, train, test, labels, [f"y{j}" for j in range(targets)], folds=5)
 
 
-def given(folder: Path, table: Path, targets: Path, groups: Path | None) -> Problem:
-    """A table of the user's; the column `id` of each file is not used, rows are in one order."""
+def given(folder: Path, made: Path) -> Problem:
+    """A set of the user's; the column `id` of each file is not used, rows are in one order."""
     features, labels = (
         part.drop_columns([name for name in ("id",) if name in part.column_names])
-        for part in (pq.read_table(table), pq.read_table(targets))
+        for part in (pq.read_table(made / f"{name}.parquet") for name in ("features", "targets"))
     )
     train = {name: features[name].combine_chunks() for name in features.column_names}
     values = np.column_stack(
         [labels[name].cast("float64").to_numpy() for name in labels.column_names]
     )
-    labelled = None
-    if groups is not None:
-        column = pq.read_table(groups).columns[-1].cast("string").to_numpy()
-        labelled = np.unique(column, return_inverse=True)[1]
+    groups = pq.read_table(made / "groups.parquet").columns[-1].cast("string").to_numpy()
     return write_problem(
         folder,
         train,
         {name: column.slice(0, 1) for name, column in train.items()},
         values,
         labels.column_names,
-        groups=labelled,
+        groups=np.unique(groups, return_inverse=True)[1],
         folds=5,
     )
 
@@ -83,6 +80,20 @@ def jointly(
     return XGBoostVector(data, 1).fit(task).valid
 
 
+def multilogloss(
+    problem: Problem, data: FoldData, rounds: int, params: Mapping[str, Any]
+) -> Floats:
+    """Held-out predictions (rows, targets) of CatBoost's model for several labels."""
+    from catboost import CatBoost, Pool
+
+    train, valid = (np.concatenate(list(rows.blocks())) for rows in (data.train, data.valid))
+    settings = {"loss_function": "MultiLogloss", "iterations": rounds, "thread_count": 1}
+    settings |= {"depth": params["max_depth"], "learning_rate": params["learning_rate"]}
+    settings |= {"logging_level": "Silent", "allow_writing_files": False}
+    model = CatBoost(settings).fit(Pool(train, labels_at(problem, data.train).astype(int)))
+    return np.asarray(model.predict(valid, prediction_type="Probability"), np.float32)
+
+
 def macro_auc(truth: Floats, predicted: Floats) -> float:
     values = []
     for j in range(truth.shape[1]):
@@ -93,9 +104,7 @@ def macro_auc(truth: Floats, predicted: Floats) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", type=Path, help="features (parquet); left out: generated")
-    parser.add_argument("--targets", type=Path, help="0/1 columns in the same order of rows")
-    parser.add_argument("--groups", type=Path, help="its last column: groups that folds keep whole")
+    parser.add_argument("--set", type=Path, help="folder of features, targets and groups (parquet)")
     parser.add_argument("--rows", type=int, default=4_000, help="of the generated table")
     parser.add_argument("--columns", type=int, default=200, help="of the generated table")
     parser.add_argument("--outputs", type=int, default=20, help="targets of the generated table")
@@ -103,15 +112,19 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=0.1)
     parser.add_argument("--depth", type=int, default=6)
     parser.add_argument("--dimensions", type=int, nargs="*", default=[1], help="of the projection")
+    parser.add_argument("--catboost", action="store_true", help="its MultiLogloss, too")
     parser.add_argument("--no-plain", action="store_true", help="not all targets in the search")
     parser.add_argument("--pairs", type=int, default=1, help="times that all are run in turn")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if options.table is None:
+        if options.set is None:
             problem = generated(folder, options.rows, options.columns, options.outputs)
+        elif options.set.is_dir():
+            problem = given(folder, options.set)
         else:
-            problem = given(folder, options.table, options.targets, options.groups)
+            print(f"{options.set} is not here: nothing measured.")
+            return
         data = fold_data(problem)
         truth = labels_at(problem, data.valid)
         params = {"learning_rate": options.learning_rate, "max_depth": options.depth}
@@ -124,6 +137,10 @@ def main() -> None:
             settings = {**params, "split_dimensions": k}
             calls[called] = lambda settings=settings: jointly(
                 problem, data, folder, options.rounds, settings
+            )
+        if options.catboost:
+            calls["CatBoost, MultiLogloss"] = lambda: multilogloss(
+                problem, data, options.rounds, params
             )
         times: dict[str, list[float]] = {called: [] for called in calls}
         scores: dict[str, float] = {}

@@ -26,19 +26,23 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Bench:
-    """A script, the heading of its figures, and its arguments in full and in quick."""
+    """A script, the heading of its figures, and its arguments in full and in quick.
+
+    `named`: in full it runs only where it is named.
+    """
 
     script: str
     title: str
     full: tuple[str, ...] = ()
     quick: tuple[str, ...] = ()
+    named: bool = False
 
 
 def _of(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-PLAIN = "--rows 600 --columns 20 --targets 3 --rounds 5 --pairs 1"
+SMALL = "--rows 1000 --columns 200 --targets 3 --rounds 5"
 BENCHES = {
     "auc": Bench("bench_auc.py", "Exact AUC", quick=_of("--rows 20000 --pairs 3")),
     "weights": Bench(
@@ -50,26 +54,48 @@ BENCHES = {
         quick=_of("--rows 1000 --columns 40 --candidates 8 --rounds 20 --pairs 1"),
     ),
     "dry_run": Bench(
-        "bench_dry_run.py", "Nothing to do", quick=_of("--sources 2 --times 2 --runs 1")
+        "bench_dry_run.py",
+        "Nothing to do",
+        full=("--campaign",),
+        quick=_of("--sources 2 --times 2 --runs 1"),
     ),
     "vector": Bench(
         "bench_vector.py",
-        "One model for all targets, made-up table",
-        full=_of("--dimensions 1 4"),
-        quick=_of("--rows 600 --columns 20 --outputs 3 --rounds 5"),
+        "One model for all targets",
+        full=_of("--set data/toxcast41 --dimensions 1 4 --no-plain --catboost --rounds 30"),
+        quick=_of("--rows 600 --columns 20 --outputs 3 --rounds 5 --catboost"),
     ),
-    **{
-        f"plain_{family}": Bench(
-            "bench_plain.py",
-            f"Against the plain way and the floor: {family}",
-            full=("--family", family),
-            quick=("--family", family, *_of(PLAIN)),
-        )
-        for family in ("xgboost", "lightgbm", "catboost")
-    },
+    "plain": Bench(
+        "bench_plain.py",
+        "Against the plain way",
+        full=_of(
+            "--sets toxcast41 diabetes130 --families xgboost lightgbm --targets 41 --rounds 10 "
+            "--roles plain side_by_side"
+        ),
+        quick=_of(f"--sets made twin --families xgboost {SMALL}"),
+    ),
+    "plain_catboost": Bench(
+        "bench_plain.py",
+        "Against the plain way: CatBoost",
+        full=_of(
+            "--sets toxcast41 diabetes130 --families catboost --targets 10 --rounds 10 "
+            "--roles plain side_by_side"
+        ),
+        quick=_of(f"--families catboost --roles side_by_side {SMALL}"),
+    ),
+    "floor": Bench(
+        "bench_plain.py",
+        "Against the floor: a campaign of ten minutes",
+        full=_of(
+            "--sets twin --rows 50000 --columns 800 --families lightgbm --targets 41 --rounds 20 "
+            "--roles side_by_side plain --plain-targets 4"
+        ),
+        quick=_of(f"--families lightgbm --roles side_by_side plain --plain-targets 2 {SMALL}"),
+    ),
     "search": Bench(
         "bench_search.py",
         "Searches",
+        full=_of("--seeds 3 --trials 40"),
         quick=_of("--seeds 1 --trials 5 --rows 1000 --rounds 5 --pairs 1 --pair-trials 2"),
     ),
     "resume": Bench(
@@ -77,14 +103,21 @@ BENCHES = {
         "kill -9 at random moments",
         quick=_of("--kills 2 --sources 2 --rounds 20"),
     ),
+    "quality": Bench(
+        "bench_quality.py",
+        "Time to quality",
+        full=_of("toxcast41 diabetes130 --budgets 200s --autogluon 10m"),
+        quick=_of("made --budgets 30s --autogluon 5s --lightautoml 5s"),
+    ),
+    "size": Bench(
+        "bench_size.py", "The home case at its size", quick=_of("--rows 1000 --rounds 1")
+    ),
     "overhead": Bench(
         "bench_overhead.py",
         "What a run takes beside its fits",
         full=_of("--rows 3000 --scale 0.3"),
         quick=_of("--rows 1000 --columns 1 --scale 0.02"),
-    ),
-    "size": Bench(
-        "bench_size.py", "The home case at its size", quick=_of("--rows 1000 --rounds 1")
+        named=True,
     ),
 }
 
@@ -98,14 +131,16 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := sorted(set(options.names) - set(BENCHES)):
         parser.error(f"{unknown[0]} is none of {', '.join(BENCHES)}")
-    failed = []
-    for name in options.names or BENCHES:
+    failed, started = [], time.monotonic()
+    every = [name for name, bench in BENCHES.items() if options.quick or not bench.named]
+    for name in options.names or every:
         bench = BENCHES[name]
         arguments = bench.quick if options.quick else bench.full
         print(f"== {name}: {bench.script} {' '.join(arguments)}", flush=True)
         began = time.monotonic()
         done = subprocess.run(
             [sys.executable, str(HERE / bench.script), *arguments],
+            cwd=common.ROOT,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -119,6 +154,7 @@ def main() -> None:
                 f"python tests/bench/{' '.join([bench.script, *arguments])}",
                 done.stdout,
             )
+    print(f"{(time.monotonic() - started) / 60:.1f} minutes in all")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

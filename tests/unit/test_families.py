@@ -834,7 +834,7 @@ def test_a_fit_of_few_rows_is_made_of_them_alone(problem: Problem, tmp_path: Pat
     saved = xgboost.predict_saved(fitted.save(tmp_path / "model"), data.test)
     assert np.abs(saved - fitted.test).max() < 1e-6
     # All rows, most of them of weight 0, give nearly the same: only the bins are others.
-    matrix = FoldMatrices(data, 1, 256, categories=True, once=False).matrix("train")
+    matrix = FoldMatrices(data, 1, 256, categories=True).matrix("train")
     matrix.set_info(label=np.nan_to_num(labels), weight=known.astype(np.float32))
     settings = {"objective": "binary:logistic", "learning_rate": 0.05, "max_depth": 3, "nthread": 1}
     weighted = predict_blocks(xgb.train(settings, matrix, 30), data.valid, 1)

@@ -101,7 +101,7 @@ def test_plain_is_what_xgboost_does_itself(
 ) -> None:
     labels = np.nan_to_num(labels_at(problem, data.train))
     fitted = fit(problem, data, tmp_path, params=PLAIN, labels=labels, rounds=10)
-    matrix = FoldMatrices(data, 1, 256, categories=False, once=False).matrix("train")
+    matrix = FoldMatrices(data, 1, 256, categories=False).matrix("train")
     matrix.set_info(label=labels)
     settings = {
         "multi_strategy": "multi_output_tree",

@@ -91,7 +91,9 @@ class XGBoost(Family):
             booster = booster[:rounds]
 
         # Outside of training no tree is dropped, with `booster: dart` neither.
-        valid, test = matrices.predict(booster, "valid"), matrices.predict(booster, "test")
+        in_place = device == "cpu" and params.get("booster") != "gblinear"
+        valid = matrices.predict(booster, self.data.valid, in_place)
+        test = matrices.predict(booster, self.data.test, in_place)
         return Fitted(valid, test, rounds, saver(booster), stop_auc, device)
 
     def release(self) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blendmake.family import Fit, FoldData, JointFit, Labels, Smaller, refused
+from blendmake.heap import give_back_freed
 from blendmake.lean.xgboost import xgb
 from blendmake.matrix import Floats, Rows
 
@@ -60,6 +61,7 @@ class _Blocks(xgb.DataIter):  # type: ignore[misc]
         self._blocks = self.rows.blocks()
 
     def next(self, input_data: Callable[..., Any]) -> bool:
+        give_back_freed()  # the sketches of the columns, say, before what comes after them
         block = next(self._blocks, None)
         if block is None:
             return False
@@ -74,23 +76,20 @@ def _types(rows: Rows, categories: bool) -> list[str]:
 class FoldMatrices:
     """The quantile matrices of one fold, each built when it is first asked for.
 
-    Bins are those of the training rows; the other rows are cut at the same places.
+    Bins are those of the training rows; rows that a fit watches are cut at the same places.
 
     Args:
         categories: whether categories are split as sets of levels; otherwise their codes are
             numbers.
-        once: for one fit only: what is predicted is read in blocks, not binned and kept.
     """
 
-    def __init__(
-        self, data: FoldData, threads: int, max_bin: int, categories: bool, once: bool
-    ) -> None:
+    def __init__(self, data: FoldData, threads: int, max_bin: int, categories: bool) -> None:
         self.data, self.threads = data, threads
-        self.max_bin, self.categories, self.once = max_bin, categories, once
+        self.max_bin, self.categories = max_bin, categories
         self._made: dict[str, xgb.QuantileDMatrix] = {}
 
     def matrix(self, part: str) -> xgb.QuantileDMatrix:
-        """The matrix of the rows `train`, `stop`, `valid` or `test`, which must not be empty."""
+        """The matrix of the rows `train` or `stop`, which must not be empty."""
         if part not in self._made:
             rows = getattr(self.data, part)
             self._made[part] = xgb.QuantileDMatrix(
@@ -102,12 +101,18 @@ class FoldMatrices:
             )
         return self._made[part]
 
-    def predict(self, booster: xgb.Booster, part: str) -> Floats:
-        """Predictions (rows,) or (rows, targets) for the rows of a part, which may be empty."""
-        rows = getattr(self.data, part)
-        if self.once or len(rows) == 0:
+    def predict(self, booster: xgb.Booster, rows: Rows, in_place: bool) -> Floats:
+        """Predictions (rows,) or (rows, targets), the same from values as from bins.
+
+        Binning the rows first would take longer than all that they are predicted for, and be held
+        beside the training matrix.
+
+        Args:
+            in_place: whether the model can read the blocks as they are: on the CPU, and of trees.
+        """
+        if not in_place:
             return predict_blocks(booster, rows, self.threads, self.categories)
-        return np.asarray(booster.predict(self.matrix(part)), np.float32)
+        return _joined([booster.inplace_predict(block) for block in rows.blocks()])
 
 
 class Prepared(NamedTuple):
@@ -144,13 +149,11 @@ class Matrices:
                 watched = _labelled(stop_labels)
                 stop, stop_labels = _only(stop, watched), stop_labels[watched]
             data = replace(self._data, train=_only(self._data.train, known), stop=stop)
-            alone = FoldMatrices(data, self._threads, max_bin, self._categories, once=True)
+            alone = FoldMatrices(data, self._threads, max_bin, self._categories)
             return Prepared(alone, task.labels[known], stop_labels)
         if self._shared is None or self._shared.max_bin != max_bin:
             self._shared = None  # the old matrices go before the new ones come
-            self._shared = FoldMatrices(
-                self._data, self._threads, max_bin, self._categories, once=False
-            )
+            self._shared = FoldMatrices(self._data, self._threads, max_bin, self._categories)
         return Prepared(self._shared, task.labels, task.stop_labels)
 
 
@@ -224,4 +227,8 @@ def predict_blocks(
             enable_categorical=True,
         )
         values.append(booster.predict(matrix))
+    return _joined(values)
+
+
+def _joined(values: list[Any]) -> Floats:
     return np.concatenate(values).astype(np.float32) if values else np.empty(0, np.float32)

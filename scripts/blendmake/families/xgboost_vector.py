@@ -167,7 +167,8 @@ class XGBoostVector(JointFamily):
             rounds = stopping.best_round
             booster = booster[:rounds]
 
-        valid, test = matrices.predict(booster, "valid"), matrices.predict(booster, "test")
+        valid = matrices.predict(booster, self.data.valid, device == "cpu")
+        test = matrices.predict(booster, self.data.test, device == "cpu")
         return Fitted(
             valid.reshape(-1, targets),
             test.reshape(-1, targets),
