@@ -110,7 +110,10 @@ BENCHES = {
         quick=_of("made --budgets 30s --autogluon 5s --lightautoml 5s"),
     ),
     "size": Bench(
-        "bench_size.py", "The home case at its size", quick=_of("--rows 1000 --rounds 1")
+        "bench_size.py",
+        "The home case at its size",
+        full=_of("--rounds 20"),
+        quick=_of("--rows 1000 --rounds 1"),
     ),
     "overhead": Bench(
         "bench_overhead.py",
