@@ -20,7 +20,8 @@ from scipy.special import expit
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
-from blendmake.blends.blending import Blended, BlendOptions, Member, Split, blend
+from blendmake.blends.blending import Blended, blend
+from blendmake.blends.members import BlendOptions, Member, Split
 
 FOLDS = 5
 METHODS = ("top2_weighted", "simplex_grid", "greedy", "optimize_weights")

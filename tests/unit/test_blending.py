@@ -10,15 +10,8 @@ import numpy as np
 import pytest
 
 from blendmake.auc import auc
-from blendmake.blends.blending import (
-    BLEND_METHODS,
-    STACKERS,
-    Blended,
-    BlendOptions,
-    Member,
-    Split,
-    blend,
-)
+from blendmake.blends.blending import Blended, blend
+from blendmake.blends.members import BLEND_METHODS, STACKERS, BlendOptions, Member, Split
 from blendmake.blends.scale import expit, logit_scale, rank_scale
 from blendmake.blends.stacking import fit_stack, label_correlations, nearest_targets
 from blendmake.errors import BlendmakeError

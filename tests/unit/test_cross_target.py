@@ -10,15 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from blendmake.auc import auc
-from blendmake.blends.blending import (
-    BLEND_METHODS,
-    CROSS_NEIGHBOURS,
-    Blended,
-    BlendOptions,
-    Member,
-    Split,
-    blend,
-)
+from blendmake.blends.blending import Blended, blend
+from blendmake.blends.members import BLEND_METHODS, CROSS_NEIGHBOURS, BlendOptions, Member, Split
 from blendmake.blends.scale import expit, logit_scale
 from blendmake.config.blends import Method
 

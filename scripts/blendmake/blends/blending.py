@@ -7,7 +7,6 @@ test table and for the in-sample figure that shows how much the choice flatters 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,34 +19,23 @@ from numpy.typing import NDArray
 
 from blendmake.auc import AucScorer
 from blendmake.blends.evaluation import BlendScorer, FittingRows
+from blendmake.blends.members import (
+    CROSS_TARGET,
+    STACKERS,
+    BlendOptions,
+    Member,
+    Predictions,
+    Rows,
+    Split,
+    check,
+)
 from blendmake.blends.scale import DUPLICATE, expit, logit_scale, rank_correlations, rank_scale
-from blendmake.blends.stacking import (
-    STACK_C,
-    StackModel,
-    fit_stack,
-    label_correlations,
-    nearest_targets,
-)
-from blendmake.blends.weights import (
-    BOUNDS,
-    GRID_SOURCES,
-    METHODS,
-    SHRINKAGE,
-    STEP,
-    STEPS,
-    uniform,
-)
+from blendmake.blends.stacking import StackModel, fit_stack, label_correlations, nearest_targets
+from blendmake.blends.weights import METHODS, uniform
 from blendmake.errors import BlendmakeError
 
 Floats = NDArray[np.float64]
-Predictions = NDArray[np.float32]
-Rows = NDArray[np.integer]
 
-STACK, CROSS_TARGET = "stack", "cross_target"
-STACKERS = (STACK, CROSS_TARGET)
-CROSS_NEIGHBOURS = 5
-BLEND_METHODS = (*METHODS, *STACKERS)
-SCALES = ("rank", "logit")
 INTERCEPT = "(intercept)"
 
 _WEIGHTS: list[tuple[str, pa.DataType]] = [
@@ -68,100 +56,6 @@ _DUPLICATES: list[tuple[str, pa.DataType]] = [
     ("identical", pa.bool_()),
 ]
 DUPLICATES_SCHEMA = pa.schema(_DUPLICATES)
-
-
-@dataclass(frozen=True, eq=False)
-class Member:
-    """A source's predictions.
-
-    Attributes:
-        name: the source's name.
-        targets: the T_s targets it covers, in the order of its columns.
-        oof: (n, T_s) out-of-fold predictions.
-        test: (m, T_s) test predictions; None if the problem has no test table.
-    """
-
-    name: str
-    targets: tuple[str, ...]
-    oof: Predictions
-    test: Predictions | None
-
-    def digest_of(self, target: str) -> str:
-        """A digest of the bytes of one target's OOF column."""
-        column = np.ascontiguousarray(self.oof[:, self.targets.index(target)], dtype=np.float32)
-        return hashlib.blake2b(column.tobytes(), digest_size=16).hexdigest()
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Row positions: what is fitted on ``fit`` predicts ``apply``. They share no row."""
-
-    fit: Rows
-    apply: Rows
-
-
-@dataclass(frozen=True, eq=False)
-class BlendOptions:
-    """Settings of one blend.
-
-    Attributes:
-        method: one of ``BLEND_METHODS``.
-        scale: "rank" or "logit"; stackers are always on logits.
-        max_auc_gap: candidates whose solo AUC is further than this below the best are dropped.
-        max_sources_per_target: only the best so many candidates are kept.
-        allow_partial_sources: whether members may lack some of the targets.
-        drop_duplicates: whether duplicates are dropped, rather than only named.
-        fallback: what to take for a target that no member covers.
-        top_weights: of ``top2_weighted`` and ``top3_weighted``.
-        step: of ``simplex_grid``.
-        grid_sources: of ``simplex_grid``: how many of the best it searches.
-        steps: of ``greedy``: how many are selected, with replacement.
-        shrinkage: of ``optimize_weights``: the pull towards uniform.
-        bounds: of ``optimize_weights``: least and greatest weight.
-        stack_neighbours: of stackers: how many correlated other targets they see; None: none, and
-            CROSS_NEIGHBOURS for ``cross_target``.
-        stack_c: of stackers: scikit-learn's C on standardised inputs.
-    """
-
-    method: str = "mean"
-    scale: str = "rank"
-    max_auc_gap: float | None = None
-    max_sources_per_target: int | None = None
-    allow_partial_sources: bool = True
-    drop_duplicates: bool = False
-    fallback: Member | None = None
-    top_weights: tuple[float, ...] | None = None
-    step: float = STEP
-    grid_sources: int = GRID_SOURCES
-    steps: int = STEPS
-    shrinkage: float = SHRINKAGE
-    bounds: tuple[float, float] = BOUNDS
-    stack_neighbours: int | None = None
-    stack_c: float = STACK_C
-
-    @property
-    def neighbours(self) -> int:
-        """How many correlated other targets a stacker sees."""
-        if self.stack_neighbours is not None:
-            return self.stack_neighbours
-        return CROSS_NEIGHBOURS if self.method == CROSS_TARGET else 0
-
-    @property
-    def chooses(self) -> bool:
-        """Whether labels decide anything, so that there is something to cross-fit."""
-        limits = (self.max_auc_gap, self.max_sources_per_target)
-        return self.method != "mean" or any(limit is not None for limit in limits)
-
-    def method_options(self) -> Mapping[str, Any]:
-        """The settings as the weight methods take them."""
-        return {
-            "top_weights": self.top_weights,
-            "step": self.step,
-            "grid_sources": self.grid_sources,
-            "steps": self.steps,
-            "shrinkage": self.shrinkage,
-            "bounds": self.bounds,
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,82 +123,9 @@ def blend(
         BlendmakeError: unusable members or settings, each named.
         ValueError: rows, splits or labels that do not fit together.
     """
-    _check(members, labels, targets, splits, fold_of_row, options)
+    check(members, labels, targets, splits, fold_of_row, options)
     work = _Work(members, labels, tuple(targets), splits, fold_of_row, options)
     return work.run(threads)
-
-
-def _check(
-    members: Sequence[Member],
-    labels: NDArray[np.floating],
-    targets: Sequence[str],
-    splits: Sequence[Split],
-    fold_of_row: Rows,
-    options: BlendOptions,
-) -> None:
-    n = len(labels)
-    if labels.shape != (n, len(targets)) or fold_of_row.shape != (n,):
-        raise ValueError(
-            f"labels {labels.shape}, folds {fold_of_row.shape}, {len(targets)} targets"
-        )
-    applied = np.zeros(n, dtype=np.int64)
-    for split in splits:
-        here = np.bincount(split.apply, minlength=n)
-        if here[split.fit].any():
-            raise ValueError("a split applies to rows that it was fitted on")
-        applied += here
-    if applied.max(initial=0) > 1:
-        raise ValueError("a row is applied to twice")
-    if options.chooses and not splits:
-        raise ValueError("nothing to cross-fit on: no splits")
-
-    if options.method not in BLEND_METHODS:
-        raise BlendmakeError(
-            f"Unknown blend method {options.method!r}; known are {', '.join(BLEND_METHODS)}."
-        )
-    if options.scale not in SCALES:
-        raise BlendmakeError(f"Unknown scale {options.scale!r}; known are {', '.join(SCALES)}.")
-    if options.max_sources_per_target is not None and options.max_sources_per_target < 1:
-        raise BlendmakeError("max_sources_per_target must be at least 1.")
-    if options.max_auc_gap is not None and not options.max_auc_gap >= 0:
-        raise BlendmakeError("max_auc_gap must be at least 0.")
-    if not members:
-        raise BlendmakeError("A blend needs at least one source.")
-    names = [member.name for member in members]
-    for name in names:
-        if names.count(name) > 1:
-            raise BlendmakeError(f"Source {name} is named twice in one blend.")
-    everyone = [*members, *([options.fallback] if options.fallback else [])]
-    for member in everyone:
-        _check_shapes(member, n)
-    lengths = {m.name: None if m.test is None else len(m.test) for m in everyone}
-    if len(set(lengths.values())) > 1:
-        told = ", ".join(
-            f"{name} {'none' if rows is None else rows}" for name, rows in lengths.items()
-        )
-        raise BlendmakeError(f"The sources' test predictions differ in rows: {told}.")
-    if not options.allow_partial_sources:
-        for member in members:
-            lacking = [target for target in targets if target not in member.targets]
-            if lacking:
-                raise BlendmakeError(
-                    f"Source {member.name} does not cover {', '.join(lacking)}; leave it out, "
-                    "blend fewer targets, or set allow_partial_sources: true."
-                )
-
-
-def _check_shapes(member: Member, n: int) -> None:
-    width = len(member.targets)
-    if member.oof.shape != (n, width):
-        raise BlendmakeError(
-            f"Source {member.name} has out-of-fold predictions of shape {member.oof.shape}; "
-            f"{n} rows and {width} targets were expected."
-        )
-    if member.test is not None and member.test.shape[1:] != (width,):
-        raise BlendmakeError(
-            f"Source {member.name} has test predictions of shape {member.test.shape}; "
-            f"{width} targets were expected."
-        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from blendmake.blends.blending import Blended, BlendOptions, Member, Split, blend
+from blendmake.blends.blending import Blended, blend
+from blendmake.blends.members import BlendOptions, Member, Split
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.folds import Folds, read_folds
