@@ -88,7 +88,7 @@ BENCHES = {
         "Against the floor: a campaign of ten minutes",
         full=_of(
             "--sets twin --rows 50000 --columns 800 --families lightgbm --targets 41 --rounds 20 "
-            "--roles side_by_side plain --plain-targets 4"
+            "--roles side_by_side plain --plain-targets 2"
         ),
         quick=_of(f"--families lightgbm --roles side_by_side plain --plain-targets 2 {SMALL}"),
     ),
