@@ -121,22 +121,42 @@ def run_other(folder: Path, who: str, budget: str, options: argparse.Namespace) 
     python = common.ROOT / f".venv-{name}" / "bin" / "python"
     if not python.exists():
         return None
-    out = folder / f"{name}_{budget}.parquet"
-    command = [str(python), str(HERE / f"{name}_run.py"), str(folder)]
-    with open(out.with_suffix(".log"), "w", encoding="utf-8") as log:
+    out = folder / f"{name}_{budget}.npz"
+    for part in ("train_features", "train_targets", "test_features"):
+        write_arrays(folder / f"{part}.parquet")
+    command = [str(python), str(HERE / "automl_run.py"), name, str(folder)]
+    log = out.with_suffix(".log")
+    with log.open("w", encoding="utf-8") as sink:
         began = time.monotonic()
-        subprocess.run(
+        done = subprocess.run(
             [*command, str(seconds_of(budget)), str(options.cores), str(out)],
-            stdout=log,
-            stderr=log,
-            check=True,
+            stdout=sink,
+            stderr=sink,
         )
+    if done.returncode:
+        sys.exit(f"{who} failed:\n{log.read_text(encoding='utf-8')[-3000:]}")
     return Result(who, budget, time.monotonic() - began, read(folder, out))
+
+
+def write_arrays(table: Path) -> None:
+    """A table as arrays, which every environment can read: text is text, '' where it is missing."""
+    frame = pq.read_table(table).to_pandas()
+    columns = {}
+    for name in frame:
+        column = frame[name]
+        words = column.dtype.kind not in "biuf"
+        columns[name] = (
+            column.astype(object).where(column.notna(), "") if words else column
+        ).to_numpy(str if words else None)
+    np.savez(table.with_suffix(".npz"), **columns)
 
 
 def read(folder: Path, predictions: Path) -> NDArray[Any]:
     """Predictions (rows, targets) in the order of the held-out truth."""
     names = pq.read_schema(folder / "test_targets.parquet").names
+    if predictions.suffix == ".npz":
+        with np.load(predictions) as arrays:
+            return np.column_stack([arrays[name] for name in names]).astype(float)
     return pq.read_table(predictions, columns=names).to_pandas().to_numpy(float)
 
 
