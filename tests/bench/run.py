@@ -72,7 +72,7 @@ BENCHES = {
             "--sets toxcast41 diabetes130 --families xgboost lightgbm --targets 41 --rounds 10 "
             "--roles plain side_by_side"
         ),
-        quick=_of(f"--sets made twin --families xgboost {SMALL}"),
+        quick=_of(f"--sets twin --families xgboost --roles plain {SMALL}"),
     ),
     "plain_catboost": Bench(
         "bench_plain.py",
