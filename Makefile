@@ -75,7 +75,7 @@ docs: .venv/.installed-cpu
 
 # What a preset is measured against.
 .venv-autogluon/.installed: envs/autogluon.txt
-	@python3 -m venv --clear .venv-autogluon
+	@$(or $(PYTHON),python3) -m venv --clear .venv-autogluon
 	@.venv-autogluon/bin/python -m pip install --quiet --disable-pip-version-check -r envs/autogluon.txt
 	@touch $@
 

@@ -146,6 +146,11 @@ class TableFile:
         return pa.Table.from_batches(batches, schema=schema)
 
 
+def joined(parts: Sequence[NDArray[np.floating]]) -> Floats:
+    """What was made of the blocks of some rows, in one array; (0,) where there are no rows."""
+    return np.concatenate(parts).astype(np.float32) if parts else np.empty(0, np.float32)
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a feature set: where its values are and what they mean.

@@ -1,8 +1,9 @@
 """Nothing to do: how long `snakemake -n` takes on a finished problem, and how it grows with the sources.
 
 One source is built; the others are copies of its files that Snakemake is told to take as made
-(`--touch`). Each time is the median of several runs, in turn, beside `snakemake --version`, which is
-the price of the interpreter and of Snakemake's imports.
+(`--touch`). The campaign of config/cyberpolka.yaml (`--campaign`) is built whole, on few rows. Each
+time is the median of several runs, in turn, beside `snakemake --version`, which is the price of the
+interpreter and of Snakemake's imports.
 """
 
 from __future__ import annotations
@@ -82,9 +83,9 @@ def campaign(parent: Path) -> Path:
     """The finished campaign of config/cyberpolka.yaml, all that it has, on few rows."""
     folder = copy_workflow(parent / "campaign")
     (folder / "problem.yaml").write_text(yaml.safe_dump(small_campaign(), sort_keys=False))
-    # By its names too: they are what the audits and searches stand under. (Their own rules always run.)
-    snakemake(folder, *CAMPAIGN, "--cores", "2")
-    snakemake(folder, "--cores", "2")
+    # A campaign's own rule always runs: it is built by name, and what follows asks for everything.
+    for targets in (CAMPAIGN, ()):
+        snakemake(folder, *targets, "--cores", "2")
     told = snakemake(folder, "-n")
     if "Nothing to be done" not in told:
         sys.exit(f"there is something left to do:\n{told}")

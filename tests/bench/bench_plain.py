@@ -4,7 +4,7 @@ The same table, targets, folds, params, rounds and cores three times, each a pro
 begins with the file on disk and ends with out-of-fold predictions:
 
 - `snakemake`: a run of this project, start to finish, which also reads and checks the tables, makes the
-  folds, predicts the test rows in every fold and keeps each fit;
+  folds and keeps each fit;
 - plain: `cross_val_predict` over `MultiOutputClassifier` of the scikit-learn wrapper (the folds are
   those of the project), which builds the matrix anew for every target and fold;
 - floor: the bare loop over the library's own `train` on a matrix built once a fold, with nothing
@@ -62,12 +62,10 @@ def write_tables(folder: Path, rows: int, columns: int, targets: int) -> None:
     shared = draw.normal(size=(columns, 4)) * (draw.random((columns, 1)) < 0.1)
     odds = values @ (shared @ draw.normal(size=(4, targets)) / 2)
     labels = (odds + draw.logistic(size=odds.shape) > 4).astype(np.int8)
-    ids = pa.array(range(rows + 10))
-    table = pa.table({"id": ids[:rows], **{f"x{j}": values[:, j] for j in range(columns)}})
-    few = pa.table({"id": ids[rows:], **{f"x{j}": values[:10, j] for j in range(columns)}})
+    ids = pa.array(range(rows))
+    table = pa.table({"id": ids, **{f"x{j}": values[:, j] for j in range(columns)}})
     pq.write_table(table, folder / "train.parquet")
-    pq.write_table(few, folder / "test.parquet")
-    truth = pa.table({"id": ids[:rows], **{f"y{j}": labels[:, j] for j in range(targets)}})
+    truth = pa.table({"id": ids, **{f"y{j}": labels[:, j] for j in range(targets)}})
     pq.write_table(truth, folder / "targets.parquet")
 
 
@@ -88,10 +86,8 @@ def write_twin(folder: Path, rows: int, columns: int, targets: int) -> None:
             table = table.set_column(number, name, table[name].cast("string"))
     pq.write_table(table.rename_columns(["id", *table.column_names[1:]]), folder / "train.parquet")
     labels = pq.read_table(folder / "train_target.parquet")
-    names = ["id", *labels.column_names[1:]]
-    # From the last, the commonest products of which are in front.
-    kept = ["id", *names[1:][-targets:]]
-    pq.write_table(labels.rename_columns(names).select(kept), folder / "targets.parquet")
+    labels = labels.rename_columns(["id", *labels.column_names[1:]])
+    pq.write_table(labels.select(range(1 + targets)), folder / "targets.parquet")
 
 
 def write_given(folder: Path, given: Path, targets: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from blendmake.family import Family, Fit, Fitted, FoldData, Reports, known_rows, refused
 from blendmake.lean.lightgbm import lgb
-from blendmake.matrix import Floats, Rows
+from blendmake.matrix import Floats, Rows, joined
 
 # Params that shape the bins: a data set is built once for each combination of them.
 BIN_PARAMS = (
@@ -215,8 +215,7 @@ def _labelled(data: Any, labels: Any) -> Any:
 
 
 def _predict(booster: lgb.Booster, rows: Rows, **options: Any) -> Floats:
-    parts = [booster.predict(block, **options) for block in rows.blocks()]
-    return np.concatenate(parts).astype(np.float32) if parts else np.empty(0, np.float32)
+    return joined([booster.predict(block, **options) for block in rows.blocks()])
 
 
 def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Floats:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from blendmake.family import Fit, FoldData, JointFit, Labels, Smaller, refused
 from blendmake.heap import give_back_freed
 from blendmake.lean.xgboost import xgb
-from blendmake.matrix import Floats, Rows
+from blendmake.matrix import Floats, Rows, joined
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class FoldMatrices:
         """
         if not in_place:
             return predict_blocks(booster, rows, self.threads, self.categories)
-        return _joined([booster.inplace_predict(block) for block in rows.blocks()])
+        return joined([booster.inplace_predict(block) for block in rows.blocks()])
 
 
 class Prepared(NamedTuple):
@@ -227,8 +227,4 @@ def predict_blocks(
             enable_categorical=True,
         )
         values.append(booster.predict(matrix))
-    return _joined(values)
-
-
-def _joined(values: list[Any]) -> Floats:
-    return np.concatenate(values).astype(np.float32) if values else np.empty(0, np.float32)
+    return joined(values)
