@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from blendmake.errors import BlendmakeError
+from blendmake.heap import share_heap
 from blendmake.processor import prepare_numpy
 from blendmake.window import heed_sigterm
 
@@ -74,6 +75,7 @@ def fit_job(script: Any) -> AbstractContextManager[float]:
     Args:
         script: what a rule hands to its script.
     """
+    share_heap()
     place = script.resources
     return job(
         script.log[0],

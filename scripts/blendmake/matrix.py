@@ -13,7 +13,7 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +188,10 @@ class Rows:
     @property
     def shape(self) -> tuple[int, int]:
         return len(self.positions), len(self.columns)
+
+    def at(self, places: Positions) -> Rows:
+        """Those of the rows that are at `places` among them, which ascend."""
+        return replace(self, positions=self.positions[places])
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Floats]:
         """The rows in order, as float32 blocks (b, columns), C order."""

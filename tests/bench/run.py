@@ -112,7 +112,7 @@ BENCHES = {
     "size": Bench(
         "bench_size.py",
         "The home case at its size",
-        full=_of("--rounds 20"),
+        full=_of("--rounds 10"),
         quick=_of("--rows 1000 --rounds 1"),
     ),
     "overhead": Bench(

@@ -421,6 +421,8 @@ import pyarrow as pa
 pa.set_cpu_count(1), pa.set_io_thread_count(1)
 from problems import Problem, run_fold, FoldInputs
 import numpy as np
+import tqdm
+tqdm.tqdm.monitor_interval = 0  # its own thread comes and goes
 given = json.loads({given!r})
 paths = {{k: Path(v) for k, v in given["paths"].items()}}
 inputs = FoldInputs(
@@ -441,10 +443,11 @@ watcher = threading.Thread(target=watch)
 watcher.start()
 for name, family, settings in given["runs"]:
     if name == "warm":
-        run_fold(problem, "linear", paths["out"] / "warm", targets=["full"])
+        for number in range(3):  # a pool may start its threads late
+            run_fold(problem, "linear", paths["out"] / f"warm{{number}}", targets=["full"])
         __import__("catboost"), __import__("lightgbm"), __import__("xgboost")
         __import__("blendmake.families.extra_trees")
-        before = tasks()
+        before = max(most, tasks())
         continue
     most = 0
     run_fold(problem, family, paths["out"] / name, threads=given["threads"], **settings)

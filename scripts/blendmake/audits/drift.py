@@ -268,13 +268,16 @@ class _Stacked(Rows):
         super().__init__(parts[0].files, parts[0].columns, positions)
         self.parts = parts
 
-    def dense(self) -> Floats:
-        values = np.empty(self.shape, np.float32, order="F")
-        start = 0
+    def at(self, places: Positions) -> Rows:
+        taken, start = [], 0
         for part in self.parts:
-            values[start : start + len(part)] = part.dense()
+            first, last = np.searchsorted(places, [start, start + len(part)])
+            taken.append(part.at(places[first:last] - start))
             start += len(part)
-        return values
+        return _Stacked(taken)
+
+    def codes(self, index: int) -> Floats:
+        return np.concatenate([part.codes(index) for part in self.parts])
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Floats]:
         for part in self.parts:

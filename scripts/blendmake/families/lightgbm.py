@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
+from blendmake.families.lightgbm_matrix import BinnedRows
 from blendmake.family import Family, Fit, Fitted, FoldData, Reports, known_rows, refused
 from blendmake.lean.lightgbm import lgb
 from blendmake.matrix import Floats, Rows, joined
@@ -103,7 +102,7 @@ class LightGBM(Family):
         self, data: FoldData, threads: int, options: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(data, threads, options)
-        self._sets: dict[str, tuple[lgb.Dataset, lgb.Dataset | None]] = {}
+        self._sets: dict[str, tuple[BinnedRows, BinnedRows | None]] = {}
 
     def _fixed(self, params: dict[str, Any]) -> dict[str, Any]:
         # The two layouts give sums in different order; a choice by timing would not repeat.
@@ -116,29 +115,16 @@ class LightGBM(Family):
             "verbosity": 0,
         }
 
-    def _binned(self, params: dict[str, Any]) -> tuple[lgb.Dataset, lgb.Dataset | None]:
+    def _binned(self, params: dict[str, Any]) -> tuple[BinnedRows, BinnedRows | None]:
         shape = {name: params[name] for name in BIN_PARAMS if name in params}
         key = repr(sorted(shape.items()))
         if key not in self._sets:
             self._sets.clear()
             settings = {**shape, **self._fixed(params)}
-            rows = self.data.train
-            categories = [i for i, column in enumerate(rows.columns) if column.is_category]
-            train = lgb.Dataset(
-                rows.dense(),
-                label=np.zeros(len(rows), np.float32),
-                categorical_feature=categories,
-                params=settings,
-            ).construct()
+            train = BinnedRows(self.data.train, settings)
             stop = None
             if self.data.stop is not None:
-                stop = lgb.Dataset(
-                    self.data.stop.dense(),
-                    label=np.zeros(len(self.data.stop), np.float32),
-                    reference=train,
-                    categorical_feature=categories,
-                    params=settings,
-                ).construct()
+                stop = BinnedRows(self.data.stop, settings, reference=train)
             self._sets[key] = (train, stop)
         return self._sets[key]
 

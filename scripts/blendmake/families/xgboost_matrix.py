@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from blendmake.family import Fit, FoldData, JointFit, Labels, Smaller, refused
 from blendmake.heap import give_back_freed
 from blendmake.lean.xgboost import xgb
-from blendmake.matrix import Floats, Rows, joined
+from blendmake.matrix import Floats, Positions, Rows, joined
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +109,8 @@ class FoldMatrices:
         Args:
             in_place: whether the model can read the blocks as they are: on the CPU, and of trees.
         """
+        booster.reset()  # histograms and what else training kept
+        give_back_freed()
         if not in_place:
             return predict_blocks(booster, rows, self.threads, self.categories)
         return joined([booster.inplace_predict(block) for block in rows.blocks()])
@@ -142,13 +143,14 @@ class Matrices:
         serve as well, but must then be made for it, or what it gives would depend on the fits
         before it.
         """
+        give_back_freed()  # what the fit before this one took
         known = _labelled(task.labels)
-        if 2 * known.sum() < len(known):
+        if 2 * len(known) < len(task.labels):
             stop, stop_labels = self._data.stop, task.stop_labels
             if stop is not None and stop_labels is not None:
                 watched = _labelled(stop_labels)
-                stop, stop_labels = _only(stop, watched), stop_labels[watched]
-            data = replace(self._data, train=_only(self._data.train, known), stop=stop)
+                stop, stop_labels = stop.at(watched), stop_labels[watched]
+            data = replace(self._data, train=self._data.train.at(known), stop=stop)
             alone = FoldMatrices(data, self._threads, max_bin, self._categories)
             return Prepared(alone, task.labels[known], stop_labels)
         if self._shared is None or self._shared.max_bin != max_bin:
@@ -177,14 +179,9 @@ def ran_on(booster: xgb.Booster, settings: Mapping[str, Any]) -> str:
     return "cpu"
 
 
-def _labelled(labels: Labels) -> NDArray[np.bool_]:
-    """Which rows have a known label, of any target. (rows,)"""
-    known: NDArray[np.bool_] = np.any(~np.isnan(labels).reshape(len(labels), -1), axis=1)
-    return known
-
-
-def _only(rows: Rows, kept: NDArray[np.bool_]) -> Rows:
-    return replace(rows, positions=rows.positions[kept])
+def _labelled(labels: Labels) -> Positions:
+    """The rows of a known label, of any target: where they are."""
+    return np.flatnonzero(np.any(~np.isnan(labels).reshape(len(labels), -1), axis=1))
 
 
 @contextmanager
