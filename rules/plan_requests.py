@@ -85,9 +85,9 @@ class PlanRequests(PlanWindow):
 
         found: dict[str, Any] = self.__dict__.setdefault("_statuses", {})
         if source not in found:
-            entries = [entry for entry in self.status_entries if entry["name"] == source]
             targets = Path(self.results) / "tables" / "targets.parquet"
-            found[source] = read_status(entries, targets, len(self.folds))[0]
+            entry = self.status_entry(source)
+            found[source] = read_status([entry], targets, len(self.folds))[0]
         return found[source]
 
     def _minutes_of(self, source: str) -> float:

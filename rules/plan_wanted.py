@@ -207,35 +207,34 @@ class PlanWanted(PlanSearches):
     @property
     def leaderboard_entries(self) -> list[dict[str, Any]]:
         """What the leaderboard lists, with its files."""
-        return self._entries(self.shown)
+        return [self._entry(name) for name in self.shown]
 
-    def _entries(self, names: Iterable[str]) -> list[dict[str, Any]]:
-        """Artifacts with their folder; only what was fitted here has `fits`."""
+    def _entry(self, name: str) -> dict[str, Any]:
+        """An artifact with its folder; only what was fitted here has `fits`."""
         scores = self.problem.submissions.scores
-        return [
-            {
-                "name": name,
-                "kind": "blend" if name in self.problem.blends else "source",
-                "folder": self.folder(name),
-                "fits": name in self.problem.sources,
-                **({"scores": scores[name].slice()} if name in scores else {}),
-            }
-            for name in names
-        ]
+        return {
+            "name": name,
+            "kind": "blend" if name in self.problem.blends else "source",
+            "folder": self.folder(name),
+            "fits": name in self.problem.sources,
+            **({"scores": scores[name].slice()} if name in scores else {}),
+        }
 
     @property
     def status_entries(self) -> list[dict[str, Any]]:
-        """What `status` lists, with what it needs to know of each."""
-        groups = self.problem.groups
-        given = given_groups(self.problem, groups)
-        details = {
-            name: {
-                "scratch": f"{self.scratch}/sources/{name}",
-                "source": source.slice(),
-                "groups": given,
-                "group_files": self.source_groups[name],
-            }
-            for name, source in self.problem.sources.items()
+        """What `status` lists."""
+        return [self.status_entry(name) for name in self.artifacts]
+
+    def status_entry(self, name: str) -> dict[str, Any]:
+        """An artifact with all that `status` needs to know of it."""
+        entry = self._entry(name)
+        if name not in self.problem.sources:
+            return entry
+        source, groups = self.problem.sources[name], self.problem.groups
+        return {
+            **entry,
+            "scratch": f"{self.scratch}/sources/{name}",
+            "source": source.slice(),
+            "groups": given_groups(self.problem, groups),
+            "group_files": self.group_files(source.group_names(groups)),
         }
-        entries = self._entries(self.artifacts)
-        return [{**entry, **details.get(entry["name"], {})} for entry in entries]

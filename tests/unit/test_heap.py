@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,35 @@ def anonymous() -> int:
     return int(found[1]) * 1024
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="not glibc")
+needs_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="not glibc")
+# Four threads that are there at the same time; then glibc is asked how many heaps it has.
+IN_ANOTHER_PROCESS = """
+import ctypes, sys, threading
+sys.path[:0] = {path!r}
+from blendmake.heap import share_heap
+if {shared}:
+    share_heap()
+libc = ctypes.CDLL(None)
+libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+libc.fopen.argtypes, libc.fopen.restype = [ctypes.c_char_p, ctypes.c_char_p], ctypes.c_void_p
+libc.malloc_info.argtypes, libc.fclose.argtypes = [ctypes.c_int, ctypes.c_void_p], [ctypes.c_void_p]
+together = threading.Barrier(4)
+def take():
+    together.wait()
+    libc.malloc(5000)
+    together.wait()
+threads = [threading.Thread(target=take) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+file = libc.fopen(b"{out}", b"w")
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+
+
+@needs_glibc
 def test_what_small_allocations_took_is_given_back() -> None:
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p
@@ -37,3 +67,14 @@ def test_what_small_allocations_took_is_given_back() -> None:
     give_back_freed()
     assert before - anonymous() > BLOCKS * SIZE / 2
     libc.free(blocks[-1])
+
+
+@needs_glibc
+def test_threads_share_one_heap(tmp_path: Path) -> None:
+    def heaps(shared: bool) -> int:
+        out = tmp_path / "info.xml"
+        code = IN_ANOTHER_PROCESS.format(path=sys.path[:], shared=shared, out=out)
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return out.read_text().count("<heap nr")
+
+    assert heaps(shared=True) == 1 < heaps(shared=False)

@@ -80,17 +80,18 @@ def model(
         {},
         {"bin_construct_sample_cnt": 500, "data_random_seed": 7},
         {"max_bin": 15, "min_data_in_bin": 20, "zero_as_missing": True},
+        {"linear_tree": True},
     ],
-    ids=["every row sets the bins", "a sample does", "coarse bins"],
+    ids=["every row sets the bins", "a sample does", "coarse bins", "values are kept"],
 )
 def test_the_model_is_that_of_the_whole_table(
     table: TableFile, params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = np.random.default_rng(1).permutation(ROWS)
     rows, stop = rows_of(table, np.sort(places[:2000])), rows_of(table, np.sort(places[2000:]))
-    blocks = Rows.blocks
+    blocks, few = Rows.blocks, 64 * 4 * COLUMNS
     # Blocks of 64 rows, so that there are many and the last is not whole.
-    monkeypatch.setattr(Rows, "blocks", lambda self: blocks(self, 64 * 4 * COLUMNS))
+    monkeypatch.setattr(Rows, "blocks", lambda self, block_bytes=few: blocks(self, block_bytes))
     found, expected = (model(rows, stop, {**PARAMS, **params}, way) for way in (True, False))
     assert found == expected
     assert max(expected[1]["valid_0"]["auc"]) > 0.9
@@ -100,6 +101,7 @@ def test_rows_of_several_tables_are_taken_where_they_stand(table: TableFile) -> 
     parts = [rows_of(table, np.arange(0, 900, 3)), rows_of(table, np.arange(1000, ROWS))]
     stacked = _Stacked(parts)
     whole = np.concatenate([part.dense() for part in parts])
+    np.testing.assert_array_equal(stacked.dense(), whole)
     places = np.sort(np.random.default_rng(2).permutation(len(whole))[:700])
     found = np.concatenate(list(stacked.at(places).blocks()))
     np.testing.assert_array_equal(found, whole[places])

@@ -276,6 +276,9 @@ class _Stacked(Rows):
             start += len(part)
         return _Stacked(taken)
 
+    def dense(self) -> Floats:
+        return np.concatenate([part.dense() for part in self.parts])
+
     def codes(self, index: int) -> Floats:
         return np.concatenate([part.codes(index) for part in self.parts])
 

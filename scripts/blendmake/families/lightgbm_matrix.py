@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,15 +25,18 @@ class _Told(lgb.Dataset):  # type: ignore[misc]
 
 
 class BinnedRows(lgb.Dataset):  # type: ignore[misc]
-    """Rows in bins, the same as a data set made of all rows at once, without holding them.
+    """Rows in bins, the same as a data set made of all rows at once, which are never held as they are.
 
     A whole table in memory costs four bytes a value, and LightGBM's copy of the sample that sets
-    the bins, which grows as it is filled, up to 24 beside it; its own way around that (`Sequence`)
-    holds the sample three times and asks for it row by row.
+    the bins, which grows as it is filled, up to 24 for each value of the sample; its own way around
+    that (`Sequence`) holds the sample three times and asks for it row by row. Here the sample takes
+    eight, and four more in columns with zeros, until the bins are set.
 
     Args:
-        params: settings of LightGBM, of which those on bins count.
-        reference: whose bins the rows are put into; None: they get their own.
+        rows: at least one.
+        params: settings of LightGBM: those on bins, threads and verbosity.
+        reference: whose bins the rows are put into, on the threads that it was made with; None: they
+            get their own.
 
     Raises:
         lgb.basic.LightGBMError: a setting that LightGBM refuses.
@@ -48,7 +52,9 @@ class BinnedRows(lgb.Dataset):  # type: ignore[misc]
             self._set_bins(rows)
         else:
             self._init_from_ref_dataset(len(rows), reference._handle)
-        for block in rows.blocks():
+        # Linear trees keep the values too, for which LightGBM makes room for one block alone.
+        size = {"block_bytes": 4 * math.prod(rows.shape)} if params.get("linear_tree") else {}
+        for block in rows.blocks(**size):
             self._push_rows(block)
         self.set_label(np.zeros(len(rows), np.float32))  # it asks for some; each fit sets its own
         give_back_freed()

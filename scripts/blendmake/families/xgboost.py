@@ -20,6 +20,7 @@ from blendmake.families.xgboost_matrix import (
     ran_on,
     refusing,
     saver,
+    trained,
 )
 from blendmake.family import Family, Fit, Fitted, FoldData, Reports, known_rows, refused
 from blendmake.lean.xgboost import xgb
@@ -87,8 +88,7 @@ class XGBoost(Family):
         device = ran_on(booster, settings)
         stop_auc = float(booster.best_score) if watch else None
         rounds = booster.best_iteration + 1 if watch else task.rounds
-        if rounds < booster.num_boosted_rounds():
-            booster = booster[:rounds]
+        booster = trained(booster, rounds)
 
         # Outside of training no tree is dropped, with `booster: dart` neither.
         in_place = device == "cpu" and params.get("booster") != "gblinear"

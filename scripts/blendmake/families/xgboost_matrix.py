@@ -109,8 +109,6 @@ class FoldMatrices:
         Args:
             in_place: whether the model can read the blocks as they are: on the CPU, and of trees.
         """
-        booster.reset()  # histograms and what else training kept
-        give_back_freed()
         if not in_place:
             return predict_blocks(booster, rows, self.threads, self.categories)
         return joined([booster.inplace_predict(block) for block in rows.blocks()])
@@ -198,6 +196,13 @@ def refusing(task: Fit | JointFit) -> Iterator[None]:
         unused = re.search(r"Parameters: \{ (.*) \} are not used", str(complaint.message))
         if unused:
             raise refused(task, ValueError(f"Unknown param {unused[1]}"))
+
+
+def trained(booster: xgb.Booster, rounds: int) -> xgb.Booster:
+    """The model of the first rounds, without what training kept beside it (histograms, say)."""
+    booster.reset()
+    give_back_freed()
+    return booster[:rounds] if rounds < booster.num_boosted_rounds() else booster
 
 
 def saver(booster: xgb.Booster) -> Callable[[Path], Path]:

@@ -31,6 +31,7 @@ from blendmake.families.xgboost_matrix import (
     ran_on,
     refusing,
     saver,
+    trained,
 )
 from blendmake.family import Fitted, FoldData, JointFamily, JointFit, Labels, Reports, refused
 from blendmake.lean.xgboost import xgb
@@ -165,7 +166,7 @@ class XGBoostVector(JointFamily):
         rounds = booster.num_boosted_rounds()
         if stopping is not None and stopping.best_round:
             rounds = stopping.best_round
-            booster = booster[:rounds]
+        booster = trained(booster, rounds)
 
         valid = matrices.predict(booster, self.data.valid, device == "cpu")
         test = matrices.predict(booster, self.data.test, device == "cpu")
