@@ -10,7 +10,7 @@ sys.path[:0] = [str(Path(workflow.basedir) / folder) for folder in ("scripts", "
 
 from blendmake.runs import mark_run
 from bucket import bucket_of, refuse_replacing, share_records
-from plan import Plan, one_of
+from plan import Plan, at, one_of
 
 bucket = bucket_of(workflow)
 # Snakemake knows the targets only once this file is read.

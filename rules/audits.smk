@@ -9,9 +9,9 @@ rule audit_fold:
     input:
         train="<results>/tables/train.arrow",
         test="<results>/tables/test.arrow",
-        columns=lookup(within=plan.audit_files, dpath="{audit}/columns"),
-        made_train=lookup(within=plan.audit_files, dpath="{audit}/train"),
-        made_test=lookup(within=plan.audit_files, dpath="{audit}/test"),
+        columns=at(plan.audit_files, "{audit}/columns"),
+        made_train=at(plan.audit_files, "{audit}/train"),
+        made_test=at(plan.audit_files, "{audit}/test"),
         targets="<results>/tables/targets.parquet",
         folds="<results>/folds.parquet",
         inner="<results>/inner.parquet",
@@ -22,13 +22,13 @@ rule audit_fold:
         "<logs>/audit_fold/{audit}/fold{fold}.log",
     benchmark:
         "<benchmarks>/audit_fold/{audit}/fold{fold}.tsv"
-    priority: lookup(within=plan.priorities, dpath="{audit}")
+    priority: at(plan.priorities, "{audit}")
     threads: plan.threads_of_fit
     resources:
         mem_mb=plan.audit_memory,
         runtime=plan.audit_minutes,
     params:
-        audit=lookup(within=plan.slices, dpath="audits/{audit}"),
+        audit=at(plan.slices, "audits/{audit}"),
         code=plan.code["audit_fold"],
         scratch=f"{plan.scratch}/audits/{{audit}}/fold{{fold}}",
     script:
@@ -47,7 +47,7 @@ rule judge_audit:
     priority: 10000
     localrule: True
     params:
-        verdict=lookup(within=plan.slices, dpath="audit_verdicts/{audit}"),
+        verdict=at(plan.slices, "audit_verdicts/{audit}"),
         code=plan.code["judge_audit"],
     script:
         "../scripts/judge_audit.py"
@@ -62,7 +62,7 @@ rule assemble_audit:
         columns=expand(
             "<results>/audits/{{audit}}/fold{fold}/columns.parquet", fold=plan.folds
         ),
-        listed=lookup(within=plan.audit_files, dpath="{audit}/columns"),
+        listed=at(plan.audit_files, "{audit}/columns"),
     output:
         features="<results>/audits/{audit}/features.parquet",
         columns="<results>/audits/{audit}/columns.parquet",
@@ -77,7 +77,7 @@ rule assemble_audit:
         "<logs>/assemble_audit/{audit}.log",
     localrule: True
     params:
-        verdict=lookup(within=plan.slices, dpath="audit_verdicts/{audit}"),
+        verdict=at(plan.slices, "audit_verdicts/{audit}"),
         code=plan.code["assemble_audit"],
         scratch=f"{plan.scratch}/audits/{{audit}}",
     script:

@@ -6,8 +6,8 @@
 rule blend_sources:
     """Blend sources and blends."""
     input:
-        oof=lookup(within=plan.members, dpath="{blend}/oof"),
-        test=lookup(within=plan.members, dpath="{blend}/test"),
+        oof=at(plan.members, "{blend}/oof"),
+        test=at(plan.members, "{blend}/test"),
         targets="<results>/tables/targets.parquet",
         folds="<results>/folds.parquet",
     output:
@@ -26,7 +26,7 @@ rule blend_sources:
         mem_mb=plan.blend_memory,
         runtime=plan.blend_minutes,
     params:
-        blend=lookup(within=plan.slices, dpath="blend/{blend}"),
+        blend=at(plan.slices, "blend/{blend}"),
         code=plan.code["blend_sources"],
     script:
         "../scripts/blend_sources.py"

@@ -11,7 +11,7 @@ rule make_features:
         train="<results>/tables/train.arrow",
         test="<results>/tables/test.arrow",
         columns="<results>/tables/columns.parquet",
-        lists=lookup(within=plan.own(plan.list_files), dpath="{set}"),
+        lists=at(plan.own(plan.list_files), "{set}"),
     output:
         columns="<results>/features/{set}/columns.parquet",
         train="<results>/features/{set}/train.arrow",
@@ -26,7 +26,7 @@ rule make_features:
         mem_mb=plan.table_memory,
         runtime=plan.table_minutes,
     params:
-        features=lookup(within=plan.slices, dpath="features/{set}"),
+        features=at(plan.slices, "features/{set}"),
         code=plan.code["make_features"],
     script:
         "../scripts/make_features.py"
@@ -43,7 +43,7 @@ rule make_fold_features:
         targets="<results>/tables/targets.parquet",
         folds="<results>/folds.parquet",
         groups=plan.groups_artifact(plan.balanced_by_groups),
-        audit=lookup(within=plan.audit_drops, dpath="{set}/{fold}"),
+        audit=at(plan.audit_drops, "{set}/{fold}"),
     output:
         columns="<results>/features/{set}/fold{fold}/columns.parquet",
         train="<results>/features/{set}/fold{fold}/train.arrow",
@@ -60,7 +60,7 @@ rule make_fold_features:
         mem_mb=plan.table_memory,
         runtime=plan.table_minutes,
     params:
-        features=lookup(within=plan.slices, dpath="fold_features/{set}"),
+        features=at(plan.slices, "fold_features/{set}"),
         seed=plan.problem.seed,
         code=plan.code["make_fold_features"],
     script:

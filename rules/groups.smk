@@ -7,8 +7,8 @@ rule build_group:
     """Find the members of a group, once."""
     input:
         targets="<results>/tables/targets.parquet",
-        above=lookup(within=plan.groups_above, dpath="{group}"),
-        fits=lookup(within=plan.group_fits, dpath="{group}"),
+        above=at(plan.groups_above, "{group}"),
+        fits=at(plan.group_fits, "{group}"),
     output:
         "<results>/groups/{group}.parquet",
     log:
@@ -16,7 +16,7 @@ rule build_group:
     priority: 10000
     localrule: True
     params:
-        group=lookup(within=plan.slices, dpath="group/{group}"),
+        group=at(plan.slices, "group/{group}"),
         code=plan.code["build_group"],
     script:
         "../scripts/build_group.py"

@@ -51,7 +51,7 @@ rule score_blend:
 rule compare_artifacts:
     """Compare two sources or blends with paired intervals."""
     input:
-        oof=lookup(within=plan.comparison_files, dpath="{pair}"),
+        oof=at(plan.comparison_files, "{pair}"),
         targets="<results>/tables/targets.parquet",
         folds="<results>/folds.parquet",
         groups=plan.groups_artifact(),

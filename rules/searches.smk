@@ -10,31 +10,31 @@ rule run_trials:
     input:
         train="<results>/tables/train.arrow",
         test="<results>/tables/test.arrow",
-        columns=lookup(within=plan.search_inputs, dpath="{search}/columns"),
-        made_train=lookup(within=plan.search_inputs, dpath="{search}/made_train"),
-        made_test=lookup(within=plan.search_inputs, dpath="{search}/made_test"),
-        fold_train=lookup(within=plan.search_inputs, dpath="{search}/fold_train"),
-        fold_test=lookup(within=plan.search_inputs, dpath="{search}/fold_test"),
+        columns=at(plan.search_inputs, "{search}/columns"),
+        made_train=at(plan.search_inputs, "{search}/made_train"),
+        made_test=at(plan.search_inputs, "{search}/made_test"),
+        fold_train=at(plan.search_inputs, "{search}/fold_train"),
+        fold_test=at(plan.search_inputs, "{search}/fold_test"),
         targets="<results>/tables/targets.parquet",
         folds="<results>/folds.parquet",
-        inner=lookup(within=plan.search_inputs, dpath="{search}/inner"),
-        groups=lookup(within=plan.search_inputs, dpath="{search}/groups"),
+        inner=at(plan.search_inputs, "{search}/inner"),
+        groups=at(plan.search_inputs, "{search}/groups"),
     output:
         "<results>/searches/{search}/workers/{worker}.json",
     log:
         "<logs>/run_trials/{search}/{worker}.log",
     benchmark:
         "<benchmarks>/run_trials/{search}/{worker}.tsv"
-    priority: lookup(within=plan.priorities, dpath="{search}")
+    priority: at(plan.priorities, "{search}")
     threads: plan.threads_of_fit
     resources:
         mem_mb=plan.trials_memory,
         runtime=plan.trials_minutes,
         gpu=plan.trials_gpu,
-        search_seconds=lookup(within=plan.search_seconds, dpath="{search}"),
+        search_seconds=at(plan.search_seconds, "{search}"),
     params:
         problem=plan.name,
-        search=lookup(within=plan.search_slices, dpath="{search}"),
+        search=at(plan.search_slices, "{search}"),
         code=plan.code["run_trials"],
         scratch=f"{plan.scratch}/searches/{{search}}",
     script:
@@ -44,7 +44,7 @@ rule run_trials:
 rule join_workers:
     """Wait for all workers of a search."""
     input:
-        lookup(within=plan.worker_files, dpath="{search}"),
+        at(plan.worker_files, "{search}"),
     output:
         "<results>/searches/{search}/finished.json",
     log:
@@ -52,7 +52,7 @@ rule join_workers:
     priority: 10000
     localrule: True
     params:
-        search=lookup(within=plan.search_digests, dpath="{search}"),
+        search=at(plan.search_digests, "{search}"),
         code=plan.code["join_workers"],
     script:
         "../scripts/join_workers.py"
@@ -64,15 +64,15 @@ rule collect_trials:
         finished="<results>/searches/{search}/finished.json",
         train="<results>/tables/train.arrow",
         test="<results>/tables/test.arrow",
-        columns=lookup(within=plan.search_inputs, dpath="{search}/columns"),
-        made_train=lookup(within=plan.search_inputs, dpath="{search}/made_train"),
-        made_test=lookup(within=plan.search_inputs, dpath="{search}/made_test"),
-        fold_train=lookup(within=plan.search_inputs, dpath="{search}/fold_train"),
-        fold_test=lookup(within=plan.search_inputs, dpath="{search}/fold_test"),
+        columns=at(plan.search_inputs, "{search}/columns"),
+        made_train=at(plan.search_inputs, "{search}/made_train"),
+        made_test=at(plan.search_inputs, "{search}/made_test"),
+        fold_train=at(plan.search_inputs, "{search}/fold_train"),
+        fold_test=at(plan.search_inputs, "{search}/fold_test"),
         targets="<results>/tables/targets.parquet",
         folds="<results>/folds.parquet",
-        inner=lookup(within=plan.search_inputs, dpath="{search}/inner"),
-        groups=lookup(within=plan.search_inputs, dpath="{search}/groups"),
+        inner=at(plan.search_inputs, "{search}/inner"),
+        groups=at(plan.search_inputs, "{search}/groups"),
     output:
         "<results>/searches/{search}/trials.parquet",
     log:
@@ -81,7 +81,7 @@ rule collect_trials:
     localrule: True
     params:
         problem=plan.name,
-        search=lookup(within=plan.search_slices, dpath="{search}"),
+        search=at(plan.search_slices, "{search}"),
         code=plan.code["collect_trials"],
         scratch=f"{plan.scratch}/searches/{{search}}",
     script:
@@ -121,8 +121,8 @@ rule analyse_search:
     priority: 10000
     localrule: True
     params:
-        search=lookup(within=plan.search_slices, dpath="{search}"),
-        top=lookup(within=plan.search_tops, dpath="{search}"),
+        search=at(plan.search_slices, "{search}"),
+        top=at(plan.search_tops, "{search}"),
         code=plan.code["analyse_search"],
     script:
         "../scripts/analyse_search.py"
@@ -144,7 +144,7 @@ rule summarise_search:
     priority: 10000
     localrule: True
     params:
-        criteria=lookup(within=plan.search_criteria, dpath="{search}"),
+        criteria=at(plan.search_criteria, "{search}"),
         code=plan.code["summarise_search"],
     script:
         "../scripts/summarise_search.py"
@@ -219,7 +219,7 @@ rule draw_search:
         "<logs>/draw_search/{search}.log",
     localrule: True
     params:
-        search=lookup(within=plan.search_slices, dpath="{search}"),
+        search=at(plan.search_slices, "{search}"),
         code=plan.code["draw_search"],
     script:
         "../scripts/draw_search.py"

@@ -11,34 +11,32 @@ rule fit_chunk:
     input:
         train="<results>/tables/train.arrow",
         test="<results>/tables/test.arrow",
-        columns=lookup(within=plan.source_features, dpath="{source}/{fold}/columns"),
-        made_train=lookup(within=plan.source_features, dpath="{source}/{fold}/train"),
-        made_test=lookup(within=plan.source_features, dpath="{source}/{fold}/test"),
-        fold_train=lookup(
-            within=plan.source_features, dpath="{source}/{fold}/fold_train"
-        ),
-        fold_test=lookup(within=plan.source_features, dpath="{source}/{fold}/fold_test"),
+        columns=at(plan.source_features, "{source}/{fold}/columns"),
+        made_train=at(plan.source_features, "{source}/{fold}/train"),
+        made_test=at(plan.source_features, "{source}/{fold}/test"),
+        fold_train=at(plan.source_features, "{source}/{fold}/fold_train"),
+        fold_test=at(plan.source_features, "{source}/{fold}/fold_test"),
         targets="<results>/tables/targets.parquet",
         folds="<results>/folds.parquet",
-        inner=lookup(within=plan.inner_files, dpath="{source}"),
-        groups=lookup(within=plan.source_groups, dpath="{source}"),
-        best=lookup(within=plan.best_files, dpath="{source}"),
+        inner=at(plan.inner_files, "{source}"),
+        groups=at(plan.source_groups, "{source}"),
+        best=at(plan.best_files, "{source}"),
     output:
         "<results>/sources/{source}/fold{fold}/chunks/{chunk}of{chunks}.json",
     log:
         "<logs>/fit_chunk/{source}/fold{fold}/{chunk}of{chunks}.log",
     benchmark:
         "<benchmarks>/fit_chunk/{source}/fold{fold}/{chunk}of{chunks}.tsv"
-    priority: lookup(within=plan.priorities, dpath="{source}")
+    priority: at(plan.priorities, "{source}")
     threads: plan.threads_of_fit
     resources:
         mem_mb=plan.fit_memory,
         runtime=plan.chunk_minutes,
         gpu=plan.fit_gpu,
-        out_of_memory=lookup(within=plan.out_of_memory, dpath="{source}"),
+        out_of_memory=at(plan.out_of_memory, "{source}"),
     params:
-        fit=lookup(within=plan.slices, dpath="fit/{source}"),
-        code=lookup(within=plan.code, dpath="fit/{source}"),
+        fit=at(plan.slices, "fit/{source}"),
+        code=at(plan.code, "fit/{source}"),
         scratch=f"{plan.scratch}/sources/{{source}}/fold{{fold}}",
     script:
         "../scripts/fit_fold.py"
@@ -49,19 +47,17 @@ rule fit_fold:
     input:
         train="<results>/tables/train.arrow",
         test="<results>/tables/test.arrow",
-        columns=lookup(within=plan.source_features, dpath="{source}/{fold}/columns"),
-        made_train=lookup(within=plan.source_features, dpath="{source}/{fold}/train"),
-        made_test=lookup(within=plan.source_features, dpath="{source}/{fold}/test"),
-        fold_train=lookup(
-            within=plan.source_features, dpath="{source}/{fold}/fold_train"
-        ),
-        fold_test=lookup(within=plan.source_features, dpath="{source}/{fold}/fold_test"),
+        columns=at(plan.source_features, "{source}/{fold}/columns"),
+        made_train=at(plan.source_features, "{source}/{fold}/train"),
+        made_test=at(plan.source_features, "{source}/{fold}/test"),
+        fold_train=at(plan.source_features, "{source}/{fold}/fold_train"),
+        fold_test=at(plan.source_features, "{source}/{fold}/fold_test"),
         targets="<results>/tables/targets.parquet",
         folds="<results>/folds.parquet",
-        inner=lookup(within=plan.inner_files, dpath="{source}"),
-        groups=lookup(within=plan.source_groups, dpath="{source}"),
-        best=lookup(within=plan.best_files, dpath="{source}"),
-        chunks=lookup(within=plan.chunk_files, dpath="{source}/{fold}"),
+        inner=at(plan.inner_files, "{source}"),
+        groups=at(plan.source_groups, "{source}"),
+        best=at(plan.best_files, "{source}"),
+        chunks=at(plan.chunk_files, "{source}/{fold}"),
     output:
         oof="<results>/sources/{source}/fold{fold}/oof.parquet",
         test="<results>/sources/{source}/fold{fold}/test.parquet",
@@ -70,16 +66,16 @@ rule fit_fold:
         "<logs>/fit_fold/{source}/fold{fold}.log",
     benchmark:
         "<benchmarks>/fit_fold/{source}/fold{fold}.tsv"
-    priority: lookup(within=plan.priorities, dpath="{source}")
+    priority: at(plan.priorities, "{source}")
     threads: plan.threads_of_fit
     resources:
         mem_mb=plan.fit_memory,
         runtime=plan.fit_minutes,
         gpu=plan.fit_gpu,
-        out_of_memory=lookup(within=plan.out_of_memory, dpath="{source}"),
+        out_of_memory=at(plan.out_of_memory, "{source}"),
     params:
-        fit=lookup(within=plan.slices, dpath="fit/{source}"),
-        code=lookup(within=plan.code, dpath="fit/{source}"),
+        fit=at(plan.slices, "fit/{source}"),
+        code=at(plan.code, "fit/{source}"),
         scratch=f"{plan.scratch}/sources/{{source}}/fold{{fold}}",
     script:
         "../scripts/fit_fold.py"
@@ -107,7 +103,7 @@ rule assemble_source:
     priority: 10000
     localrule: True
     params:
-        source=lookup(within=plan.slices, dpath="source/{source}"),
+        source=at(plan.slices, "source/{source}"),
         code=plan.code["assemble_source"],
         scratch=f"{plan.scratch}/sources/{{source}}",
     script:
@@ -117,8 +113,8 @@ rule assemble_source:
 rule read_external:
     """Check predictions that somebody else made and put them into the project's form."""
     input:
-        oof=lookup(within=plan.own(plan.external_files), dpath="{external}/oof"),
-        test=lookup(within=plan.own(plan.external_files), dpath="{external}/test"),
+        oof=at(plan.own(plan.external_files), "{external}/oof"),
+        test=at(plan.own(plan.external_files), "{external}/test"),
         targets="<results>/tables/targets.parquet",
         table="<results>/tables/test.arrow",
         folds="<results>/folds.parquet",
@@ -130,9 +126,9 @@ rule read_external:
     priority: 10000
     localrule: True
     params:
-        external=lookup(within=plan.slices, dpath="external/{external}"),
+        external=at(plan.slices, "external/{external}"),
         rename=plan.slices["submission"]["rename"],
-        sizes=lookup(within=plan.external_sizes, dpath="{external}"),
+        sizes=at(plan.external_sizes, "{external}"),
         code=plan.code["read_external"],
     script:
         "../scripts/read_external.py"

@@ -29,7 +29,7 @@ if plan.sample_artifact:
 rule write_submission:
     """Write a submission, shaped as the sample asks."""
     input:
-        test=lookup(within=plan.test_files, dpath="{artifact}"),
+        test=at(plan.test_files, "{artifact}"),
         targets="<results>/tables/targets.parquet",
         sample=plan.sample_artifact,
     output:

@@ -51,9 +51,15 @@ def test_rules_are_found() -> None:
     assert len(RULES) >= 18
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_what_is_looked_up_costs_nothing(path: Path) -> None:
+    # Snakemake's `lookup` goes through all of a mapping for every job (plan.at).
+    assert not re.search(r"\blookup\(", path.read_text())
+
+
 @pytest.mark.parametrize("name", sorted(set(RULES) - PRINTING))
 def test_a_rule_that_computes_passes_the_digest_of_its_code(name: str) -> None:
-    assert re.search(r"^ +code=(plan\.code\[|lookup\(within=plan\.code)", RULES[name], re.M)
+    assert re.search(r"^ +code=(plan\.code\[|at\(plan\.code)", RULES[name], re.M)
 
 
 @pytest.mark.parametrize("name", sorted(name for name in RULES if "benchmark:" in RULES[name]))
