@@ -101,7 +101,7 @@ BENCHES = {
     "resume": Bench(
         "bench_resume.py",
         "kill -9 at random moments",
-        quick=_of("--kills 1 --sources 2 --rounds 20"),
+        quick=_of("--kills 2 --sources 2 --rounds 20"),
     ),
     "quality": Bench(
         "bench_quality.py",
