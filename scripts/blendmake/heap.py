@@ -1,8 +1,9 @@
-"""The C library's heap: memory that was freed is used again, or given back to the system."""
+"""The heaps of the C library and of Arrow: what was freed is used again, or goes back to the system."""
 
 from __future__ import annotations
 
 import ctypes
+import sys
 from functools import cache
 from typing import Any
 
@@ -27,10 +28,14 @@ def share_heap() -> None:
 
 
 def give_back_freed() -> None:
-    """Give the pages that were freed back to the system, where the C library can.
+    """Give the pages that were freed back to the system, where the C library can; and Arrow's.
 
     glibc keeps what many small allocations took for those to come; after a library has prepared a
-    large matrix that is gigabytes, which stay this process's own beside all that it does next.
+    large matrix that is gigabytes, which stay this process's own beside all that it does next. Arrow
+    keeps what it read and unpacked tables into.
     """
     if (trim := _libc("malloc_trim")) is not None:
         trim(0)
+    # Not imported here: threads that it starts would come before `share_heap`.
+    if (arrow := sys.modules.get("pyarrow")) is not None:
+        arrow.default_memory_pool().release_unused()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from blendmake.heap import give_back_freed
@@ -67,6 +68,18 @@ def test_what_small_allocations_took_is_given_back() -> None:
     give_back_freed()
     assert before - anonymous() > BLOCKS * SIZE / 2
     libc.free(blocks[-1])
+
+
+def test_what_arrow_freed_is_given_back() -> None:
+    start = anonymous()
+    buffers = [pa.allocate_buffer(64 << 10) for _ in range(1500)]
+    for buffer in buffers:
+        ctypes.memset(buffer.address, 1, buffer.size)
+    taken = anonymous() - start
+    del buffer, buffers
+    assert anonymous() - start > taken / 2  # else there would be nothing to give back
+    give_back_freed()
+    assert anonymous() - start < taken / 4
 
 
 @needs_glibc

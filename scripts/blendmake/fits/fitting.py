@@ -52,6 +52,7 @@ class FoldWork:
         gpu, out_of_memory: as of FoldFits; where fits run is no part of what identifies them.
 
     Attributes:
+        ids: the ids of all rows.
         targets: all of the source's targets.
         made: the note of the outputs.
         folder: where finished fits are kept.
@@ -75,11 +76,14 @@ class FoldWork:
         gpu: float = 0.0,
         out_of_memory: str = "error",
     ) -> None:
-        self.table = read_parquet(inputs.targets)
-        self.id_columns = note_of(self.table)["id_columns"]
-        every, labels = labels_of(self.table, self.id_columns)
+        table = read_parquet(inputs.targets)
+        id_columns = note_of(table)["id_columns"]
+        every = [column for column in table.column_names if column not in id_columns]
+        self.ids = table.select(id_columns)
         self.targets = resolve_targets(source["targets"], groups, every)
         _check_names(name, source, groups, every)
+        # Of its own targets alone: the others' labels would be held beside the matrix.
+        _, labels = labels_of(table.select(self.targets), id_columns)
         tuned, told = _tuned(name, source, self.targets, best)
         self.job = FoldJob(
             name,
@@ -90,7 +94,7 @@ class FoldWork:
             family,
             seed,
             threads,
-            every,
+            self.targets,
             labels,
             tuned=tuned,
             gpu=gpu,
@@ -124,8 +128,8 @@ def fit_fold(work: FoldWork, outputs: FoldOutputs, *, jobs: int = 1) -> None:
             log.info("another run has finished this source and fold meanwhile")
             return
         finished = job.run(targets, work.folder, keep)
-        valid_ids = work.table.select(work.id_columns).take(pa.array(job.valid_rows))
-        test_ids = job.test_files.files["table"].table(work.id_columns)
+        valid_ids = work.ids.take(pa.array(job.valid_rows))
+        test_ids = job.test_files.files["table"].table(work.ids.column_names)
         if keep:
             job.keep_models(outputs.models, finished)
         rows = [one.row for target in targets for one in finished[target]]

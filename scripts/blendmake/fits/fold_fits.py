@@ -51,7 +51,7 @@ class FoldFits:
         name, source: the source and its config (config.sources.Source as a mapping).
         groups: members of the target groups that it names.
         family: module of its family.
-        every, labels: names and labels (rows, targets) of all targets of the problem.
+        every, labels: names and labels (rows, targets) of the targets that may be fitted.
         tuned: by target, what is set over everything that the source says (an override).
         within: folds whose rows alone train; left out: all.
         trial: the fits of a search, without test rows.
