@@ -7,6 +7,7 @@ diabetes130, on no other data: for other shapes they are guesses.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,15 @@ from blendmake.tables.facts import Facts
 from blendmake.triage import predicted_seconds
 
 PRESETS = ("quick", "standard", "strong")
-USED = 0.65  # of a budget: the share that predicted fits may take; predictions are rough
+# Of a budget: seconds before the first fit (Snakemake, tables, folds, features); of what is left, the
+# share that predicted fits may take; seconds of a source beside its fits (put together, scored).
+START = 15.0
+USED = 0.8
+BESIDE = 3.0
+# Rounds of a first source for which there is no time, as shares of those of the ladder; it learns as
+# much faster, up to a rate.
+SHORTER = (0.75, 0.5, 0.35, 0.25, 0.15)
+FASTEST = 0.3
 
 
 @dataclass(frozen=True)
@@ -124,17 +133,21 @@ def expand(
         that a blend is ready long before the time is over.
     """
     sources: dict[str, Any] = {}
-    spent = 0.0
-    limit = None if budget is None else budget * USED * side_by_side
+
+    def cost(source: Mapping[str, Any]) -> float:
+        return BESIDE + predicted_seconds(source, facts.rows, facts.columns, facts.targets, folds)
+
+    left = time_for_fits(budget, side_by_side)
     for rung in LADDERS[preset]:
         source = rung.source(facts)
         if source is None:
             continue
-        cost = predicted_seconds(source, facts.rows, facts.columns, facts.targets, folds)
-        if limit is not None and sources and spent + cost > limit:
+        if not sources:
+            source = _in_time(source, cost, left)
+        elif cost(source) > left:
             continue
         sources[rung.name] = source
-        spent += cost
+        left -= cost(source)
     names = list(sources)
     blends: dict[str, Any] = {
         f"best_of_{n}": {"method": "greedy", "sources": names[:n]}
@@ -157,6 +170,26 @@ def expand(
         "blends": blends,
         "campaigns": {preset: order},
     }
+
+
+def time_for_fits(budget: float | None, side_by_side: float) -> float:
+    """Seconds that predicted fits may take, one after another; without a budget there is no end."""
+    return math.inf if budget is None else max(0.0, budget - START) * USED * side_by_side
+
+
+def _in_time(
+    source: dict[str, Any], cost: Callable[[Mapping[str, Any]], float], seconds: float
+) -> dict[str, Any]:
+    """A first source, with as few rounds as the time allows: something has to stand at the end."""
+    found = source
+    for share in SHORTER:
+        if cost(found) <= seconds:
+            break
+        found = {**source, "rounds": math.ceil(share * source["rounds"])}
+        if rate := source["params"].get("learning_rate"):
+            rate = round(min(FASTEST, rate / share), 3)
+            found["params"] = {**source["params"], "learning_rate": rate}
+    return found
 
 
 SECTIONS = ("sources", "blends", "campaigns")

@@ -33,23 +33,25 @@ class Choice:
 
 
 # Seconds per round (epoch, tree) on one core, per million of (rows × columns, rows × targets, rows):
-# fitted by hand to what fits on toxcast41 and on one fold of diabetes130 took; those of catboost and
-# xgboost are guesses.
+# fitted by hand to what one fold of toxcast41, tox21 and diabetes130 took with the params of presets;
+# those of catboost are guesses.
 RATES = {
     "catboost": (0.008, 0.0, 0.15),
-    "extra_trees": (0.005, 0.0, 0.2),
-    "lightgbm": (0.0012, 0.0, 0.04),
-    "linear": (0.0008, 0.0, 0.02),
-    "mlp": (0.11, 0.0, 38.0),
-    "tabm": (0.2, 0.0, 165.0),
-    "xgboost": (0.0018, 0.0, 0.05),
+    "extra_trees": (0.0037, 0.0, 0.2),
+    "lightgbm": (0.0012, 0.0, 0.1),
+    "linear": (0.00025, 0.0, 0.035),
+    "mlp": (0.05, 0.0, 36.0),
+    "tabm": (0.12, 0.0, 152.0),
+    "xgboost": (0.0017, 0.0, 0.12),
     "xgboost_vector": (0.006, 0.04, 0.02),
 }
 UNKNOWN = (0.004, 0.1, 0.1)
 ROUNDS = {"linear": 60, "mlp": 60, "tabm": 60}  # where the source gives none
 OTHER_ROUNDS = 300
 LEAST = 0.05
-STOPPED = 0.7  # of the rounds, where early stopping may end them
+# Of the rounds, where early stopping may end them.
+STOPPED = {"mlp": 0.5, "tabm": 0.9}
+OTHERS_STOPPED = 0.7
 JOB = 2.5  # seconds of a job besides its fits: Python, imports, the matrix
 
 
@@ -73,7 +75,7 @@ def predicted_seconds(
         # The histograms of each dimension of the split search.
         per_cell *= max(1, params.get("split_dimensions", 1))
     if "early_stopping" in source:
-        rounds *= STOPPED
+        rounds *= STOPPED.get(family, OTHERS_STOPPED)
     together = family in JOINT
     trained = rows * (folds - 1) / folds / 1e6
     one = (

@@ -1,5 +1,8 @@
 """A library on the targets of a split, one model per target; runs in the library's own environment.
 
+What is left of the time is shared by the targets that are left. A target that it has come to when
+there is none left, or could not fit, is predicted as one half.
+
 usage: python automl_run.py autogluon|lightautoml FOLDER SECONDS CORES OUT
 
 Tables are arrays by column (.npz), as not every such environment reads parquet.
@@ -59,8 +62,12 @@ def main(library: str, folder: Path, seconds: float, cores: int, out: Path) -> N
     started = time.monotonic()
     predictions, failed = {}, 0
     for number, target in enumerate(labels.columns):
-        # What is left, shared by the targets that are left.
-        limit = (seconds - (time.monotonic() - started)) / (len(labels.columns) - number)
+        left = seconds - (time.monotonic() - started)
+        if left <= 0:
+            print(f"{target}: no time left", flush=True)
+            predictions[target] = np.full(len(test), 0.5)
+            continue
+        limit = left / (len(labels.columns) - number)
         known = labels[target].notna()
         table = train[known].assign(**{target: labels.loc[known, target].astype(int)})
         table = table.reset_index(drop=True)

@@ -19,13 +19,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import common  # noqa: F401 (it tells where the project is)
+import common
 import yaml
 
 from small_campaign import small_campaign
 from workflow.conftest import copy_workflow, write_tables
 
 FOLDS = 5
+CORES = ("--cores", str(common.own_cores()))
 CAMPAIGN = ("campaign_final", "campaign_first")
 
 
@@ -72,7 +73,7 @@ def finished(parent: Path, first: Path | None, sources: int) -> Path:
     (folder / "problem.yaml").write_text(yaml.safe_dump(config(sources)))
     if first is not None:
         snakemake(folder, "--touch", "--cores", "1")
-    snakemake(folder, "--cores", "2")  # what is left: leaderboard, figures
+    snakemake(folder, *CORES)  # what is left: leaderboard, figures
     told = snakemake(folder, "-n")
     if "Nothing to be done" not in told:
         sys.exit(f"there is something left to do:\n{told}")
@@ -85,7 +86,7 @@ def campaign(parent: Path) -> Path:
     (folder / "problem.yaml").write_text(yaml.safe_dump(small_campaign(), sort_keys=False))
     # A campaign's own rule always runs: it is built by name, and what follows asks for everything.
     for targets in (CAMPAIGN, ()):
-        snakemake(folder, *targets, "--cores", "2")
+        snakemake(folder, *targets, *CORES)
     told = snakemake(folder, "-n")
     if "Nothing to be done" not in told:
         sys.exit(f"there is something left to do:\n{told}")

@@ -8,7 +8,7 @@ begins with the file on disk and ends with out-of-fold predictions:
 - plain: `cross_val_predict` over `MultiOutputClassifier` of the scikit-learn wrapper (the folds are
   those of the project), which builds the matrix anew for every target and fold;
 - floor: the bare loop over the library's own `train` on a matrix built once a fold, with nothing
-  around it; all cores in a fit (`threads`), or a process of one thread for each (`side by side`).
+  around it; all cores in a fit (`threads`), or a process of one thread for each (`side_by_side`).
 
 In turn, several times; medians, and ratios within each round.
 """
@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -40,17 +41,16 @@ PARAMS: dict[str, dict[str, Any]] = {
     "lightgbm": {"num_leaves": 31, "learning_rate": 0.1},
     "catboost": {"depth": 5, "learning_rate": 0.1},
 }
-FOLDS = 5
 MADE, TWIN, HERE, PLAIN = "made", "twin", "snakemake", "plain"
 
 
 class Races(NamedTuple):
-    """Runs by role, their macro AUC, seconds of this project's fits, targets of the plain way."""
+    """Runs by role, their macro AUC, seconds of this project's fits, what was not run whole."""
 
     taken: dict[str, list[dict[str, float]]]
     scores: dict[str, float]
     fitting: float
-    few: int
+    notes: list[str]
 
 
 def write_tables(folder: Path, rows: int, columns: int, targets: int) -> None:
@@ -102,7 +102,7 @@ def write_given(folder: Path, given: Path, targets: int) -> None:
         pq.write_table(table, folder / f"{'train' if name == 'features' else name}.parquet")
 
 
-def config(folder: Path, family: str, rounds: int) -> dict[str, Any]:
+def config(folder: Path, family: str, rounds: int, folds: int) -> dict[str, Any]:
     data: dict[str, Any] = {"train": "train.parquet", "id": "id", "targets": "targets.parquet"}
     if (folder / "groups.parquet").exists():
         column = pq.read_schema(folder / "groups.parquet").names[-1]
@@ -110,7 +110,7 @@ def config(folder: Path, family: str, rounds: int) -> dict[str, Any]:
     return {
         "problem": "plain",
         "data": data,
-        "folds": {"n": FOLDS},
+        "folds": {"n": folds},
         "sources": {"one": {"family": family, "rounds": rounds, "params": PARAMS[family]}},
     }
 
@@ -145,8 +145,19 @@ def _rows(x: Any, which: Any) -> Any:
     return x[which] if isinstance(x, np.ndarray) else x.iloc[np.flatnonzero(which)]
 
 
-def plain(folder: Path, family: str, rounds: int, cores: int, targets: int) -> Any:
-    """Out-of-fold probabilities (rows, targets), as a script of a few lines makes them."""
+@contextmanager
+def timed() -> Iterator[list[float]]:
+    """Wall and processor seconds of this process, in the list when it is over."""
+    took: list[float] = []
+    began = time.perf_counter(), time.process_time()
+    yield took
+    took += [time.perf_counter() - began[0], time.process_time() - began[1]]
+
+
+def plain(
+    folder: Path, family: str, rounds: int, cores: int, targets: int
+) -> tuple[Any, list[float]]:
+    """Out-of-fold probabilities (rows, targets), as a script of a few lines makes them; its time."""
     from sklearn.model_selection import PredefinedSplit, cross_val_predict
     from sklearn.multioutput import MultiOutputClassifier
 
@@ -174,19 +185,20 @@ def plain(folder: Path, family: str, rounds: int, cores: int, targets: int) -> A
         )
     split, y = PredefinedSplit(fold), y[:, :targets]
     given = {"cat_features": _words(x)} if family == "catboost" else None
-    found = cross_val_predict(
-        MultiOutputClassifier(one), x, y, cv=split, method="predict_proba", params=given
-    )
-    return np.stack([both[:, 1] for both in found], axis=1)
+    with timed() as took:
+        found = cross_val_predict(
+            MultiOutputClassifier(one), x, y, cv=split, method="predict_proba", params=given
+        )
+    return np.stack([both[:, 1] for both in found], axis=1), took
 
 
-def _fold(given: tuple[Path, str, int, int, int]) -> tuple[Any, Any]:
-    """Positions and probabilities of one fold by the library's own loop."""
-    folder, family, rounds, threads, k = given
+def _fold(given: tuple[Path, str, int, int, int, int]) -> tuple[Any, Any, list[float]]:
+    """Positions and probabilities of one fold by the library's own loop, and the loop's time."""
+    folder, family, rounds, threads, targets, k = given
     x, y, fold = _read(folder, family)
     train, valid = fold != k, np.flatnonzero(fold == k)
     words, x, held_out = _words(x), _rows(x, train), _rows(x, fold == k)
-    out = np.empty((len(valid), y.shape[1]), np.float32)
+    out = np.empty((len(valid), targets), np.float32)
     params = PARAMS[family]
     if family == "xgboost":
         import xgboost as xgb
@@ -195,55 +207,71 @@ def _fold(given: tuple[Path, str, int, int, int]) -> tuple[Any, Any]:
             x, max_bin=params["max_bin"], nthread=threads, enable_categorical=True
         )
         settings = {**params, "objective": "binary:logistic", "nthread": threads}
-        for j in range(y.shape[1]):
+
+        def fit(j: int) -> Any:
             matrix.set_label(y[train, j])
-            model = xgb.train(settings, matrix, rounds)
-            out[:, j] = model.inplace_predict(held_out)
+            return xgb.train(settings, matrix, rounds).inplace_predict(held_out)
+
     elif family == "lightgbm":
         import lightgbm as lgb
 
         settings = {**params, "objective": "binary", "verbosity": -1, "num_threads": threads}
         settings |= {"feature_pre_filter": False, "deterministic": True, "force_col_wise": True}
         data = lgb.Dataset(x, label=y[train, 0], params=settings).construct()
-        for j in range(y.shape[1]):
+
+        def fit(j: int) -> Any:
             model = lgb.train(settings, data.set_label(y[train, j]), rounds)
-            out[:, j] = model.predict(held_out, num_threads=threads)
+            return model.predict(held_out, num_threads=threads)
+
     else:
         from catboost import CatBoost, Pool
 
         settings = {**params, "loss_function": "Logloss", "iterations": rounds}
         settings |= {"thread_count": threads, "logging_level": "Silent"}
         settings |= {"allow_writing_files": False}
-        for j in range(y.shape[1]):
+
+        def fit(j: int) -> Any:
             pool = Pool(x, y[train, j], cat_features=words, thread_count=threads)
             model = CatBoost(settings).fit(pool)
-            out[:, j] = model.predict(held_out, prediction_type="Probability")[:, 1]
-    return valid, out
+            return model.predict(held_out, prediction_type="Probability")[:, 1]
+
+    with timed() as took:
+        for j in range(targets):
+            out[:, j] = fit(j)
+    return valid, out, took
 
 
-def floor(folder: Path, family: str, rounds: int, cores: int, side_by_side: bool) -> Any:
-    """As `plain`, with nothing around the library's own loop."""
+def floor(
+    folder: Path, family: str, rounds: int, cores: int, targets: int, side_by_side: bool
+) -> tuple[Any, list[float]]:
+    """As `plain`, with nothing around the library's own loop; and the time of the loops.
+
+    Side by side their wall time is that of all folds shared out to the cores: right where there are
+    as many folds as cores, or two or three times as many.
+    """
     threads = 1 if side_by_side else cores
-    work = [(folder, family, rounds, threads, k) for k in range(FOLDS)]
-    labels = pq.ParquetFile(folder / "targets.parquet").metadata
-    found = np.empty((labels.num_rows, labels.num_columns - 1), np.float32)
+    fold = np.load(folder / "folds.npy")
+    work = [(folder, family, rounds, threads, targets, int(k)) for k in np.unique(fold)]
+    found = np.empty((len(fold), targets), np.float32)
     if side_by_side:
         with ProcessPoolExecutor(cores) as pool:
             parts = list(pool.map(_fold, work))
     else:
         parts = list(map(_fold, work))
-    for positions, out in parts:
+    for positions, out, _ in parts:
         found[positions] = out
-    return found
+    wall, processor = (sum(both) for both in zip(*(took for *_, took in parts), strict=True))
+    return found, [wall / cores if side_by_side else wall, processor]
 
 
 def child(role: str, folder: Path, family: str, rounds: int, cores: int, targets: int) -> None:
-    """What a child process does; its predictions go to `<role>.npy`."""
+    """What a child process does; its predictions go to `<role>.npy`, its fits' time beside."""
     if role == PLAIN:
-        found = plain(folder, family, rounds, cores, targets)
+        found, took = plain(folder, family, rounds, cores, targets)
     else:
-        found = floor(folder, family, rounds, cores, role == "side_by_side")
+        found, took = floor(folder, family, rounds, cores, targets, role == "side_by_side")
     np.save(folder / f"{role}.npy", found)
+    (folder / f"{role}.json").write_text(json.dumps(took))
 
 
 def measured(command: list[str], folder: Path) -> dict[str, float]:
@@ -283,11 +311,17 @@ def macro(labels: Any, found: Any) -> float:
 
 def races(folder: Path, family: str, options: argparse.Namespace) -> Races:
     """A family by each role, in turn, on the tables of a folder."""
-    problem = config(folder, family, options.rounds)
+    problem = config(folder, family, options.rounds, options.folds)
     (folder / "problem.yaml").write_text(yaml.safe_dump(problem, sort_keys=False))
     labels = pq.read_table(folder / "targets.parquet").drop_columns(["id"]).to_pandas().to_numpy()
-    few = min(options.plain_targets or labels.shape[1], labels.shape[1])
+    every = labels.shape[1]
     taken: dict[str, list[dict[str, float]]] = {role: [] for role in (HERE, *options.roles)}
+    few = {
+        role: min(
+            every, (options.plain_targets if role == PLAIN else options.floor_targets) or every
+        )
+        for role in options.roles
+    }
     for _ in range(options.pairs):
         taken[HERE].append(run_here(folder, options.cores))
         folds = pq.read_table(folder / "results/plain/folds.parquet")["fold"].to_numpy()
@@ -295,20 +329,33 @@ def races(folder: Path, family: str, options: argparse.Namespace) -> Races:
         for role in options.roles:
             again = [sys.executable, __file__, "--child", role, str(folder)]
             again += ["--families", family, "--rounds", str(options.rounds)]
-            again += ["--cores", str(options.cores), "--plain-targets", str(few)]
+            again += ["--cores", str(options.cores), "--targets", str(few[role])]
             run = measured(again, folder)
-            if role == PLAIN:
-                run["wall"] *= labels.shape[1] / few
-                run["processor"] *= labels.shape[1] / few
-            taken[role].append(run)
+            taken[role].append(_as_of_all(run, every / few[role], folder / f"{role}.json"))
     table = pq.read_table(folder / "results/plain/sources/one/oof.parquet").drop_columns(["id"])
     oof = table.to_pandas().to_numpy()
-    scores = {HERE: macro(labels, oof)}
-    scores |= {role: macro(labels, np.load(folder / f"{role}.npy")) for role in options.roles}
-    if few < labels.shape[1]:
-        scores[f"{HERE}, of these"] = macro(labels, oof[:, :few])
+    scores, notes = {HERE: macro(labels, oof)}, []
+    for role in options.roles:
+        scores[role] = macro(labels, np.load(folder / f"{role}.npy"))
+        if few[role] < every:
+            here = macro(labels, oof[:, : few[role]])
+            notes.append(
+                f"{role}: {few[role]} targets, the time of their fits times the rest; snakemake's "
+                f"AUC of these: {here:.5f}"
+            )
     fits = pq.read_table(folder / "results/plain/sources/one/fits.parquet", columns=["seconds"])
-    return Races(taken, scores, float(np.sum(fits["seconds"].to_numpy())), few)
+    return Races(taken, scores, float(np.sum(fits["seconds"].to_numpy())), notes)
+
+
+def _as_of_all(run: dict[str, float], times: float, took: Path) -> dict[str, float]:
+    """What a run of a few targets would have taken of `times` as many: its fits `times` as long."""
+    wall, processor = json.loads(took.read_text())
+    more = times - 1
+    return {
+        **run,
+        "wall": run["wall"] + more * wall,
+        "processor": run["processor"] + more * processor,
+    }
 
 
 def told(name: str, family: str, found: Races, cores: int) -> Iterator[str]:
@@ -327,11 +374,8 @@ def told(name: str, family: str, found: Races, cores: int) -> Iterator[str]:
             f"{peak:.0f} | {found.scores[role]:.5f} |"
         )
     wall = median(run["wall"] for run in here)
-    if of_these := found.scores.get(f"{HERE}, of these"):
-        yield (
-            f"| | | (plain: {found.few} targets, its seconds times the rest; snakemake's AUC of "
-            f"these: {of_these:.5f}) | | | | | |"
-        )
+    for note in found.notes:
+        yield f"| | | ({note}) | | | | | |"
     yield f"| | | fits' share of our cores × wall: {found.fitting / wall / cores:.1%} | | | | | |"
 
 
@@ -360,22 +404,24 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=300, help="of a made-up table")
     parser.add_argument("--targets", type=int, default=20, help="at most")
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--cores", type=int, default=common.own_cores())
     parser.add_argument("--pairs", type=int, default=1)
     parser.add_argument("--roles", nargs="*", default=[PLAIN, "threads", "side_by_side"])
     parser.add_argument(
-        "--plain-targets", type=int, help="as many in the plain way, its seconds times the rest"
+        "--plain-targets", type=int, help="as many in the plain way, their fits times the rest"
+    )
+    parser.add_argument(
+        "--floor-targets", type=int, help="as many in the bare loop, their fits times the rest"
     )
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         role, folder = options.child
         family = options.families[0]
-        return child(
-            role, Path(folder), family, options.rounds, options.cores, options.plain_targets
-        )
+        return child(role, Path(folder), family, options.rounds, options.cores, options.targets)
     print(common.machine(*options.families))
-    print(f"{FOLDS} folds × {options.rounds} rounds; {options.pairs} rounds in turn.\n")
+    print(f"{options.folds} folds × {options.rounds} rounds; {options.pairs} rounds in turn.\n")
     heads = ("", "family", "", "wall, s", "of snakemake's", "processor, s", "peak, MB", "AUC")
     print("| " + " | ".join(heads) + " |\n| --- | --- | --- | --: | --: | --: | --: | --: |")
     facts = []

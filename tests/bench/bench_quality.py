@@ -1,11 +1,14 @@
 """Macro AUC on held-out groups against wall seconds: a preset, AutoGluon, LightAutoML.
 
-Same rows, same cores, one after the other; AutoGluon and LightAutoML fit target by target, the time
-shared out among those that are left. They have environments of their own (`make autogluon lightautoml`)
-and are left out where these are not there. What counts of a preset is the last blend that stood when
-its time was over, or its first source. Differences are paired: the same held-out rows, groups as units.
+Same rows, same cores, one after the other; each set has cores of its own, so that sets run side by side
+and whoever runs on one has the same neighbour. AutoGluon and LightAutoML fit target by target, the time
+shared out among those that are left; once it is over they begin no other one, and what they have not
+fitted counts as one half. They have environments of their own (`make bench` makes both) and are left
+out where these are not there. A preset is stopped when its time is over (Ctrl-C): what counts is the
+last blend that stands then, or the first source. Differences are paired: the same held-out rows,
+groups as units.
 
-usage: python tests/bench/bench_quality.py [SET ...] [--budgets 60s 200s] [--autogluon 10m] …
+usage: python tests/bench/bench_quality.py [SET ...] [--budgets 60s 200s 10m] [--cores 1] …
 
 SET is a folder of data/ with features.parquet, targets.parquet and groups.parquet; `made` is made up.
 """
@@ -13,11 +16,14 @@ SET is a folder of data/ with features.parquet, targets.parquet and groups.parqu
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +44,10 @@ OTHERS = {"AutoGluon": "autogluon", "LightAutoML": "lightautoml"}
 STANDS = ("blends/champion", "blends/best_of_5", "blends/best_of_3", "blends/best_of_2")
 STANDS += ("sources/vector",)
 MADE = "made"
+
+
+class Failed(Exception):
+    """A run that left nothing to score, with the end of its log."""
 
 
 @dataclass(frozen=True)
@@ -103,16 +113,26 @@ def run_ours(folder: Path, column: str, budget: str, options: argparse.Namespace
     command += ["--configfile", str(path), "--cores", str(options.cores)]
     command += ["--directory", str(folder)]
     command += ["--workflow-profile", str(common.ROOT / "profiles" / "default")]
-    began = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True)
-    seconds = time.monotonic() - began
-    (folder / f"{name}.log").write_text(done.stdout + done.stderr, encoding="utf-8")
-    for what in STANDS:
-        predictions = folder / "results" / name / what / "test.parquet"
-        if predictions.exists():
-            who = f"`{options.preset}`, {predictions.parent.name}"
-            return Result(who, budget, seconds, read(folder, predictions))
-    sys.exit(f"nothing stands after {budget}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    log = folder / f"{name}.log"
+    with log.open("w", encoding="utf-8") as sink:
+        began = time.monotonic()
+        running = subprocess.Popen(command, stdout=sink, stderr=sink, start_new_session=True)
+        try:
+            running.wait(seconds_of(budget))
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGINT)  # as Ctrl-C on a terminal: to its jobs as well
+        seconds = time.monotonic() - began
+        stood = [what for what in STANDS if (folder / predicted(name, what)).exists()]
+        running.wait()
+    if not stood:
+        raise Failed(f"nothing stands after {budget}:\n{log.read_text(encoding='utf-8')[-3000:]}")
+    who = f"`{options.preset}`, {Path(stood[0]).name}"
+    return Result(who, budget, seconds, read(folder, folder / predicted(name, stood[0])))
+
+
+def predicted(problem: str, what: str) -> str:
+    """Where an artifact's test predictions are."""
+    return f"results/{problem}/{what}/test.parquet"
 
 
 def run_other(folder: Path, who: str, budget: str, options: argparse.Namespace) -> Result | None:
@@ -134,8 +154,11 @@ def run_other(folder: Path, who: str, budget: str, options: argparse.Namespace) 
             stderr=sink,
         )
     if done.returncode:
-        sys.exit(f"{who} failed:\n{log.read_text(encoding='utf-8')[-3000:]}")
-    return Result(who, budget, time.monotonic() - began, read(folder, out))
+        raise Failed(f"{who} failed:\n{log.read_text(encoding='utf-8')[-3000:]}")
+    seconds, predictions = time.monotonic() - began, read(folder, out)
+    fitted = int((np.ptp(predictions, axis=0) > 0).sum())
+    part = f", {fitted} of {predictions.shape[1]} targets" if fitted < predictions.shape[1] else ""
+    return Result(who + part, budget, seconds, predictions)
 
 
 def write_arrays(table: Path) -> None:
@@ -166,7 +189,7 @@ def told(name: str, folder: Path, column: str, results: Sequence[Result]) -> Ite
     sites = pq.read_table(folder / "test_groups.parquet")[column].to_pylist()
     groups = np.unique(np.asarray(sites).astype(str), return_inverse=True)[1]
     labels, names = truth.to_numpy(float), list(truth)
-    reference = [one for one in results if one.who == "AutoGluon"][-1:]
+    reference = [one for one in results if one.who.startswith("AutoGluon")][-1:]
     for one in results:
         scores = score_predictions(one.predicted, labels, names, groups=groups, estimate="held out")
         less = ""
@@ -188,49 +211,70 @@ def between(table: pa.Table, key: str, form: str) -> str:
     return f"{value} ({low} to {high})"
 
 
+def race(name: str, parent: Path, cores: Collection[int], options: argparse.Namespace) -> list[str]:
+    """All runs on one set, on these cores alone: the lines of the table, then what was left out."""
+    os.sched_setaffinity(0, cores)  # of this thread, and of what it starts
+    source, folder = options.data / name, parent / f"of_{name}"
+    if name == MADE:
+        source = parent
+        make_up(source)
+    if not source.is_dir():
+        return [f"{name}: not under {options.data.name}/, left out."]
+    column = split(source, folder, options.seed)
+    results = [run_ours(folder, column, budget, options) for budget in options.budgets]
+    missing = []
+    for who, key in OTHERS.items():
+        given = getattr(options, key)
+        for budget in options.budgets if given is None else given:
+            result = run_other(folder, who, budget, options)
+            if result is None:
+                missing.append(f"{who}: no environment .venv-{key}, left out.")
+                break
+            results.append(result)
+    return [*told(name, folder, column, results), *missing]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("sets", nargs="*", default=["toxcast41", "diabetes130"], metavar="SET")
-    parser.add_argument("--budgets", nargs="*", default=["60s", "200s"], help="of the preset")
-    parser.add_argument("--autogluon", nargs="*", default=["10m"], help="its budgets")
-    parser.add_argument("--lightautoml", nargs="*", default=[], help="its budgets")
+    parser.add_argument(
+        "--budgets", nargs="*", default=["60s", "200s", "10m"], help="of the preset"
+    )
+    parser.add_argument("--autogluon", nargs="*", help="its budgets; left out: the preset's")
+    parser.add_argument("--lightautoml", nargs="*", help="its budgets; left out: the preset's")
     parser.add_argument("--preset", default="strong")
-    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--cores", type=int, default=1, help="of each set")
     parser.add_argument("--data", type=Path, default=common.ROOT / "data", help="folder of sets")
     parser.add_argument("--seed", type=int, default=2026, help="of the rows held out")
     parser.add_argument("--folder", type=Path, help="where; left out: a temporary one")
     options = parser.parse_args()
     print(common.machine("xgboost", "lightgbm", "torch"))
-    print("A fifth of the groups held out.\n")
+    every = sorted(os.sched_getaffinity(0))
+    lanes = max(1, min(len(every) // options.cores, len(options.sets)))
+    print(
+        f"A fifth of the groups held out. {options.cores} cores for a run, {lanes} sets side by side.\n"
+    )
     print(
         "| set | | time given | seconds | macro AUC, held out (95%) | less AutoGluon's (95%) |\n"
-        "| --- | --- | --: | --: | --- | --- |"
+        "| --- | --- | --: | --: | --- | --- |",
+        flush=True,
     )
-    missing = []
     with tempfile.TemporaryDirectory(prefix="blendmake-quality-", dir=options.folder) as parent:
-        for name in options.sets:
-            source, folder = options.data / name, Path(parent) / f"of_{name}"
-            if name == MADE:
-                source = Path(parent)
-                make_up(source)
-            if not source.is_dir():
-                missing.append(f"{name}: not under {options.data.name}/, left out")
-                continue
-            column = split(source, folder, options.seed)
-            results = [run_ours(folder, column, budget, options) for budget in options.budgets]
-            for who, key in OTHERS.items():
-                for budget in getattr(options, key):
-                    result = run_other(folder, who, budget, options)
-                    if result is None:
-                        missing.append(f"{who}: no environment .venv-{key}, left out")
-                        break
-                    results.append(result)
-            for line in told(name, folder, column, results):
-                print(line, flush=True)
-    if missing:
-        print("\n" + "; ".join(sorted(set(missing))) + ".")
+
+        def lane(k: int) -> list[str]:
+            own = every[k * options.cores : (k + 1) * options.cores]
+            sets = options.sets[k::lanes]
+            return [line for name in sets for line in race(name, Path(parent), own, options)]
+
+        try:
+            with ThreadPoolExecutor(lanes) as pool:
+                lines = [line for found in pool.map(lane, range(lanes)) for line in found]
+        except Failed as error:
+            sys.exit(str(error))
+    table = [line for line in lines if line.startswith("|")]
+    print("\n".join([*table, "", *sorted(set(lines) - set(table))]))
 
 
 if __name__ == "__main__":

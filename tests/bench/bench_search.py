@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-import common  # noqa: F401 (it tells where the project is)
+import common
 import numpy as np
 import optuna
 import pandas as pd
@@ -318,7 +318,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--cores", type=int, default=2, help="seeds that run side by side")
+    parser.add_argument("--cores", type=int, default=common.own_cores(), help="seeds side by side")
     parser.add_argument("--target", default="target_9_6", choices=contest_twin.TARGETS)
     parser.add_argument("--pairs", type=int, default=3, help="runs of the second part; 0: none")
     parser.add_argument("--pair-trials", type=int, default=15)

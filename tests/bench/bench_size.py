@@ -30,18 +30,17 @@ from workflow.conftest import copy_workflow
 GOAL = 12 * 1024  # megabytes of anonymous memory
 SCRIPT = re.compile(rb"\.snakemake/scripts/\w+\.(\w+)\.py")
 RESULTS = "results/size"
-STEPS = (
-    ("tables and folds", f"{RESULTS}/folds.parquet", f"{RESULTS}/tables/columns.parquet"),
-    ("features", f"{RESULTS}/features/all/columns.parquet"),
-    ("one fold of XGBoost", f"{RESULTS}/sources/xgb/fold0/oof.parquet"),
-    ("one fold of LightGBM", f"{RESULTS}/sources/lgb/fold0/oof.parquet"),
+TABLES = (f"{RESULTS}/folds.parquet", f"{RESULTS}/tables/columns.parquet")
+REST = (
+    f"{RESULTS}/sources/xgb/fold0/oof.parquet",
+    f"{RESULTS}/sources/lgb/fold0/oof.parquet",
+    f"{RESULTS}/submissions/champion.parquet",
 )
-LAST = ("blend and submission", f"{RESULTS}/submissions/champion.parquet")
 
 
 @dataclass
 class Job:
-    """What was seen of a process."""
+    """What was seen of a process; `log`: the log that it writes, which names its wildcards."""
 
     rule: str
     began: float
@@ -50,6 +49,7 @@ class Job:
     mapped: float = 0.0
     read: float = 0.0
     written: float = 0.0
+    log: str = ""
 
 
 @dataclass
@@ -84,9 +84,15 @@ class Watch:
         status, io = _pairs(entry / "status"), _pairs(entry / "io")
         job = self.jobs.setdefault(entry.name, Job(rule, now))
         job.ended = now
+        job.log = job.log or self._log(entry)
         job.anonymous = max(job.anonymous, status["RssAnon"] / 1024)
         job.mapped = max(job.mapped, (status["RssFile"] + status["RssShmem"]) / 1024)
         job.read, job.written = io["read_bytes"] / 2**20, io["write_bytes"] / 2**20
+
+    def _log(self, entry: Path) -> str:
+        logs = self.folder.resolve() / "logs" / "size"
+        held = [link.resolve() for link in (entry / "fd").iterdir()]
+        return next((str(file.relative_to(logs)) for file in held if logs in file.parents), "")
 
 
 def _pairs(path: Path) -> dict[str, int]:
@@ -174,28 +180,29 @@ def main() -> None:
     print(common.machine("xgboost", "lightgbm", "pyarrow"))
     print(f"{options.rows} rows of train, a third of that of test; {options.cores} cores.\n")
     print(
-        "| step | rule | seconds | anonymous MB | mapped MB | MB read from disk | MB written |\n"
+        "| rule | log | seconds | anonymous MB | mapped MB | MB read from disk | MB written |\n"
         "| --- | --- | --: | --: | --: | --: | --: |"
     )
     most, began = 0.0, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="blendmake-size-", dir=options.folder) as parent:
         folder = copy_workflow(Path(parent) / "work")
         problem = config(options.rows, options.rounds)
-        for name, *targets in (*STEPS, LAST):
-            if name == LAST[0]:
+        # Two runs, as the second one's external sources are made of what the first one wrote.
+        for name, targets in (("tables and folds", TABLES), ("the rest", REST)):
+            if targets is REST:
                 problem = make_external(folder, problem)
             (folder / "problem.yaml").write_text(yaml.safe_dump(problem, sort_keys=False))
-            jobs, wall = build(folder, options.cores, tuple(targets))
+            jobs, wall = build(folder, options.cores, targets)
             for job in jobs:
                 most = max(most, job.anonymous)
                 print(
-                    f"| {name} | {job.rule} | {job.ended - job.began:.0f} | {job.anonymous:.0f} | "
+                    f"| {job.rule} | {job.log} | {job.ended - job.began:.0f} | {job.anonymous:.0f} | "
                     f"{job.mapped:.0f} | {job.read:.0f} | {job.written:.0f} |",
                     flush=True,
                 )
-            print(f"| {name} | all of it | {wall:.0f} | | | | |", flush=True)
+            print(f"| all of it | {name} | {wall:.0f} | | | | |", flush=True)
     print(
-        f"\nMost anonymous memory of a job: {most / 1024:.1f} GiB (goal: at most {GOAL // 1024}); "
+        f"\nMost anonymous memory of a job: {most / 1024:.2f} GiB (goal: at most {GOAL // 1024}); "
         f"{time.monotonic() - began:.0f} s in all."
     )
 

@@ -24,14 +24,19 @@ def as_a_job() -> None:
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
+def own_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def machine(*packages: str) -> str:
     """A line on the machine: cores, load, versions."""
     told = [f"{name} {version(name)}" for name in packages]
-    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    load = os.getloadavg()[0]
     return ", ".join(
         [
             f"CPython {platform.python_version()}",
             *told,
-            f"{cores} cores, load {load:.1f} at the start",
+            f"{own_cores()} cores, load {load:.1f} at the start",
         ]
     )

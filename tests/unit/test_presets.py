@@ -14,7 +14,17 @@ from blendmake.config.loading import load_problem
 from blendmake.config.problem import Problem
 from blendmake.config.run import Run
 from blendmake.errors import BlendmakeError
-from blendmake.presets import PRESETS, SECTIONS, USED, expand, with_preset
+from blendmake.presets import (
+    BESIDE,
+    FASTEST,
+    PRESETS,
+    SECTIONS,
+    START,
+    USED,
+    expand,
+    time_for_fits,
+    with_preset,
+)
 from blendmake.tables.facts import Facts
 from blendmake.triage import predicted_seconds
 from helpers import enter_folder
@@ -155,12 +165,14 @@ def test_a_budget_cuts_the_ladder(shape: str) -> None:
     for budget in (1, 20, 60, 300, 1800, 7200, 86400, 10**7):
         sources = chosen_for("strong", shape, budget)["sources"]
         seconds = [
-            predicted_seconds(s, facts.rows, facts.columns, facts.targets, 3)
+            BESIDE + predicted_seconds(s, facts.rows, facts.columns, facts.targets, 3)
             for s in sources.values()
         ]
-        assert sum(seconds) <= USED * budget or len(sources) == 1
+        assert sum(seconds) <= USED * max(0, budget - START) or len(sources) == 1
         assert list(sources) == [name for name in whole if name in sources]
-        assert all(source == whole[name] for name, source in sources.items())
+        first, *others = sources
+        assert all(sources[name] == whole[name] for name in others)
+        assert sources[first] == whole[first] or not others
         counts.append(len(sources))
     assert counts[0] == 1 and counts[-1] == len(whole)
     assert counts == sorted(counts)
@@ -171,14 +183,33 @@ def test_what_is_too_dear_is_passed_over() -> None:
     facts = SHAPES["many rows"]
     whole = chosen_for("strong", "many rows")["sources"]
     cost = {
-        name: predicted_seconds(source, facts.rows, facts.columns, facts.targets, 3)
+        name: BESIDE + predicted_seconds(source, facts.rows, facts.columns, facts.targets, 3)
         for name, source in whole.items()
     }
     cheap = [name for name in whole if name != "tabm"]
     below = cheap[cheap.index("vector_wide") + 1 :]
     assert cost["tabm"] > sum(cost[name] for name in below) > 0
-    budget = (sum(cost[name] for name in cheap) + 1) / USED
+    budget = (sum(cost[name] for name in cheap) + 1) / USED + START
     assert list(chosen_for("strong", "many rows", budget)["sources"]) == cheap
+
+
+@pytest.mark.parametrize("shape", ["many targets", "wide"])
+def test_a_first_source_has_as_few_rounds_as_there_is_time_for(shape: str) -> None:
+    facts = SHAPES[shape]
+    whole = chosen_for("strong", shape)["sources"]["vector"]
+    rounds = []
+    for budget in (None, 90, 60, 45, 30, 1):
+        (name, source), *_ = chosen_for("strong", shape, budget)["sources"].items()
+        assert name == "vector" and source["family"] == whole["family"]
+        share = source["rounds"] / whole["rounds"]
+        rate = min(FASTEST, whole["params"]["learning_rate"] / share)
+        assert source["params"]["learning_rate"] == pytest.approx(rate, rel=0.05)
+        assert {**source["params"], "learning_rate": 0} == {**whole["params"], "learning_rate": 0}
+        cost = predicted_seconds(source, facts.rows, facts.columns, facts.targets, 3)
+        rounds.append(source["rounds"])
+        assert BESIDE + cost <= time_for_fits(budget, 1) or rounds[-1] == min(rounds) < 30
+    assert rounds == sorted(rounds, reverse=True)
+    assert rounds[0] == whole["rounds"] and rounds[-1] > 20
 
 
 def test_fits_side_by_side_leave_room_for_more() -> None:
