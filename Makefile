@@ -39,7 +39,7 @@ test-services: .venv/.installed-services
 	.venv/bin/python -m pytest tests/services -n 3 --dist worksteal
 
 # All benchmarks, into docs/benchmarks.md; and that they run at all, on little data.
-bench: .venv/.installed-test .venv-autogluon/.installed
+bench: .venv/.installed-test .venv-autogluon/.installed .venv-lightautoml/.installed
 	.venv/bin/python tests/bench/run.py
 
 bench-quick: .venv/.installed-test

@@ -2,8 +2,8 @@
 
 usage: python tests/bench/run.py [--quick] [NAME ...]
 
-First those that use one core, side by side, each on a core of its own from beginning to end; then the
-others, one after the other.
+First, one after the other, those that use all cores, the longest before the rest; then those that use
+one, side by side, each on a core of its own from beginning to end.
 
 Each block of the page between `<!-- bench NAME -->` and `<!-- end -->` is what a benchmark printed;
 the text around it stays. The quick form runs each on little data, writes nothing, and fails where one
@@ -53,6 +53,56 @@ def _of(text: str) -> tuple[str, ...]:
 
 SMALL = "--rows 1000 --columns 200 --targets 3 --rounds 5"
 BENCHES = {
+    "quality": Bench(
+        "bench_quality.py",
+        "Time to quality",
+        full=_of("toxcast41 diabetes130 --budgets 60s 200s 10m"),
+        quick=_of("made --budgets 40s --autogluon 5s --lightautoml 5s"),
+    ),
+    "size": Bench(
+        "bench_size.py",
+        "The home case at its size",
+        full=_of("--rounds 5"),
+        quick=_of("--rows 1000 --rounds 1"),
+    ),
+    "floor": Bench(
+        "bench_plain.py",
+        "Against the floor: a campaign of ten minutes",
+        full=_of(
+            "--sets twin --rows 50000 --columns 800 --families lightgbm --targets 41 --folds 4 "
+            "--rounds 48 --roles side_by_side plain --floor-targets 6 --plain-targets 2"
+        ),
+        quick=_of(
+            "--families lightgbm --roles side_by_side plain --floor-targets 2 --plain-targets 2 "
+            f"{SMALL}"
+        ),
+    ),
+    "plain": Bench(
+        "bench_plain.py",
+        "Against the plain way",
+        full=_of(
+            "--sets toxcast41 diabetes130 --families xgboost lightgbm --targets 41 --rounds 10 "
+            "--roles plain"
+        ),
+        quick=_of(f"--sets twin --families xgboost --roles plain {SMALL}"),
+    ),
+    "plain_catboost": Bench(
+        "bench_plain.py",
+        "Against the plain way: CatBoost",
+        full=_of(
+            "--sets toxcast41 diabetes130 --families catboost --targets 41 --rounds 10 "
+            "--roles plain --plain-targets 10"
+        ),
+        quick=_of(f"--families catboost --roles side_by_side {SMALL}"),
+    ),
+    "weights": Bench(
+        "bench_weights.py", "Weight searches", quick=_of("--rows 5000 --targets 2 --sources 4")
+    ),
+    "resume": Bench(
+        "bench_resume.py",
+        "kill -9 at random moments",
+        quick=_of("--kills 2 --sources 2 --rounds 20"),
+    ),
     "search": Bench(
         "bench_search.py",
         "Searches",
@@ -81,56 +131,6 @@ BENCHES = {
         one_core=True,
     ),
     "auc": Bench("bench_auc.py", "Exact AUC", quick=_of("--rows 20000 --pairs 3"), one_core=True),
-    "weights": Bench(
-        "bench_weights.py", "Weight searches", quick=_of("--rows 5000 --targets 2 --sources 4")
-    ),
-    "resume": Bench(
-        "bench_resume.py",
-        "kill -9 at random moments",
-        quick=_of("--kills 2 --sources 2 --rounds 20"),
-    ),
-    "plain": Bench(
-        "bench_plain.py",
-        "Against the plain way",
-        full=_of(
-            "--sets toxcast41 diabetes130 --families xgboost lightgbm --targets 41 --rounds 10 "
-            "--roles plain"
-        ),
-        quick=_of(f"--sets twin --families xgboost --roles plain {SMALL}"),
-    ),
-    "plain_catboost": Bench(
-        "bench_plain.py",
-        "Against the plain way: CatBoost",
-        full=_of(
-            "--sets toxcast41 diabetes130 --families catboost --targets 41 --rounds 10 "
-            "--roles plain --plain-targets 10"
-        ),
-        quick=_of(f"--families catboost --roles side_by_side {SMALL}"),
-    ),
-    "floor": Bench(
-        "bench_plain.py",
-        "Against the floor: a campaign of ten minutes",
-        full=_of(
-            "--sets twin --rows 50000 --columns 800 --families lightgbm --targets 41 --folds 4 "
-            "--rounds 48 --roles side_by_side plain --floor-targets 6 --plain-targets 2"
-        ),
-        quick=_of(
-            "--families lightgbm --roles side_by_side plain --floor-targets 2 --plain-targets 2 "
-            f"{SMALL}"
-        ),
-    ),
-    "size": Bench(
-        "bench_size.py",
-        "The home case at its size",
-        full=_of("--rounds 5"),
-        quick=_of("--rows 1000 --rounds 1"),
-    ),
-    "quality": Bench(
-        "bench_quality.py",
-        "Time to quality",
-        full=_of("toxcast41 diabetes130 --budgets 60s 200s 10m"),
-        quick=_of("made --budgets 40s --autogluon 5s --lightautoml 5s"),
-    ),
     "overhead": Bench(
         "bench_overhead.py",
         "What a run takes beside its fits",
@@ -153,8 +153,8 @@ def main() -> None:
     started = time.monotonic()
     names = options.names or [name for name, bench in BENCHES.items() if not bench.named]
     alone = [name for name in names if not BENCHES[name].one_core]
-    failed = side_by_side([name for name in names if BENCHES[name].one_core], options.quick)
-    failed += [name for name in alone if not run(name, options.quick)]
+    failed = [name for name in alone if not run(name, options.quick)]
+    failed += side_by_side([name for name in names if BENCHES[name].one_core], options.quick)
     print(f"{(time.monotonic() - started) / 60:.1f} minutes in all")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
