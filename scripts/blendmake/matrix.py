@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from blendmake.files import damaged, digest_of, replacing
 
 BATCH_ROWS = 65_536
 BLOCK_BYTES = 64 << 20
+TILE = 32  # columns
 
 Floats = NDArray[np.float32]
 Positions = NDArray[np.intp]
@@ -217,18 +219,46 @@ class Rows:
     def _fill(
         self, positions: Positions, out: Floats, indices: Sequence[int] | None = None
     ) -> None:
+        """Write columns of the rows at `positions` into `out` (rows, columns).
+
+        Values come column by column. Where `out` lies row by row, some columns are brought together
+        first: written one at a time they would touch every row's memory for each.
+        """
         indices = range(len(self.columns)) if indices is None else indices
-        for target, index in enumerate(indices):
-            column = self.columns[index]
-            file = self.files[column.origin]
-            edges = np.searchsorted(positions, file.offsets)
-            for batch in range(len(edges) - 1):
-                a, b = edges[batch], edges[batch + 1]
-                if a < b:
-                    values = file.column(column.name, batch).to_numpy()
-                    out[a:b, target] = values[positions[a:b] - file.offsets[batch]]
-            if index in self.known:
-                _forget_unknown(out[:, target], self.known[index])
+        where = {name: _places(file, positions) for name, file in self.files.items()}
+        if out.flags.f_contiguous:
+            for values, index in zip(out.T, indices, strict=True):
+                self._read(index, where, values)
+            return
+        tile = np.empty((TILE, len(positions)), np.float32)
+        for start in range(0, len(indices), TILE):
+            some = indices[start : start + TILE]
+            for values, index in zip(tile, some, strict=False):
+                self._read(index, where, values)
+            out[:, start : start + len(some)] = tile[: len(some)].T
+
+    def _read(self, index: int, where: Mapping[str, Sequence[_Place]], out: Floats) -> None:
+        """Write column `index` into `out` (rows,), which is contiguous."""
+        column = self.columns[index]
+        file = self.files[column.origin]
+        for batch, rows, places in where[column.origin]:
+            values = file.column(column.name, batch).to_numpy()
+            values.take(places, out=out[rows], mode="clip")  # "raise" would copy
+        if index in self.known:
+            _forget_unknown(out, self.known[index])
+
+
+_Place = tuple[int, slice, Positions]
+
+
+def _places(file: TableFile, positions: Positions) -> list[_Place]:
+    """By batch of a file: which of the ascending positions it holds, and where it has them."""
+    edges = np.searchsorted(positions, file.offsets)
+    return [
+        (batch, slice(a, b), positions[a:b] - file.offsets[batch])
+        for batch, (a, b) in enumerate(pairwise(edges))
+        if a < b
+    ]
 
 
 def _forget_unknown(values: Floats, known: NDArray[np.bool_]) -> None:
