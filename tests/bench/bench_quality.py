@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -114,16 +113,8 @@ def run_ours(folder: Path, column: str, budget: str, options: argparse.Namespace
     command += ["--directory", str(folder)]
     command += ["--workflow-profile", str(common.ROOT / "profiles" / "default")]
     log = folder / f"{name}.log"
-    with log.open("w", encoding="utf-8") as sink:
-        began = time.monotonic()
-        running = subprocess.Popen(command, stdout=sink, stderr=sink, start_new_session=True)
-        try:
-            running.wait(seconds_of(budget))
-        except subprocess.TimeoutExpired:
-            os.killpg(running.pid, signal.SIGINT)  # as Ctrl-C on a terminal: to its jobs as well
-        seconds = time.monotonic() - began
-        stood = [what for what in STANDS if (folder / predicted(name, what)).exists()]
-        running.wait()
+    _, seconds = common.run_within(command, seconds_of(budget), log)
+    stood = [what for what in STANDS if (folder / predicted(name, what)).exists()]
     if not stood:
         raise Failed(f"nothing stands after {budget}:\n{log.read_text(encoding='utf-8')[-3000:]}")
     who = f"`{options.preset}`, {Path(stood[0]).name}"

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -40,3 +44,26 @@ def machine(*packages: str) -> str:
             f"{own_cores()} cores, load {load:.1f} at the start",
         ]
     )
+
+
+def run_within(
+    command: Sequence[str], seconds: float, log: Path, folder: Path | None = None
+) -> tuple[int | None, float]:
+    """Run a command, its output in `log`; after so many seconds stop it and its jobs, as Ctrl-C does.
+
+    Returns:
+        Its exit status, None where it was stopped, and the seconds until its end, or until then.
+    """
+    with log.open("w", encoding="utf-8") as sink:
+        began = time.monotonic()
+        running = subprocess.Popen(
+            command, stdout=sink, stderr=sink, cwd=folder, start_new_session=True
+        )
+        try:
+            return running.wait(seconds), time.monotonic() - began
+        except subprocess.TimeoutExpired:
+            return None, time.monotonic() - began
+        finally:
+            if running.poll() is None:
+                os.killpg(running.pid, signal.SIGINT)
+                running.wait()

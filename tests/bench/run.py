@@ -131,6 +131,12 @@ BENCHES = {
         one_core=True,
     ),
     "auc": Bench("bench_auc.py", "Exact AUC", quick=_of("--rows 20000 --pairs 3"), one_core=True),
+    "gpu": Bench(
+        "bench_gpu.py",
+        "On a GPU",
+        quick=_of("--rows 1000 --columns 20 --targets 2 --rounds 0.05"),
+        named=True,
+    ),
     "overhead": Bench(
         "bench_overhead.py",
         "What a run takes beside its fits",
