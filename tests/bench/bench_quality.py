@@ -41,7 +41,7 @@ HERE = Path(__file__).resolve().parent
 OTHERS = {"AutoGluon": "autogluon", "LightAutoML": "lightautoml"}
 # What a preset makes, the last to stand first.
 STANDS = ("blends/champion", "blends/best_of_5", "blends/best_of_3", "blends/best_of_2")
-STANDS += ("sources/vector",)
+STANDS += ("sources/vector", "sources/logistic")
 MADE = "made"
 
 
