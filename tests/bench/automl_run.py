@@ -1,7 +1,8 @@
 """A library on the targets of a split, one model per target; runs in the library's own environment.
 
-What is left of the time is shared by the targets that are left. A target that it has come to when
-there is none left, or could not fit, is predicted as one half.
+What is left of the time is shared by the targets that are left, less what the library has taken so far
+over the time that it was given. A target that it has come to when there is none left, or could not
+fit, is predicted as one half.
 
 usage: python automl_run.py autogluon|lightautoml FOLDER SECONDS CORES OUT
 
@@ -60,19 +61,22 @@ def main(library: str, folder: Path, seconds: float, cores: int, out: Path) -> N
         for part in ("train_features", "test_features", "train_targets")
     )
     started = time.monotonic()
-    predictions, failed = {}, 0
+    predictions, failed, allowed = {}, 0, 0.0
     for number, target in enumerate(labels.columns):
-        left = seconds - (time.monotonic() - started)
+        spent = time.monotonic() - started
+        left = seconds - spent
         if left <= 0:
             print(f"{target}: no time left", flush=True)
             predictions[target] = np.full(len(test), 0.5)
             continue
-        limit = left / (len(labels.columns) - number)
+        over = max(1.0, spent / allowed) if allowed else 1.0
+        limit = max(1.0, left / (len(labels.columns) - number) / over)
+        allowed += limit
         known = labels[target].notna()
         table = train[known].assign(**{target: labels.loc[known, target].astype(int)})
         table = table.reset_index(drop=True)
         try:
-            found = LIBRARIES[library](table, target, test, max(limit, 1.0), cores)
+            found = LIBRARIES[library](table, target, test, limit, cores)
         except Exception as error:  # a target that it could not fit in its time
             print(f"{target}: {error}", flush=True)
             found = np.full(len(test), 0.5)

@@ -2,11 +2,11 @@
 
 Same rows, same cores, one after the other; each set has cores of its own, so that sets run side by side
 and whoever runs on one has the same neighbour. AutoGluon and LightAutoML fit target by target, the time
-shared out among those that are left; once it is over they begin no other one, and what they have not
-fitted counts as one half. They have environments of their own (`make bench` makes both) and are left
-out where these are not there. A preset is stopped when its time is over (Ctrl-C): what counts is the
-last blend that stands then, or the first source. Differences are paired: the same held-out rows,
-groups as units.
+shared out among those that are left, less to one that takes more than it is given; once it is over they
+begin no other target, and what they have not fitted counts as one half. They have environments of
+their own (`make bench` makes both) and are left out where these are not there. A preset is stopped when
+its time is over (Ctrl-C): what counts is the last blend that stands then, or the first source.
+Differences are paired: the same held-out rows, groups as units.
 
 usage: python tests/bench/bench_quality.py [SET ...] [--budgets 60s 200s 10m] [--cores 1] …
 
