@@ -62,7 +62,7 @@ BENCHES = {
     "size": Bench(
         "bench_size.py",
         "The home case at its size",
-        full=_of("--rounds 5"),
+        full=_of("--rounds 3"),
         quick=_of("--rows 1000 --rounds 1"),
     ),
     "floor": Bench(
@@ -70,7 +70,7 @@ BENCHES = {
         "Against the floor: a campaign of ten minutes",
         full=_of(
             "--sets twin --rows 50000 --columns 800 --families lightgbm --targets 41 --folds 4 "
-            "--rounds 48 --roles side_by_side plain --floor-targets 6 --plain-targets 2"
+            "--rounds 46 --roles side_by_side plain --floor-targets 6 --plain-targets 2"
         ),
         quick=_of(
             "--families lightgbm --roles side_by_side plain --floor-targets 2 --plain-targets 2 "
@@ -82,7 +82,7 @@ BENCHES = {
         "Against the plain way",
         full=_of(
             "--sets toxcast41 diabetes130 --families xgboost lightgbm --targets 41 --rounds 10 "
-            "--roles plain"
+            "--roles plain --plain-targets 20"
         ),
         quick=_of(f"--sets twin --families xgboost --roles plain {SMALL}"),
     ),
