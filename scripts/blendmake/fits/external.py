@@ -15,7 +15,8 @@ from blendmake.folds import read_folds
 from blendmake.labels import read_labels
 from blendmake.matrix import Floats, TableFile
 from blendmake.predictions import write_predictions
-from blendmake.tables.user_files import POSITION, UserTable, kind_of, order_by, some_of
+from blendmake.tables.naming import some_of
+from blendmake.tables.user_files import POSITION, UserTable, kind_of, order_by
 
 
 def read_external(

@@ -22,7 +22,7 @@ from blendmake.files import REFUSALS
 from blendmake.foreign.calls import interpreter
 from blendmake.preflight.findings import FAIL, PASS, WARN, Finding, size_text
 from blendmake.preflight.process import ask, run_limited
-from blendmake.tables.user_files import some_of
+from blendmake.tables.naming import some_of
 
 PYTHONS = ((3, 11), (3, 13))  # oldest and newest that the pinned packages have wheels for
 SERVICE = "BLENDMAKE_OPTUNA_URL"

@@ -11,7 +11,8 @@ from typing import Any
 from blendmake.errors import BlendmakeError
 from blendmake.files import content_digest, write_text
 from blendmake.preflight.findings import PASS, WARN, Finding
-from blendmake.tables.user_files import UserTable, read_ids, some_of
+from blendmake.tables.naming import some_of
+from blendmake.tables.user_files import UserTable, read_ids
 
 Entry = dict[str, Any]  # path, content, and of a table: columns (type by name), rows, ids
 

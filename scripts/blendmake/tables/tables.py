@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.matrix import BATCH_ROWS, writing_table
+from blendmake.tables.naming import some_of
 from blendmake.tables.user_files import (
     POSITION,
     UserTable,
@@ -29,7 +30,6 @@ from blendmake.tables.user_files import (
     plain,
     read_ids,
     shown_ids,
-    some_of,
 )
 
 log = logging.getLogger(__name__)

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pyarrow import csv
 
 from blendmake.errors import BlendmakeError
 from blendmake.matrix import BATCH_ROWS
+from blendmake.tables.csv_files import read_csv
+from blendmake.tables.naming import EXAMPLES, some_of
 
 POSITION = "row"  # the id column of tables that have none
-EXAMPLES = 5
 
 
 class UserTable:
@@ -43,7 +43,7 @@ class UserTable:
                 self.schema: pa.Schema = self._parquet.schema_arrow
                 self.rows: int = self._parquet.metadata.num_rows
             elif name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
-                self._table = _read_csv(self.path, "\t" if ".tsv" in name else ",", id_columns)
+                self._table = read_csv(self.path, "\t" if ".tsv" in name else ",", id_columns)
             elif name.endswith((".arrow", ".feather", ".ipc")):
                 self._table = _read_arrow(self.path)
             else:
@@ -112,51 +112,11 @@ class UserTable:
             yield pa.concat_tables(held)
 
 
-def _read_csv(path: Path, delimiter: str, id_columns: Sequence[str]) -> pa.Table:
-    # Types are inferred from the first block only, so the first block is the whole file; what is
-    # still of two minds is read as text.
-    size = path.stat().st_size * (20 if path.name.endswith(".gz") else 1)
-    options = {
-        "read_options": csv.ReadOptions(block_size=min(max(size, 1 << 20), 1 << 30)),
-        "parse_options": csv.ParseOptions(delimiter=delimiter),
-    }
-    convert = csv.ConvertOptions(strings_can_be_null=True)
-    table = csv.read_csv(path, convert_options=convert, **options)
-    kinds = zip(table.column_names, table.schema.types, strict=True)
-    unreadable = [name for name, kind in kinds if pa.types.is_binary(kind)]
-    if unreadable:
-        raise BlendmakeError(
-            f"{path}: column {some_of(unreadable)} holds text that is not UTF-8. Save the file as UTF-8."
-        )
-    numbers = [
-        name
-        for name in table.column_names
-        if name in id_columns and pa.types.is_integer(table[name].type)
-    ]
-    if numbers:
-        # An id 007 is not 7: where reading ids as numbers loses anything, they are text.
-        kept = {name: pa.string() for name in numbers}
-        convert = csv.ConvertOptions(
-            strings_can_be_null=True, include_columns=numbers, column_types=kept
-        )
-        texts = csv.read_csv(path, convert_options=convert, **options)
-        for name in numbers:
-            if not table[name].cast(pa.string()).equals(texts[name]):
-                table = table.set_column(table.column_names.index(name), name, texts[name])
-    return table
-
-
 def _read_arrow(path: Path) -> pa.Table:
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except pa.ArrowInvalid:
         return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-
-
-def some_of(values: Iterable[Any]) -> str:
-    values = list(values)
-    text = ", ".join(f"'{value}'" for value in values[:EXAMPLES])
-    return text + (f" and {len(values) - EXAMPLES} more" if len(values) > EXAMPLES else "")
 
 
 def read_ids(table: UserTable, id_columns: Sequence[str], first_position: int = 0) -> pa.Table:
