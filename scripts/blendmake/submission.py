@@ -16,7 +16,8 @@ from pyarrow import csv
 from blendmake.errors import BlendmakeError
 from blendmake.files import replacing, write_parquet
 from blendmake.predictions import read_predictions
-from blendmake.tables.user_files import POSITION, UserTable, order_by, read_ids
+from blendmake.tables.ids import POSITION, order_by, read_ids
+from blendmake.tables.user_files import UserTable
 
 
 def read_sample(

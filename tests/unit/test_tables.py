@@ -16,7 +16,7 @@ import pytest
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_note, read_parquet, write_parquet
 from blendmake.matrix import TableFile
-from blendmake.tables.user_files import POSITION
+from blendmake.tables.ids import POSITION
 from blendmake.tables.user_labels import group_codes, read_column, read_targets
 from helpers import WRITERS, ReadTables, files_below, read_user_tables, write_user_file
 

@@ -15,8 +15,9 @@ from blendmake.folds import read_folds
 from blendmake.labels import read_labels
 from blendmake.matrix import Floats, TableFile
 from blendmake.predictions import write_predictions
+from blendmake.tables.ids import POSITION, order_by
 from blendmake.tables.naming import some_of
-from blendmake.tables.user_files import POSITION, UserTable, kind_of, order_by
+from blendmake.tables.user_files import UserTable, kind_of
 
 
 def read_external(

@@ -20,8 +20,9 @@ from blendmake.labels import Labels, labels_of
 from blendmake.matrix import BATCH_ROWS, writing_table
 from blendmake.preflight.findings import PASS, Finding, guarded, size_text
 from blendmake.submission import read_sample
+from blendmake.tables.ids import id_keys, order_by, read_ids, shown_ids
 from blendmake.tables.naming import some_of
-from blendmake.tables.user_files import UserTable, id_keys, order_by, read_ids, shown_ids
+from blendmake.tables.user_files import UserTable
 from blendmake.tables.user_labels import group_codes, read_column, read_targets
 
 TEXT_GROWS, PACKED_TEXT_GROWS = 2, 12  # memory that text takes once read, per byte of its file

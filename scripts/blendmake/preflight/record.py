@@ -11,8 +11,9 @@ from typing import Any
 from blendmake.errors import BlendmakeError
 from blendmake.files import content_digest, write_text
 from blendmake.preflight.findings import PASS, WARN, Finding
+from blendmake.tables.ids import read_ids
 from blendmake.tables.naming import some_of
-from blendmake.tables.user_files import UserTable, read_ids
+from blendmake.tables.user_files import UserTable
 
 Entry = dict[str, Any]  # path, content, and of a table: columns (type by name), rows, ids
 

@@ -22,8 +22,9 @@ from blendmake.labels import Labels, read_labels
 from blendmake.matrix import Positions, TableFile
 from blendmake.preflight.inputs import Inputs
 from blendmake.seeds import derive_seed
+from blendmake.tables.ids import order_by
 from blendmake.tables.tables import read_tables
-from blendmake.tables.user_files import UserTable, order_by
+from blendmake.tables.user_files import UserTable
 from blendmake.tables.user_labels import read_targets
 
 TRAIN_ROWS, TEST_ROWS = 400, 50

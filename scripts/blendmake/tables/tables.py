@@ -20,17 +20,9 @@ from numpy.typing import NDArray
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.matrix import BATCH_ROWS, writing_table
+from blendmake.tables.ids import POSITION, id_keys, order_by, plain, read_ids, shown_ids
 from blendmake.tables.naming import some_of
-from blendmake.tables.user_files import (
-    POSITION,
-    UserTable,
-    id_keys,
-    kind_of,
-    order_by,
-    plain,
-    read_ids,
-    shown_ids,
-)
+from blendmake.tables.user_files import UserTable, kind_of
 
 log = logging.getLogger(__name__)
 

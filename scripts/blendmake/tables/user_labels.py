@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
 from blendmake.labels import MACRO
-from blendmake.tables.user_files import UserTable, kind_of, order_by, plain
+from blendmake.tables.ids import order_by, plain
+from blendmake.tables.user_files import UserTable, kind_of
 
 
 def read_column(
