@@ -21,6 +21,7 @@ plan = Plan(
     sys.argv,
     workflow.global_resources.get("gpu").value,
     bucket,
+    workflow.configfiles,
 )
 share_records(workflow, bucket)
 

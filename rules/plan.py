@@ -18,6 +18,7 @@ from snakemake.exceptions import WorkflowError
 from blendmake.adapters import ADAPTERS
 from blendmake.code_digest import code_digest, keep_known
 from blendmake.config.loading import load_problem, load_run
+from blendmake.config.reading import as_written
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
 from plan_bucket import PlanBucket
@@ -38,6 +39,7 @@ class Plan(PlanBucket):
         asked: words of the command, the campaigns that it asks for among them.
         gpus: how many the profile offers.
         bucket: where artifacts stand, if not in this folder.
+        files: the config files that `config` was made of.
 
     Raises:
         WorkflowError: the config is wrong; with one line per mistake.
@@ -51,6 +53,7 @@ class Plan(PlanBucket):
         asked: Iterable[str] = (),
         gpus: int | None = None,
         bucket: Any = None,
+        files: Iterable[str | Path] = (),
     ) -> None:
         self.started = time.time()
         words = set(asked)
@@ -60,6 +63,7 @@ class Plan(PlanBucket):
         self.scripts = Path(basedir) / "scripts"
         self.preset: dict[str, Any] | None = None
         try:
+            config = as_written(config, files)
             super().__init__(load_problem(config))
             window = os.environ.get("BLENDMAKE_WINDOW")
             self.run, _ = load_run({**({"window": window} if window else {}), **config})
