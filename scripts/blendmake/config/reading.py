@@ -293,8 +293,8 @@ def _told(path: Path, text: str, error: yaml.YAMLError) -> BlendmakeError:
     if mark is None:
         return _wrong(path, None, f"is no YAML ({problem})", "see config/template.yaml")
     lines = text.split("\n")
-    line = lines[mark.line] if mark.line < len(lines) else ""
-    here = line[mark.column : mark.column + 1]
+    found = lines[mark.line] if mark.line < len(lines) else ""
+    here = found[mark.column : mark.column + 1]
     what, mend = _explained(
         problem, line, here, getattr(error, "context_mark", None), lines[: mark.line]
     )
