@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blendmake.config.reading import as_written, read_config
@@ -226,6 +226,7 @@ SCALARS = st.sampled_from(
 ) | st.from_regex(r"[A-Za-z0-9.+][A-Za-z0-9_.+-]{0,8}", fullmatch=True)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(SCALARS, min_size=1, max_size=8))
 def test_any_scalar_comes_back_as_written(tmp_path_factory: Folders, texts: list[str]) -> None:
     path = written(tmp_path_factory.mktemp("any"), f"data:\n  missing: [{', '.join(texts)}]\n")
@@ -233,6 +234,7 @@ def test_any_scalar_comes_back_as_written(tmp_path_factory: Folders, texts: list
     assert as_written(as_snakemake(path), [path])["data"]["missing"] == texts
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.recursive(
         st.none()
@@ -254,6 +256,7 @@ def test_elsewhere_it_reads_as_yaml_does(tmp_path_factory: Folders, value: Any) 
     assert read_config(written(folder, text)) == json.loads(text)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=60))
 def test_no_bytes_raise_anything_else(tmp_path_factory: Folders, content: bytes) -> None:
     path = written(tmp_path_factory.mktemp("bytes"), b"problem: a\nx: " + content)

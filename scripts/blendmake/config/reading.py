@@ -295,9 +295,8 @@ def _told(path: Path, text: str, error: yaml.YAMLError) -> BlendmakeError:
     lines = text.split("\n")
     found = lines[mark.line] if mark.line < len(lines) else ""
     here = found[mark.column : mark.column + 1]
-    what, mend = _explained(
-        problem, line, here, getattr(error, "context_mark", None), lines[: mark.line]
-    )
+    opened = getattr(error, "context_mark", None)
+    what, mend = _explained(problem, found, here, opened, lines[: mark.line])
     return _wrong(path, mark, what, mend)
 
 
