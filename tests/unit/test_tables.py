@@ -17,6 +17,7 @@ from blendmake.errors import BlendmakeError
 from blendmake.files import read_note, read_parquet, write_parquet
 from blendmake.matrix import TableFile
 from blendmake.tables.ids import POSITION
+from blendmake.tables.user_files import UserTable
 from blendmake.tables.user_labels import group_codes, read_column, read_targets
 from helpers import WRITERS, ReadTables, files_below, read_user_tables, write_user_file
 
@@ -608,3 +609,21 @@ def test_numeric_levels_stand_in_numeric_order(tmp_path: Path) -> None:
     path = write_user_file(tmp_path / "a.parquet", {"id": [1, 2, 3], "code": [10, 9, 100]})
     tables = read_user_tables(tmp_path / "out", {"main": path}, category_columns=["code"])
     assert tables.columns["code"]["levels"] == ["9", "10", "100"]
+
+
+# CSV text
+
+
+def test_a_csv_column_as_it_is_written(tmp_path: Path) -> None:
+    text = 'a,b,c\n007,NA,1\n"",yes,NA\n1.50,,3\n'
+    (tmp_path / "t.csv").write_text(text)
+    table = UserTable(tmp_path / "t.csv")
+    assert table.read(["a", "b", "c"]).to_pydict() == {
+        "a": [7.0, None, 1.5],
+        "b": ["NA", "yes", None],
+        "c": [1, None, 3],
+    }
+    table.read_as_text(["a", "b"])
+    assert table.schema.names == ["a", "b", "c"]
+    assert table.read(["a"])["a"].to_pylist() == ["007", None, "1.50"]
+    assert table.read(["c"])["c"].to_pylist() == [1, None, 3]

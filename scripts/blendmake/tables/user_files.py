@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from blendmake.errors import BlendmakeError
 from blendmake.matrix import BATCH_ROWS
-from blendmake.tables.csv_files import read_csv
+from blendmake.tables.csv_files import read_csv, read_csv_as_text
 from blendmake.tables.naming import some_of
 
 
@@ -30,6 +30,7 @@ class UserTable:
             raise BlendmakeError(f"{path} is empty (0 bytes). Write or download it again.")
         self._parquet: pq.ParquetFile | None = None
         self._table: pa.Table | None = None
+        self.is_csv = False  # types are guessed, so that others may be better
         name = self.path.name.lower()
         try:
             if name.endswith((".parquet", ".pq")):
@@ -37,7 +38,8 @@ class UserTable:
                 self.schema: pa.Schema = self._parquet.schema_arrow
                 self.rows: int = self._parquet.metadata.num_rows
             elif name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
-                self._table = read_csv(self.path, "\t" if ".tsv" in name else ",", id_columns)
+                self.is_csv = True
+                self._table = read_csv(self.path, self._delimiter, id_columns)
             elif name.endswith((".arrow", ".feather", ".ipc")):
                 self._table = _read_arrow(self.path)
             else:
@@ -81,6 +83,23 @@ class UserTable:
             raise self._unreadable(error) from error
         assert self._table is not None
         return self._table.select(list(names))
+
+    def read_as_text(self, names: Sequence[str]) -> None:
+        """Have some columns of a CSV file as they are written there from now on, not as guessed."""
+        assert self.is_csv and self._table is not None
+        table = self._table
+        guessed = [n for n in names if not pa.types.is_string(table.schema.field(n).type)]
+        if not guessed:
+            return
+        texts = read_csv_as_text(self.path, self._delimiter, guessed)
+        columns = dict(zip(table.column_names, table.columns, strict=True))
+        columns |= dict(zip(texts.column_names, texts.columns, strict=True))
+        self._table = pa.table(columns)
+        self.schema = self._table.schema
+
+    @property
+    def _delimiter(self) -> str:
+        return "\t" if ".tsv" in self.path.name.lower() else ","
 
     def batches(self, names: Sequence[str]) -> Iterator[pa.Table]:
         """Some columns in tables of exactly BATCH_ROWS rows (the last may be shorter)."""
