@@ -10,19 +10,21 @@ sys.path[:0] = [str(Path(workflow.basedir) / folder) for folder in ("scripts", "
 
 from blendmake.runs import mark_run
 from bucket import bucket_of, refuse_replacing, share_records
+from command_line import check_targets, told
 from plan import Plan, at, one_of
 
-bucket = bucket_of(workflow)
-# Snakemake knows the targets only once this file is read.
-plan = Plan(
-    config,
-    workflow.basedir,
-    workflow.resource_settings.cores,
-    sys.argv,
-    workflow.global_resources.get("gpu").value,
-    bucket,
-    workflow.configfiles,
-)
+with told():
+    bucket = bucket_of(workflow)
+    # Snakemake knows the targets only once this file is read.
+    plan = Plan(
+        config,
+        workflow.basedir,
+        workflow.resource_settings.cores,
+        sys.argv,
+        workflow.global_resources.get("gpu").value,
+        bucket,
+        workflow.configfiles,
+    )
 share_records(workflow, bucket)
 
 
@@ -87,3 +89,6 @@ rule all:
     default_target: True
     input:
         plan.everything,
+
+
+check_targets(workflow, plan, sys.argv)

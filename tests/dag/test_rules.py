@@ -128,6 +128,8 @@ def test_profiles_share_their_settings() -> None:
         "keep-going",
         "printshellcmds",
         "configfile",
+        "__use_yte__",
+        "__definitions__",
     )
     profiles = {
         path.parent.name: yaml.safe_load(path.read_text())

@@ -1,0 +1,188 @@
+"""The command as it is typed: config files in the wrong place, targets that nothing makes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from yte import process_yaml
+
+from command_line import check_config_files, check_targets, config_words
+from helpers import enter_folder
+from plan import Plan
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    enter_folder(tmp_path, monkeypatch)
+    (tmp_path / "config").mkdir()
+    for name in ("mine", "other"):
+        (tmp_path / f"config/{name}.yaml").write_text(f"problem: {name}\n")
+    return tmp_path
+
+
+def told(capsys: pytest.CaptureFixture[str], call: Any, *arguments: Any) -> str:
+    """The one message that ends the command."""
+    with pytest.raises(SystemExit) as caught:
+        call(*arguments)
+    assert caught.value.code == 1
+    message = capsys.readouterr().err.strip()
+    assert message.startswith("ERROR: ")
+    assert "\n" not in message
+    return message
+
+
+def command(text: str) -> list[str]:
+    return ["snakemake", *text.split()]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("-n --configfile a.yaml b.yaml --cores 2 status", ["a.yaml", "b.yaml"]),
+        ("--configfiles a.yaml", ["a.yaml"]),
+        ("--configfile=a.yaml status", ["a.yaml"]),
+        ("--config a=b status", []),
+        ("--configf a.yaml", ["a.yaml"]),
+        ("status", []),
+    ],
+)
+def test_words_that_are_taken_for_configs(text: str, words: list[str]) -> None:
+    assert config_words(command(text)) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "-n --configfile config/mine.yaml status",
+            ["'status' stands behind", "snakemake status -n --configfile config/mine.yaml"],
+        ),
+        (
+            "--configfile config/mine.yaml results/mine/leaderboard.parquet results/mine/folds.parquet",
+            ["stand behind", "results/mine/folds.parquet --configfile config/mine.yaml"],
+        ),
+        (
+            "--configfile config/mnie.yaml",
+            ["config/mnie.yaml does not exist", "'config/mine.yaml'?"],
+        ),
+        ("--configfile config", ["'config' stands behind"]),
+    ],
+)
+def test_the_command_is_told_before_snakemake_stumbles(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str, words: list[str]
+) -> None:
+    message = told(capsys, check_config_files, command(text))
+    for word in words:
+        assert word in message
+
+
+def test_a_wrong_config_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "config/mine.yaml").write_text("problem: mine\n\tseed: 1\n")
+    message = told(capsys, check_config_files, command("--configfile config/mine.yaml"))
+    assert "config/mine.yaml, line 2, is indented with a tab" in message
+
+
+def test_right_commands_pass(folder: Path) -> None:
+    (folder / "plain").write_text("problem: plain\n")
+    check_config_files(command("status --configfile config/mine.yaml config/other.yaml"))
+    check_config_files(command("status --configfile plain --cores 2"))
+    check_config_files(command("-n"))
+
+
+@pytest.mark.parametrize("name", ["default", "gpu", "slurm", "cluster-generic"])
+def test_profiles_look_at_the_command_first(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    profile = (REPO / f"profiles/{name}/config.yaml").read_text()
+    snakefile = ["-s", str(REPO / "Snakefile")]
+    monkeypatch.setattr(sys, "argv", [*command("--configfile no.yaml"), *snakefile])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    message = told(capsys, lambda: process_yaml(profile, require_use_yte=True))
+    assert "no.yaml does not exist" in message
+    # Nothing is wrong, or the workflow is not where it is looked for: the profile is as it is written.
+    written = yaml.safe_load(profile)
+    for words in (command("status"), command("--configfile no.yaml")):
+        monkeypatch.setattr(sys, "argv", words)
+        monkeypatch.setattr(sys, "path", [p for p in sys.path if "rules" not in p])
+        monkeypatch.delitem(sys.modules, "command_line", raising=False)
+        made = process_yaml(profile, require_use_yte=True)
+        assert made == {k: v for k, v in written.items() if not k.startswith("__")}
+
+
+class Rule:
+    """As much of a rule of Snakemake's as is looked at."""
+
+    def __init__(self, name: str, *outputs: str) -> None:
+        self.name, self.outputs = name, outputs
+
+    def is_producer(self, target: str) -> bool:
+        return target in self.outputs
+
+    def has_wildcards(self) -> bool:
+        return "{" in "".join(self.outputs)
+
+
+@pytest.fixture
+def workflow(folder: Path) -> Any:
+    files = ["results/mine/sources/lgb/oof.parquet", "results/mine/leaderboard.parquet"]
+    rules = [Rule("status"), Rule("fit", "{source}", files[0]), Rule("board", files[1])]
+    names = {rule.name for rule in rules}
+    configs = [str(folder / "config/mine.yaml")]
+    return SimpleNamespace(rules=rules, is_rule=names.__contains__, configfiles=configs)
+
+
+@pytest.fixture
+def plan(folder: Path) -> Plan:
+    data = {"train": "t.csv", "targets": "y.csv"}
+    for name in data.values():
+        (folder / name).touch()
+    config = {"problem": "mine", "data": data, "sources": {"lgb": {"family": "lightgbm"}}}
+    return Plan(config, str(REPO))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("statsu", ["'statsu'", "did you mean 'status'?"]),
+        (
+            "results/mine/sources/lbg/oof.parquet",
+            ["did you mean 'results/mine/sources/lgb/oof.parquet'?"],
+        ),
+        ("-n config/mine.yaml", ["Did you mean --configfile config/mine.yaml?"]),
+        ("config/nowhere.yaml --cores 2", ["Did you mean --configfile config/nowhere.yaml?"]),
+        (
+            "results/other/leaderboard.parquet",
+            ["of problem 'other'", "for problem 'mine'", "--configfile config/other.yaml"],
+        ),
+        ("lgb", ["ask for its files, results/mine/sources/lgb/"]),
+        ("nothing_like_it", ["Names: board, status;", "results/mine/"]),
+    ],
+)
+def test_a_target_that_nothing_makes_is_told(
+    workflow: Any, plan: Plan, capsys: pytest.CaptureFixture[str], text: str, words: list[str]
+) -> None:
+    message = told(capsys, check_targets, workflow, plan, command(text))
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "status --cores 4",
+        "results/mine/leaderboard.parquet -n --workflow-profile none",
+        "t.csv",
+        "--rerun-triggers mtime",
+        "statsu --mode subprocess",
+        "-n",
+    ],
+)
+def test_targets_that_are_right_pass(workflow: Any, plan: Plan, text: str) -> None:
+    check_targets(workflow, plan, command(text))
