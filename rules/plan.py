@@ -75,7 +75,7 @@ class Plan(PlanBucket):
         self.window = self.problem.budget if self.run.window is None else self.run.window
         self.asked = [name for name in self.campaigns if f"campaign_{name}" in words]
         self.slices = self._slices()
-        self._check_files()
+        self._check_files(all_of_them="preflight" not in words)
         self.code = self._code()
         self._refuse_with_bucket(words)
         if self.window is not None:
@@ -86,10 +86,13 @@ class Plan(PlanBucket):
 
     # Files that are not there, and the end of a run that failed
 
-    def _check_files(self) -> None:
+    def _check_files(self, all_of_them: bool) -> None:
         """Say at once which of the user's files are not there.
 
         Built artifacts would hide it; files from which the present tables were made may be gone.
+
+        Args:
+            all_of_them: those too that are not read first; a preflight has a line for each.
         """
         data = self.data
         named = {f"data.train.{name}": path for name, path in (data.train or {}).items()}
@@ -100,6 +103,7 @@ class Plan(PlanBucket):
             or self.note("tables/columns.parquet").get("config", {}) == self.slices["tables"]
         ):
             named = {}
+        named |= self._read_later() if all_of_them else {}
         named |= {
             f"sources.{name}.file": source.file
             for name, source in self.problem.sources.items()
@@ -111,6 +115,27 @@ class Plan(PlanBucket):
                 f"Files that the config of problem '{self.name}' names do not exist (paths are relative "
                 f"to {os.getcwd()}):\n" + "\n".join(absent)
             )
+
+    def _read_later(self) -> dict[str, str]:
+        """The user's other files by key, but those that have been read."""
+        data, folds = self.data, self.problem.folds
+        files = {
+            "targets": ("data.targets", data.targets and data.targets.file),
+            "test_targets": ("data.test_targets", data.test_targets),
+            "groups": ("data.groups", data.groups and data.groups.file),
+            "sample": ("data.sample_submission", data.sample_submission),
+        }
+        waiting = {
+            key: str(path)
+            for name, (key, path) in files.items()
+            if path and not os.path.exists(f"{self.results}/tables/{name}.parquet")
+        }
+        if folds.file and not os.path.exists(f"{self.results}/folds.parquet"):
+            waiting["folds.file"] = folds.file
+        for name, given in self.external_files.items():
+            if not os.path.exists(f"{self.folder(name)}/oof.parquet"):
+                waiting |= {f"external.{name}.{part}": path for part, path in given.items()}
+        return {} if self.bucket or self.problem.data.adapter else waiting
 
     def print_errors(self) -> None:
         """Repeat what went wrong in this run: the messages stand far above the end otherwise."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from snakemake.exceptions import WorkflowError
 from yte import process_yaml
 
 from command_line import check_config_files, check_targets, config_words
@@ -186,3 +187,29 @@ def test_a_target_that_nothing_makes_is_told(
 )
 def test_targets_that_are_right_pass(workflow: Any, plan: Plan, text: str) -> None:
     check_targets(workflow, plan, command(text))
+
+
+def test_files_that_are_not_there_are_told_together(folder: Path) -> None:
+    config = {
+        "problem": "mine",
+        "data": {
+            "train": "t.csv",
+            "test": "t.csv",
+            "targets": "absent/y.csv",
+            "groups": {"file": "absent/g.csv", "column": "g"},
+            "sample_submission": "absent/s.csv",
+            "test_targets": "absent/ty.csv",
+        },
+        "folds": {"file": "absent/f.csv", "column": "f", "scheme": "column"},
+        "external": {"given": {"oof": "absent/oof.parquet", "test": "t.csv"}},
+    }
+    (folder / "t.csv").touch()
+    with pytest.raises(WorkflowError) as caught:
+        Plan(config, str(REPO))
+    keys = ["targets", "groups", "sample_submission", "test_targets"]
+    told = [f"data.{key}: absent/" for key in keys] + [
+        "folds.file: absent/",
+        "external.given.oof: ",
+    ]
+    assert [word for word in told if word not in str(caught.value)] == []
+    assert "t.csv" not in str(caught.value)

@@ -464,3 +464,33 @@ def test_every_section_and_key_is_explained(section: type[Strict]) -> None:
     assert section.__doc__
     for key, field in section.model_fields.items():
         assert field.description, key
+
+
+@pytest.mark.parametrize(
+    ("given", "file", "columns"),
+    [
+        ("y", None, ["y"]),
+        (["y1", "y2"], None, ["y1", "y2"]),
+        ("y.csv", "y.csv", None),
+        ("data/labels", "data/labels", None),
+        ("Labels.PARQUET", "Labels.PARQUET", None),
+        ("dose.1", None, ["dose.1"]),
+    ],
+)
+def test_targets_by_their_names_are_columns_of_train(
+    given: Any, file: str | None, columns: list[str] | None
+) -> None:
+    targets = load_problem(config(("data.targets", given), ("groups", DELETE), *PLAIN)).data.targets
+    assert targets is not None
+    assert (targets.file, targets.columns) == (file, columns)
+
+
+def test_a_folder_of_that_name_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "y").mkdir()
+    targets = load_problem(config(("data.targets", "y"), ("groups", DELETE), *PLAIN)).data.targets
+    assert targets is not None
+    assert targets.file == "y"
+
+
+PLAIN = (("sources", {"a": {"family": "linear"}}), ("blends", DELETE))

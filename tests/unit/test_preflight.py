@@ -81,7 +81,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def planned(**changes: Any) -> dict[str, Any]:
-    return preflight_plan(Plan({**CONFIG, **changes}, str(REPO)))
+    return preflight_plan(Plan({**CONFIG, **changes}, str(REPO), asked=["preflight"]))
 
 
 def found_in(plan: dict[str, Any], gpus: int = 0) -> list[Finding]:

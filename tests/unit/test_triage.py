@@ -482,6 +482,7 @@ def write_sparse(path: Path, size: int) -> None:
 def test_threads_follow_the_size_of_the_users_files(size: int, threads: int, folder: Path) -> None:
     """In megabytes of each of two."""
     data = {"train": "train.csv", "test": "test.csv", "id": "id", "targets": "labels.csv"}
+    (folder / "labels.csv").touch()
     for name in ("train.csv", "test.csv"):
         write_sparse(folder / name, size * 2**20)
     plan = planned(data=data)
@@ -508,7 +509,7 @@ def test_a_file_that_is_not_there_is_an_error(folder: Path) -> None:
         "sources": {"cheap": {"family": "linear"}},
         "window": "5m",
     }
-    with pytest.raises(WorkflowError, match=r"labels\.csv does not exist"):
+    with pytest.raises(WorkflowError, match=r"do not exist[^#]*data.targets: labels\.csv"):
         Plan(given, str(REPO), 1)
     write_user_file(folder / "labels.csv", {"id": [1, 2], "y": [0, 1]})
     assert Plan(given, str(REPO), 1).facts.positives == (1,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -23,7 +24,19 @@ class TargetsFile(Strict):
 
 
 def _as_targets(value: Any) -> Any:
-    return {"file": value} if isinstance(value, str) else value
+    """A file, or what is no name of a file: columns of the train file."""
+    if isinstance(value, str):
+        name = value.lower()
+        is_file = "/" in name or name.endswith(TABLE_SUFFIXES) or os.path.exists(value)
+        return {"file": value} if is_file else {"columns": [value]}
+    return {"columns": value} if isinstance(value, list) else value
+
+
+# What a file of a table may be called, whether or not it can be read.
+TABLE_SUFFIXES = (
+    *(".parquet", ".pq", ".csv", ".tsv", ".txt", ".gz", ".zst", ".bz2", ".xz", ".zip"),
+    *(".arrow", ".feather", ".ipc", ".json", ".jsonl", ".xlsx", ".xls"),
+)
 
 
 class GroupsFile(Strict):
@@ -63,8 +76,12 @@ class Data(Strict):
     )
     targets: Annotated[
         TargetsFile | None,
-        BeforeValidator(_as_targets, json_schema_input_type=str | TargetsFile | None),
-    ] = Field(None, description="The labels: a file, or file and columns.")
+        BeforeValidator(_as_targets, json_schema_input_type=str | list[str] | TargetsFile | None),
+    ] = Field(
+        None,
+        description="The labels: a file, or file and columns; or by their names alone, columns of the "
+        "train file (`y`, `[y1, y2]`).",
+    )
     test_targets: str | None = Field(
         None, description="Labels of the test rows, where known: only for the reported test AUC."
     )

@@ -6,6 +6,7 @@ Every reader here raises BlendmakeError for input the user can mend, naming file
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import pyarrow as pa
@@ -69,9 +70,11 @@ class UserTable:
         """Raise unless every column in `names` is there."""
         missing = [name for name in names if name not in self.schema.names]
         if missing:
+            close = get_close_matches(missing[0], self.schema.names, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
             raise BlendmakeError(
                 f"{self.path}: {what} {some_of(missing)} is not among its columns "
-                f"({some_of(self.schema.names)}). Correct the config or the file."
+                f"({some_of(self.schema.names)}).{hint} Correct the config or the file."
             )
 
     def read(self, names: Sequence[str]) -> pa.Table:
