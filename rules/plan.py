@@ -169,6 +169,9 @@ class Plan(PlanBucket):
     def _slices(self) -> dict[str, Any]:
         p, data = self.problem, self.data
         assert data.train and data.targets
+        rename = p.submissions.rename.model_dump() if p.submissions.rename else None
+        csv_format = data.csv.slice()
+        csv = {"csv_format": csv_format} if csv_format else {}  # so that it is new to who sets it
         return {
             "adapter": self.adapter_options,
             "tables": {
@@ -178,15 +181,21 @@ class Plan(PlanBucket):
                 "categories": data.categories.model_dump(),
                 "ignore": data.ignore,
                 "not_features": self.not_features,
+                **csv,
             },
-            "targets": {"id": data.id, "columns": data.targets.columns},
-            "groups": {"id": data.id, "column": data.groups.column if data.groups else None},
+            "targets": {"id": data.id, "columns": data.targets.columns, **csv},
+            "groups": {
+                "id": data.id,
+                "column": data.groups.column if data.groups else None,
+                **csv,
+            },
             "folds": {
                 "id": data.id,
                 "n": p.folds.n,
                 "scheme": self._scheme(),
                 "column": p.folds.column,
                 "seed": p.seed if p.folds.seed is None else p.folds.seed,
+                **csv,
             },
             "inner": {
                 "share": p.folds.inner_share,
@@ -213,7 +222,8 @@ class Plan(PlanBucket):
             },
             "source": {name: one.slice_of_results() for name, one in p.sources.items()},
             "external": {
-                name: {"family": "external", **one.slice()} for name, one in p.external.items()
+                name: {"family": "external", **one.slice(), **csv}
+                for name, one in p.external.items()
             },
             "blend": {
                 name: {**blend.slice(), "members": p.members(name)}
@@ -230,10 +240,8 @@ class Plan(PlanBucket):
             "audit_verdicts": {
                 name: audit.model_dump(include=VERDICT) for name, audit in p.audits.items()
             },
-            "submission": {
-                "csv": p.submissions.csv,
-                "rename": p.submissions.rename.model_dump() if p.submissions.rename else None,
-            },
+            "submission": {"csv": p.submissions.csv, "rename": rename},
+            "sample": {"rename": rename, **csv},
         }
 
     def _group_slices(self) -> dict[str, Any]:

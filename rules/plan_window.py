@@ -61,6 +61,7 @@ class PlanWindow(PlanWanted):
                 categories=data.categories.columns,
                 patterns=data.categories.patterns,
                 left_out=[*data.ignore, *map(glob.escape, self.not_features)],
+                csv_format=data.csv.slice(),
             )
         return found
 

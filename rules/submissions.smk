@@ -19,7 +19,7 @@ if plan.sample_artifact:
         priority: 10
         localrule: True
         params:
-            submission=plan.slices["submission"],
+            submission=plan.slices["sample"],
             sizes=plan.sizes([plan.data.sample_submission], "tables/sample.parquet"),
             code=plan.code["read_sample"],
         script:

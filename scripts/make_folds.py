@@ -15,7 +15,12 @@ with job(snakemake.log[0]):
     given = None
     if folds["column"]:
         column = read_column(
-            snakemake.input.given[0], folds["column"], ids, folds["id"], "The fold"
+            snakemake.input.given[0],
+            folds["column"],
+            ids,
+            folds["id"],
+            "The fold",
+            csv_format=folds.get("csv_format"),
         )
         given = column.to_numpy()
     fold = make_folds(

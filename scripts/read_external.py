@@ -17,5 +17,6 @@ with job(snakemake.log[0]):
         Path(files.folds),
         {part: Path(snakemake.output[part]) for part in ("oof", "test")},
         rename=params.rename,
+        csv_format=params.external.get("csv_format"),
         note=provenance(params.external, params.code, name=name, kind="source", sizes=params.sizes),
     )

@@ -13,7 +13,14 @@ with job(snakemake.log[0]):
     data = snakemake.params.data
     id_columns = read_note(snakemake.input.columns)["id_columns"]
     ids = TableFile(Path(snakemake.input.table)).table(id_columns)
-    groups = read_column(snakemake.input.groups, data["column"], ids, data["id"], "The group")
+    groups = read_column(
+        snakemake.input.groups,
+        data["column"],
+        ids,
+        data["id"],
+        "The group",
+        csv_format=data.get("csv_format"),
+    )
     table = ids.append_column("group", group_codes(groups))
     note = provenance(
         data, snakemake.params.code, id_columns=id_columns, sizes=snakemake.params.sizes

@@ -20,5 +20,6 @@ with job(snakemake.log[0]):
         Path(snakemake.output[0]),
         targets=targets,
         rename=settings["rename"],
+        csv_format=settings.get("csv_format"),
         note=provenance(settings, snakemake.params.code, sizes=snakemake.params.sizes),
     )

@@ -21,5 +21,6 @@ with job(snakemake.log[0], snakemake.threads):
         category_patterns=data["categories"]["patterns"],
         ignore=data["ignore"],
         not_features=data["not_features"],
+        csv_format=data.get("csv_format"),
         note=provenance(data, snakemake.params.code, sizes=snakemake.params.sizes),
     )

@@ -21,6 +21,7 @@ with job(snakemake.log[0]):
         data["id"],
         one_class_allowed=snakemake.params.one_class_allowed,
         features=set(columns["name"].to_pylist()),
+        csv_format=data.get("csv_format"),
     )
     note = provenance(
         data, snakemake.params.code, id_columns=id_columns, sizes=snakemake.params.sizes

@@ -20,7 +20,7 @@ from pydantic_core import PydanticUndefined
 
 from blendmake.config.audits import Audit
 from blendmake.config.blends import Blend, LeaderboardScore, Rename, Submissions
-from blendmake.config.data import Categories, Data, GroupsFile, TargetsFile
+from blendmake.config.data import Categories, Csv, Data, GroupsFile, TargetsFile
 from blendmake.config.external import External
 from blendmake.config.features import (
     AuditList,
@@ -50,6 +50,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("data", Data),
     ("data.targets", TargetsFile),
     ("data.groups", GroupsFile),
+    ("data.csv", Csv),
     ("data.categories", Categories),
     ("folds", Folds),
     ("features.&lt;name&gt;", FeatureSet),

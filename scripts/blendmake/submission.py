@@ -28,17 +28,19 @@ def read_sample(
     targets: Sequence[str],
     rename: Mapping[str, str] | None,
     note: Mapping[str, Any],
+    csv_format: Mapping[str, Any] | None = None,
 ) -> None:
     """Check a sample submission before anything is fitted, and keep it as parquet.
 
     Args:
         ids: ids of the test rows; the sample must hold exactly these, in any order.
         targets, rename: as for `write_submission`.
+        csv_format: `data.csv` of the config.
 
     Raises:
         BlendmakeError: an id or a column is missing, extra or repeated; names it.
     """
-    table = _open_sample(sample, ids)
+    table = _open_sample(sample, ids, csv_format)
     _match(table, ids, _column_names(targets, rename, ids))
     write_parquet(table.read(table.schema.names), out, note)
 
@@ -100,8 +102,10 @@ def _column_names(
     return names
 
 
-def _open_sample(sample: str, ids: pa.Table) -> UserTable:
-    return UserTable(sample, [name for name in ids.column_names if name != POSITION])
+def _open_sample(
+    sample: str, ids: pa.Table, csv_format: Mapping[str, Any] | None = None
+) -> UserTable:
+    return UserTable(sample, [name for name in ids.column_names if name != POSITION], csv_format)
 
 
 def _match(

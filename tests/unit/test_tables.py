@@ -446,15 +446,16 @@ BAD = {
     ),
     "text called parquet": Bad(("train.parquet", "cannot be read"), text_of("id,x", ".parquet")),
     "ragged line": Bad(
-        ("train.csv", "cannot be read", "Expected 2 columns, got 3: 2,3,4"),
+        ("train.csv", "line 3: 3 fields, 2 are expected: '2,3,4'"),
         text_of("id,x\n1,2\n2,3,4\n"),
     ),
     "csv in another encoding": Bad(
-        ("train.csv", "column 'city'", "not UTF-8"),
-        text_of("id,city\n1,Köln\n", encoding="latin-1"),
+        ("train.csv", "cannot be read as cp1252", "data.csv.encoding"),
+        text_of("id,city\n1,大阪\n", encoding="shift_jis"),
     ),
     "header in another encoding": Bad(
-        ("train.csv", "cannot be read", "utf-8"), text_of("id,größe\n1,2\n", encoding="latin-1")
+        ("train.csv", "cannot be read as cp1252", "data.csv.encoding"),
+        text_of("id,大阪\n1,2\n", encoding="shift_jis"),
     ),
     "unknown kind of file": Bad(("train.xlsx", "unknown kind of file"), text_of("x", ".xlsx")),
     "no such file": Bad(("nowhere.csv", "does not exist"), lambda path: "nowhere.csv"),

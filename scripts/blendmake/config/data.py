@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from blendmake.adapters import ADAPTERS
@@ -34,9 +35,28 @@ def _as_targets(value: Any) -> Any:
 
 # What a file of a table may be called, whether or not it can be read.
 TABLE_SUFFIXES = (
-    *(".parquet", ".pq", ".csv", ".tsv", ".txt", ".gz", ".zst", ".bz2", ".xz", ".zip"),
+    *(
+        ".parquet",
+        ".pq",
+        ".csv",
+        ".tsv",
+        ".tab",
+        ".txt",
+        ".data",
+        ".dat",
+        ".test",
+        ".gz",
+        ".zst",
+        ".bz2",
+        ".xz",
+        ".zip",
+    ),
     *(".arrow", ".feather", ".ipc", ".json", ".jsonl", ".xlsx", ".xls"),
 )
+
+
+def _names_as_text(value: Any) -> Any:
+    return [str(name) for name in value] if isinstance(value, list) else value
 
 
 class GroupsFile(Strict):
@@ -55,8 +75,75 @@ class Categories(Strict):
     patterns: Names = Field([], description="Columns by shell pattern, e.g. `cat_feature_*`.")
 
 
+class CsvFormat(Strict):
+    """How CSV files are written; what is left out is told from each file's first lines."""
+
+    delimiter: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description='What stands between fields, e.g. `";"` or `"\\t"`; left out: that of `,` `;` tab '
+        "`|` which gives header and rows one number of fields.",
+    )
+    decimal: Literal[".", ","] | None = Field(
+        None,
+        description="The decimal sign; left out: the point, or the comma where numbers are so written "
+        "between `;`, tabs or `|`.",
+    )
+    thousands: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="What stands between groups of three digits; left out: nothing.",
+    )
+    quote: Annotated[str, Field(min_length=1, max_length=1)] | Literal[False] | None = Field(
+        None, description='The quotation mark (`"`); `false`: it is text as any other.'
+    )
+    encoding: str | None = Field(
+        None,
+        description="Left out: UTF-8, or what a byte order mark or zero bytes say, else cp1252.",
+    )
+    header: Annotated[bool | list[str] | None, BeforeValidator(_names_as_text)] = Field(
+        None,
+        description="Whether the first row names the columns (`false`: they are c1, c2, …), or their "
+        "names, for files whose first row does not hold them; left out: told from the first rows.",
+    )
+    skip: int | None = Field(
+        None, ge=0, description="Lines above the header; left out: remarks such as `# …` and `|…`."
+    )
+    comment: str | None = Field(
+        None,
+        min_length=1,
+        description="How lines begin that are no rows; left out: none are left out.",
+    )
+    skip_spaces: bool | None = Field(
+        None,
+        description="Leave out spaces around fields; left out: where a space follows each delimiter.",
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, encoding: str | None) -> str | None:
+        try:
+            return encoding and codecs.lookup(encoding).name
+        except LookupError:
+            raise PydanticCustomError(
+                "encoding", "'{name}' is no encoding that Python knows", {"name": encoding}
+            ) from None
+
+
+class Csv(CsvFormat):
+    """How CSV files are written: for all that the config names, and otherwise for some."""
+
+    files: dict[str, CsvFormat] = Field(
+        {},
+        description="What is otherwise for some files: by path as the config names it, or shell pattern "
+        "(`{data/test.csv: {header: false}}`).",
+    )
+
+
 class Data(Strict):
-    """The user's tables: parquet, CSV (also .gz) or Arrow, joined by id."""
+    """The user's tables: parquet, CSV (also .gz, .bz2, .zst, .zip) or Arrow, joined by id."""
 
     adapter: str | None = Field(
         None,
@@ -101,6 +188,7 @@ class Data(Strict):
     drift: Names = Field(
         [], description="`contest_twin`: columns that are shifted between train and test."
     )
+    csv: Csv = Field(Csv(), description="How CSV files are written, where they do not tell.")
     categories: Categories = Field(Categories(), description="Which columns are categories.")
     ignore: Names = Field([], description="Columns (shell patterns) that are not features.")
 

@@ -29,6 +29,7 @@ def read_external(
     *,
     rename: Mapping[str, str] | None,
     note: Mapping[str, Any],
+    csv_format: Mapping[str, Any] | None = None,
 ) -> None:
     """Check two files of predictions and write a source's oof and test.
 
@@ -39,6 +40,7 @@ def read_external(
         test_table: tables/test.arrow, whose ids test must hold.
         out: `oof`, `test`.
         rename: the submission's naming rule.
+        csv_format: `data.csv` of the config.
 
     Raises:
         BlendmakeError: an id missing, extra or repeated; a column that is no target, or not in both
@@ -46,8 +48,8 @@ def read_external(
     """
     ids, names, _ = read_labels(targets)
     test_ids = TableFile(test_table).table(ids.column_names)
-    oof, covered = _read(files["oof"], ids, names, rename)
-    test, covered_in_test = _read(files["test"], test_ids, names, rename)
+    oof, covered = _read(files["oof"], ids, names, rename, csv_format)
+    test, covered_in_test = _read(files["test"], test_ids, names, rename, csv_format)
     if covered != covered_in_test:
         odd = sorted(set(covered) ^ set(covered_in_test))
         raise BlendmakeError(
@@ -60,14 +62,18 @@ def read_external(
 
 
 def _read(
-    file: str, ids: pa.Table, names: list[str], rename: Mapping[str, str] | None
+    file: str,
+    ids: pa.Table,
+    names: list[str],
+    rename: Mapping[str, str] | None,
+    csv_format: Mapping[str, Any] | None,
 ) -> tuple[Floats, list[str]]:
     """Predictions (rows, targets) in the order of `ids`, and the targets, in the problem's order."""
     id_columns = ids.column_names
-    table = UserTable(file, [name for name in id_columns if name != POSITION])
-    if id_columns == [POSITION] and POSITION not in table.schema.names:
+    table = UserTable(file, [name for name in id_columns if name != POSITION], csv_format)
+    if id_columns == [POSITION] and not table.has(POSITION):
         id_columns = []  # rows go by their position
-    others = [n for n in table.schema.names if n not in id_columns and n != "fold"]
+    others = [n for n in table.names if n not in id_columns and n != "fold"]
     renamed = names
     if rename and not set(others) & set(names):
         renamed = [re.sub(rename["pattern"], rename["replace"], name) for name in names]

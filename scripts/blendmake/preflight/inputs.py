@@ -18,8 +18,9 @@ from blendmake.fits.external import read_external
 from blendmake.folds import make_folds, write_folds
 from blendmake.labels import Labels, labels_of
 from blendmake.matrix import BATCH_ROWS, writing_table
-from blendmake.preflight.findings import PASS, Finding, guarded, size_text
+from blendmake.preflight.findings import PASS, WARN, Finding, guarded, size_text
 from blendmake.submission import read_sample
+from blendmake.tables.csv_files import PACKED, is_csv
 from blendmake.tables.ids import id_keys, order_by, read_ids, shown_ids
 from blendmake.tables.naming import some_of
 from blendmake.tables.user_files import UserTable
@@ -43,6 +44,7 @@ class Inputs:
         self.slices, self.files, self.external = plan["slices"], plan["files"], plan["external"]
         self.manifests, self.folder = plan["manifests"], folder
         self.id_columns: list[str] = self.slices["tables"]["id"]
+        self.csv_format: dict[str, Any] | None = self.slices["tables"].get("csv_format")
         self.tables: dict[str, UserTable] = {}
         self.train_ids: pa.Table | None = None
         self.test_ids: pa.Table | None = None
@@ -100,22 +102,23 @@ class Inputs:
 
     def _open(self, path: str, memory: int | None) -> UserTable:
         size = Path(path).stat().st_size if Path(path).is_file() else 0
-        grows = PACKED_TEXT_GROWS if path.endswith(".gz") else TEXT_GROWS
-        text = path.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
-        if text and memory is not None and grows * size > memory:
+        grows = PACKED_TEXT_GROWS if path.lower().endswith(PACKED) else TEXT_GROWS
+        if is_csv(path) and memory is not None and grows * size > memory:
             raise BlendmakeError(
                 f"{path} is text of {size_text(size)}, which is read whole and takes about "
                 f"{size_text(grows * size)}; there are {size_text(memory)} of memory. Turn it into "
                 "parquet, which is read in parts."
             )
         if path not in self.tables:
-            self.tables[path] = UserTable(path, self.id_columns)
+            self.tables[path] = UserTable(path, self.id_columns, self.csv_format)
         return self.tables[path]
 
     def _check_file(self, check: str, path: str, memory: int | None) -> Iterator[Finding]:
         table = self._open(path, memory)
         shape = f"{table.rows:,} rows × {len(table.schema.names):,} columns"
         yield Finding(PASS, check, f"{path}: {shape}, {size_text(Path(path).stat().st_size)}")
+        for note in table.notes:
+            yield Finding(WARN, check, note)
 
     def _check_external_file(self, key: str, path: str, memory: int | None) -> Iterator[Finding]:
         """Open a file of predictions; whether it holds what it must is told later."""
@@ -146,7 +149,13 @@ class Inputs:
 
     def _check_targets(self) -> Iterator[Finding]:
         columns = self.slices["targets"]["columns"]
-        self.targets = read_targets(self.files["targets"], columns, self.train_ids, self.id_columns)
+        self.targets = read_targets(
+            self.files["targets"],
+            columns,
+            self.train_ids,
+            self.id_columns,
+            csv_format=self.csv_format,
+        )
         names, labels = self.labels()
         counts = np.nansum(labels, axis=0)
         least = int(np.argmin(counts))
@@ -168,7 +177,12 @@ class Inputs:
         folds, groups = self.slices["folds"], self._groups()
         if folds["scheme"] == "column":
             column = read_column(
-                self.files["folds"], folds["column"], self.train_ids, self.id_columns, "The fold"
+                self.files["folds"],
+                folds["column"],
+                self.train_ids,
+                self.id_columns,
+                "The fold",
+                self.csv_format,
             )
             given = column.to_numpy()
             make_folds(
@@ -191,12 +205,21 @@ class Inputs:
         file, column = self.files["groups"], self.slices["groups"]["column"]
         if file is None:
             return None
-        names = read_column(file, column, self.train_ids, self.id_columns, "The group")
+        names = read_column(
+            file, column, self.train_ids, self.id_columns, "The group", self.csv_format
+        )
         return np.asarray(group_codes(names).to_numpy(), np.int64)
 
     def _check_test_targets(self) -> Iterator[Finding]:
         file, columns = self.files["test_targets"], self.slices["targets"]["columns"]
-        found = read_targets(file, columns, self.test_ids, self.id_columns, one_class_allowed=True)
+        found = read_targets(
+            file,
+            columns,
+            self.test_ids,
+            self.id_columns,
+            one_class_allowed=True,
+            csv_format=self.csv_format,
+        )
         assert self.targets is not None
         if found.column_names != self.targets.column_names:
             odd = sorted(set(found.column_names) ^ set(self.targets.column_names))
@@ -215,6 +238,7 @@ class Inputs:
             targets=self.labels()[0],
             rename=self.slices["submission"]["rename"],
             note={},
+            csv_format=self.csv_format,
         )
         yield Finding(
             PASS, "sample submission", "its ids are those of test, its columns the targets"
@@ -241,7 +265,14 @@ class Inputs:
         out = {part: made[part] for part in ("oof", "test")}
         rename = self.slices["submission"]["rename"]
         read_external(
-            files, made["targets"], test_table, made["folds"], out, rename=rename, note={}
+            files,
+            made["targets"],
+            test_table,
+            made["folds"],
+            out,
+            rename=rename,
+            note={},
+            csv_format=self.csv_format,
         )
         for path in (*made.values(), test_table):
             path.unlink()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,6 +60,7 @@ def facts_of_files(
     categories: Sequence[str] = (),
     patterns: Sequence[str] = (),
     left_out: Sequence[str] = (),
+    csv_format: Mapping[str, Any] | None = None,
 ) -> Facts:
     """The facts of the user's files; of parquet, only the labels are read.
 
@@ -69,13 +71,14 @@ def facts_of_files(
         target_columns: None: every column of `targets` but the ids.
         categories, patterns: columns that are categories, by name and by shell pattern.
         left_out: shell patterns of columns that are no features.
+        csv_format: `data.csv` of the config.
 
     Raises:
         BlendmakeError: a file is absent or cannot be read, a target is not among its columns or holds
             no numbers.
     """
-    labelled = UserTable(targets or train[0], ids)
-    names = list(target_columns or [n for n in labelled.schema.names if n not in ids])
+    labelled = UserTable(targets or train[0], ids, csv_format)
+    names = list(target_columns or [n for n in labelled.names if n not in ids])
     labelled.require(names, "the target column")
     labels = labelled.read(names)
     positives = tuple(_positives(labels[name], name, labelled.path) for name in names)
@@ -83,11 +86,13 @@ def facts_of_files(
     def is_like(name: str, shapes: Sequence[str]) -> bool:
         return any(fnmatch.fnmatchcase(name, shape) for shape in shapes)
 
+    tables = [UserTable(file, ids, csv_format) for file in train]
+    no_features = {*ids, *names}
     kinds = [
         kind_of(field.type, field.name in categories or is_like(field.name, patterns))
-        for file in train
-        for field in UserTable(file, ids).schema
-        if field.name not in ids and field.name not in names and not is_like(field.name, left_out)
+        for table in tables
+        for field in table.schema
+        if field.name not in no_features | table.index_columns and not is_like(field.name, left_out)
     ]
     of_numbers = kinds.count("number") + kinds.count("any")
     return Facts(labelled.rows, of_numbers, kinds.count("category"), positives)

@@ -49,6 +49,7 @@ def read_tables(
     category_patterns: Sequence[str] = (),
     ignore: Sequence[str] = (),
     not_features: Sequence[str] = (),
+    csv_format: Mapping[str, Any] | None = None,
     note: Mapping[str, Any] | None = None,
 ) -> None:
     """Read feature files, check them, and write the typed tables.
@@ -58,12 +59,15 @@ def read_tables(
         id_columns: none, one or several.
         category_columns, category_patterns, ignore: columns by name and by shell pattern.
         not_features: columns of the train files that hold targets, groups or folds.
+        csv_format: `data.csv` of the config.
         out_train, out_test: table files (matrix.py); `out_test` has no rows if there is no test.
         out_columns: parquet: name, file, kind, levels (list of text, [] for numbers).
     """
-    train_tables = {label: UserTable(path, id_columns) for label, path in train.items()}
+    train_tables = {label: UserTable(path, id_columns, csv_format) for label, path in train.items()}
     # In the order of train, whatever the order in which test names them.
-    test_tables = {label: UserTable(test[label], id_columns) for label in train} if test else {}
+    test_tables = (
+        {label: UserTable(test[label], id_columns, csv_format) for label in train} if test else {}
+    )
     first = next(iter(train_tables.values()))
     train_ids = read_ids(first, id_columns)
     test_ids = None
@@ -141,11 +145,14 @@ def _features(
         )
     features: list[Feature] = []
     seen: dict[str, str] = {}
+    no_features = {*id_columns, *not_features}
     for label, table in train.items():
         other = test.get(label)
         for column in table.schema:
             name = column.name
-            if name in id_columns or name in not_features:
+            if name in no_features or (
+                name in table.index_columns and name not in category_columns
+            ):
                 continue
             if any(fnmatch.fnmatchcase(name, pattern) for pattern in ignore):
                 continue
@@ -164,7 +171,7 @@ def _features(
             )
             kind = _checked_kind(table, name, named)
             if other is not None:
-                if name not in other.schema.names:
+                if not other.has(name):
                     raise BlendmakeError(
                         f"{other.path}: feature '{name}' of {table.path} is absent from test. Add it, "
                         "or list it under data.ignore."
@@ -174,7 +181,7 @@ def _features(
     unused = [
         name
         for table in test.values()
-        for name in table.schema.names
+        for name in table.names
         if name not in every and name not in id_columns
     ]
     if unused:

@@ -5,23 +5,47 @@ Every reader here raises BlendmakeError for input the user can mend, naming file
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from blendmake.errors import BlendmakeError
 from blendmake.matrix import BATCH_ROWS
-from blendmake.tables.csv_files import read_csv, read_csv_as_text
+from blendmake.tables.csv_files import CsvFile, is_csv
 from blendmake.tables.naming import some_of
+
+log = logging.getLogger(__name__)
 
 
 class UserTable:
-    """A user's file, opened by its suffix: .parquet, .csv, .csv.gz, .arrow or .feather."""
+    """A user's file, opened by its suffix: parquet, CSV in any dialect and packing, or Arrow.
 
-    def __init__(self, path: str | Path, id_columns: Sequence[str] = ()) -> None:
+    Args:
+        id_columns: the ids: in CSV read letter by letter; never taken for what pandas added.
+        csv: `data.csv` of the config: how CSV files are written.
+
+    Attributes:
+        schema, rows: all columns, and how many rows.
+        index_columns: columns that pandas has added and that hold no data: its index.
+        notes: in words, what of the file is not plain; logged too.
+    """
+
+    schema: pa.Schema
+    rows: int
+
+    def __init__(
+        self,
+        path: str | Path,
+        id_columns: Sequence[str] = (),
+        csv: Mapping[str, Any] | None = None,
+    ) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise BlendmakeError(
@@ -31,33 +55,62 @@ class UserTable:
             raise BlendmakeError(f"{path} is empty (0 bytes). Write or download it again.")
         self._parquet: pq.ParquetFile | None = None
         self._table: pa.Table | None = None
-        self.is_csv = False  # types are guessed, so that others may be better
-        name = self.path.name.lower()
+        self._csv: CsvFile | None = None
+        self.notes: list[str] = []
         try:
-            if name.endswith((".parquet", ".pq")):
-                self._parquet = pq.ParquetFile(self.path)
-                self.schema: pa.Schema = self._parquet.schema_arrow
-                self.rows: int = self._parquet.metadata.num_rows
-            elif name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
-                self.is_csv = True
-                self._table = read_csv(self.path, self._delimiter, id_columns)
-            elif name.endswith((".arrow", ".feather", ".ipc")):
-                self._table = _read_arrow(self.path)
-            else:
-                raise BlendmakeError(
-                    f"{path}: unknown kind of file. Use .parquet, .csv, .csv.gz, .tsv or .arrow."
-                )
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            self._open(id_columns, csv)
+        except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError) as error:
             raise self._unreadable(error) from error
         if self._table is not None:
             self.schema, self.rows = self._table.schema, self._table.num_rows
-        twice = sorted({n for n in self.schema.names if self.schema.names.count(n) > 1})
-        if twice:
+        names = self.schema.names
+        self._known = frozenset(names)
+        if len(self._known) < len(names):
+            twice = sorted(name for name, count in Counter(names).items() if count > 1)
             raise BlendmakeError(
                 f"{path}: column {some_of(twice)} occurs more than once. Rename it."
             )
         if self.rows == 0:
             raise BlendmakeError(f"{path} has a header but no rows. Write or download it again.")
+        self.index_columns = pandas_index(self.schema) - set(id_columns)
+        if self.index_columns:
+            self.notes.append(
+                f"{path}: {some_of(sorted(self.index_columns))} is the index of a pandas table, no "
+                "feature. Rename it if it is one"
+            )
+        for note in self.notes:
+            log.info("%s", note)
+
+    def _open(self, id_columns: Sequence[str], csv: Mapping[str, Any] | None) -> None:
+        name = self.path.name.lower()
+        if name.endswith((".parquet", ".pq")):
+            self._parquet = pq.ParquetFile(self.path)
+            self.schema, self.rows = self._parquet.schema_arrow, self._parquet.metadata.num_rows
+        elif is_csv(name):
+            self._csv = CsvFile(self.path, csv, id_columns)
+            self._table = self._csv.read()
+            self.notes += self._csv.found
+        elif name.endswith((".arrow", ".feather", ".ipc")):
+            self._table = _read_arrow(self.path)
+        else:
+            raise BlendmakeError(
+                f"{self.path}: unknown kind of file. Use .parquet, .csv, .tsv, .txt (also packed: .gz, "
+                ".bz2, .zst, .zip) or .arrow."
+            )
+
+    @property
+    def is_csv(self) -> bool:
+        """Whether types are guessed, so that others may be better."""
+        return self._csv is not None
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that hold data: all but an index of pandas."""
+        return [name for name in self.schema.names if name not in self.index_columns]
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a column."""
+        return name in self._known
 
     def _unreadable(self, error: Exception) -> BlendmakeError:
         first = str(error).strip().split("\n")[0]
@@ -68,13 +121,13 @@ class UserTable:
 
     def require(self, names: Iterable[str], what: str) -> None:
         """Raise unless every column in `names` is there."""
-        missing = [name for name in names if name not in self.schema.names]
+        missing = [name for name in names if name not in self._known]
         if missing:
             close = get_close_matches(missing[0], self.schema.names, n=1)
             hint = f" Did you mean '{close[0]}'?" if close else ""
             raise BlendmakeError(
                 f"{self.path}: {what} {some_of(missing)} is not among its columns "
-                f"({some_of(self.schema.names)}).{hint} Correct the config or the file."
+                f"({some_of(self.names)}).{hint} Correct the config or the file."
             )
 
     def read(self, names: Sequence[str]) -> pa.Table:
@@ -89,20 +142,16 @@ class UserTable:
 
     def read_as_text(self, names: Sequence[str]) -> None:
         """Have some columns of a CSV file as they are written there from now on, not as guessed."""
-        assert self.is_csv and self._table is not None
+        assert self._csv is not None and self._table is not None
         table = self._table
         guessed = [n for n in names if not pa.types.is_string(table.schema.field(n).type)]
         if not guessed:
             return
-        texts = read_csv_as_text(self.path, self._delimiter, guessed)
+        texts = self._csv.read_as_text(guessed)
         columns = dict(zip(table.column_names, table.columns, strict=True))
         columns |= dict(zip(texts.column_names, texts.columns, strict=True))
         self._table = pa.table(columns)
         self.schema = self._table.schema
-
-    @property
-    def _delimiter(self) -> str:
-        return "\t" if ".tsv" in self.path.name.lower() else ","
 
     def batches(self, names: Sequence[str]) -> Iterator[pa.Table]:
         """Some columns in tables of exactly BATCH_ROWS rows (the last may be shorter)."""
@@ -126,6 +175,26 @@ class UserTable:
             raise self._unreadable(error) from error
         if count:
             yield pa.concat_tables(held)
+
+
+def pandas_index(schema: pa.Schema) -> frozenset[str]:
+    """Columns that pandas has added: an index that was saved as if it were data.
+
+    They are named in the metadata of parquet and Arrow, or are called as pandas calls them: a CSV's
+    columns without a name are `Unnamed: 0`, …; an index is those at its beginning, and one that has
+    no values is what a delimiter at the end of each line makes.
+    """
+    about = schema.pandas_metadata or {}
+    found = {name for name in about.get("index_columns", []) if isinstance(name, str)}
+    leading = True
+    for i, field in enumerate(schema):
+        unnamed = re.fullmatch(r"Unnamed: (\d+)(\.\d+)*", field.name)
+        leading = leading and unnamed is not None and int(unnamed[1]) == i
+        if re.fullmatch(r"__index_level_\d+__", field.name) or (
+            unnamed and (leading or unnamed[1] == "0" or pa.types.is_null(field.type))
+        ):
+            found.add(field.name)
+    return frozenset(found & set(schema.names))
 
 
 def _read_arrow(path: Path) -> pa.Table:

@@ -5,7 +5,7 @@ Every reader here raises BlendmakeError for input the user can mend, naming file
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,15 @@ from blendmake.tables.user_files import UserTable, kind_of
 
 
 def read_column(
-    file: str, column: str, ids: pa.Table, id_columns: Sequence[str], what: str
+    file: str,
+    column: str,
+    ids: pa.Table,
+    id_columns: Sequence[str],
+    what: str,
+    csv_format: Mapping[str, Any] | None = None,
 ) -> pa.ChunkedArray:
     """One column of a user's file in the order of `ids`, without missing values."""
-    table = UserTable(file, id_columns)
+    table = UserTable(file, id_columns, csv_format)
     table.require([column], what)
     values = plain(table.read([column])[column])
     order = order_by(ids, table, id_columns)
@@ -43,14 +48,15 @@ def read_targets(
     *,
     one_class_allowed: bool = False,
     features: Collection[str] = (),
+    csv_format: Mapping[str, Any] | None = None,
 ) -> pa.Table:
     """The labels in the order of `ids`: id columns, then one int8 column per target (0, 1, null).
 
     Raises:
         BlendmakeError: a column absent, a value other than 0, 1 or missing, a target of one class.
     """
-    table = UserTable(file, id_columns)
-    names = list(columns) if columns else [n for n in table.schema.names if n not in id_columns]
+    table = UserTable(file, id_columns, csv_format)
+    names = list(columns) if columns else [n for n in table.names if n not in id_columns]
     leaked = [name for name in names if name in features]
     if leaked:
         raise BlendmakeError(
