@@ -13,7 +13,7 @@ matrix, the scaled columns) is built once. It is one of two kinds:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -142,7 +142,7 @@ class _Base:
 
     PACKAGES: ClassVar[tuple[str, ...]] = ()  # whose versions belong to the provenance
     ROUNDS: ClassVar[int] = 300  # used where the config gives none
-    STOPS: ClassVar[bool] = True  # whether early stopping means anything
+    STOPS: ClassVar[bool] = True  # whether early stopping means anything; see stops
     SAVES: ClassVar[bool] = True  # whether models can be kept
     RESUMES: ClassVar[bool] = False  # whether a fit that the window ends goes on in the next
     REPORTS: ClassVar[bool] = False  # whether it tells a fit's `report`
@@ -160,6 +160,11 @@ class _Base:
         self.options = dict(options or {})
         share = float(self.options.pop("gpu", 0.0))
         self.gpu = share if self.GPU else 0.0
+
+    @classmethod
+    def stops(cls, params: Mapping[str, Any]) -> bool:
+        """Whether early stopping means anything to a fit with these params."""
+        return cls.STOPS
 
     def params(self, task: Fit | JointFit) -> dict[str, Any]:
         """The family's defaults with the task's params over them.
@@ -185,11 +190,17 @@ class _Base:
 
 
 class Family(_Base, ABC):
-    """Base of the families that fit one target at a time."""
+    """Base of the families that fit one model per target."""
+
+    TOGETHER: ClassVar[int] = 1  # how many fits on the same rows it had better be given at once
 
     @abstractmethod
     def fit(self, task: Fit) -> Fitted:
         """Fit one target."""
+
+    def fit_many(self, tasks: Sequence[Fit]) -> list[Fitted]:
+        """Fit several targets on the same rows; each to the byte as if it were fitted alone."""
+        return [self.fit(task) for task in tasks]
 
 
 class JointFamily(_Base, ABC):

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from blendmake.auc import auc
-from blendmake.families.linear import Linear
+from blendmake.families.extra_trees import ExtraTrees
 from blendmake.family import Fit, Fitted
 from blendmake.files import write_parquet
 from blendmake.fits.bagging import bag_count, draw_bag, undo_undersampling
@@ -287,23 +287,24 @@ def test_kept_models_predict_what_the_fit_did(
 def test_a_kill_between_bags_costs_no_finished_bag(
     problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = run_fold(problem, "linear", tmp_path / "undisturbed", bagging=TWO_EACH)
+    settings: dict[str, Any] = {"bagging": TWO_EACH, "rounds": 4}
+    undisturbed = run_fold(problem, "extra_trees", tmp_path / "undisturbed", **settings)
     scratch = tmp_path / "scratch"
     asked: list[int] = []
-    fit = Linear.fit
+    fit = ExtraTrees.fit
 
-    def killed(family: Linear, task: Fit) -> Fitted:
+    def killed(family: ExtraTrees, task: Fit) -> Fitted:
         asked.append(task.seed)
         if len(asked) == 5:
             raise KeyboardInterrupt
         return fit(family, task)
 
-    monkeypatch.setattr(Linear, "fit", killed)
+    monkeypatch.setattr(ExtraTrees, "fit", killed)
     with pytest.raises(KeyboardInterrupt):
-        run_fold(problem, "linear", tmp_path / "killed", bagging=TWO_EACH, scratch=scratch)
+        run_fold(problem, "extra_trees", tmp_path / "killed", **settings, scratch=scratch)
     before = stored_fits(problem, scratch)
     assert len(before) == 4
-    done = run_fold(problem, "linear", tmp_path / "done", bagging=TWO_EACH, scratch=scratch)
+    done = run_fold(problem, "extra_trees", tmp_path / "done", **settings, scratch=scratch)
     assert len(asked) == 12 + 1 and len(set(asked)) == 12
     after = stored_fits(problem, scratch)
     assert all(after[key].row == one.row for key, one in before.items())

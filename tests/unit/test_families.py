@@ -20,7 +20,7 @@ import xgboost as xgb
 import problems
 from blendmake.auc import auc
 from blendmake.errors import BlendmakeError
-from blendmake.families import FAMILIES, FOREIGN, JOINT, linear, xgboost
+from blendmake.families import FAMILIES, FOREIGN, JOINT, linear, linear_rows, xgboost
 from blendmake.families.xgboost_matrix import FoldMatrices, Matrices, predict_blocks
 from blendmake.family import Fit, FoldData
 from blendmake.files import note_of, read_parquet
@@ -502,6 +502,9 @@ def test_threads_and_environment_and_terminal(
         here = read_parquet(fitted(family).outputs.oof)
         assert note_of(there)["content"] == note_of(here)["content"], family
     started = json.loads((tmp_path / "threads.json").read_text())
+    # Regressions side by side take turns, each in a thread of its own.
+    for name in ("linear", "linear_hashed"):
+        assert started.pop(name) <= len(problem.targets)
     # CatBoost's fit has a short-lived helper, which no setting of its own does away with.
     assert started.pop("catboost") <= 1
     assert set(started.values()) == {0}, started
@@ -868,7 +871,7 @@ def test_a_fit_of_few_rows_stops_and_learns(family: str, problem: Problem, tmp_p
 
 
 def reference_hash(column: int, code: int, bits: int) -> tuple[int, int]:
-    """linear.hashed in whole numbers of any size."""
+    """linear_rows.hashed in whole numbers of any size."""
     x = ((column + 1) * 2**32 + code) * 0x9E3779B97F4A7C15 % 2**64
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
     x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
@@ -879,16 +882,16 @@ def reference_hash(column: int, code: int, bits: int) -> tuple[int, int]:
 def test_hashed_levels_are_spread_and_signed() -> None:
     codes = np.arange(4096)
     for column in (0, 1, 700):
-        places, signs = linear.hashed(column, codes, 12)
+        places, signs = linear_rows.hashed(column, codes, 12)
         expected = [reference_hash(column, int(code), 12) for code in codes]
         assert list(zip(places.tolist(), signs.tolist(), strict=True)) == expected
         assert places.min() >= 0 and places.max() < 4096
         # Thrown at random, 4096 levels hit 1 - 1/e of 4096 places, half of them with either sign.
         assert len(np.unique(places)) == pytest.approx(4096 * (1 - np.exp(-1)), rel=0.03)
         assert abs(signs.mean()) < 0.05
-    first, second = linear.hashed(0, codes, 12)[0], linear.hashed(1, codes, 12)[0]
+    first, second = linear_rows.hashed(0, codes, 12)[0], linear_rows.hashed(1, codes, 12)[0]
     assert (first == second).mean() < 0.002, "columns are apart"
-    assert set(linear.hashed(5, codes, 1)[0].tolist()) == {0, 1}
+    assert set(linear_rows.hashed(5, codes, 1)[0].tolist()) == {0, 1}
 
 
 def many_levels(folder: Path) -> Problem:
@@ -908,11 +911,11 @@ def many_levels(folder: Path) -> Problem:
 
 def test_hashed_columns_are_bounded_and_learn(tmp_path: Path) -> None:
     data = fold_data(many_levels(tmp_path))
-    onehot = linear.Preparation.learn(data.train)
-    few = linear.Preparation.learn(data.train, 9)
+    onehot = linear_rows.Preparation.learn(data.train)
+    few = linear_rows.Preparation.learn(data.train, 9)
     assert onehot.width > 500 and onehot.apply(data.test).shape == (50, onehot.width)
     assert few.width == 1 + 512
-    made = few.apply(data.test)
+    made = few.apply(data.test).whole()
     assert made.shape == (50, 513)
     row = made[7].toarray()[0]
     expected = np.zeros(512)
@@ -922,8 +925,8 @@ def test_hashed_columns_are_bounded_and_learn(tmp_path: Path) -> None:
             place, sign = reference_hash(index, int(code), 9)
             expected[place] += sign
     assert np.array_equal(row[1:], expected)
-    stored = linear.Preparation.from_json(json.loads(json.dumps(few.to_json())))
-    assert (stored.apply(data.test) != made).nnz == 0
+    stored = linear_rows.Preparation.from_json(json.loads(json.dumps(few.to_json())))
+    assert (stored.apply(data.test).whole() != made).nnz == 0
 
     def score(params: dict[str, Any]) -> float:
         labels = labels_at(problem, data.train)[:, 0]
@@ -941,15 +944,18 @@ def test_regressors_do_not_depend_on_blocks(
 ) -> None:
     data = fold_data(problem)
     numbers = [column for column in data.train.columns if not column.is_category]
-    cases = [data.train, replace(data.train, columns=numbers, known={})]
-    whole = [linear.Preparation.learn(rows).apply(rows) for rows in cases]
+    of_numbers = replace(data.train, columns=numbers, known={})
+    cases = [(data.train, 8), (data.train, 0), (of_numbers, 0)]
+    whole = [linear_rows.Preparation.learn(rows, bits).apply(rows) for rows, bits in cases]
     every = Rows.blocks
     monkeypatch.setattr(Rows, "blocks", lambda rows: every(rows, 1000))
     # Nothing asks for all columns of all rows at once.
     monkeypatch.delattr(Rows, "dense")
-    parts = [linear.Preparation.learn(rows).apply(rows) for rows in cases]
-    assert (whole[0] != parts[0]).nnz == 0 and whole[0].nnz > 1000
-    assert isinstance(whole[1], np.ndarray) and np.array_equal(whole[1], parts[1])
+    parts = [linear_rows.Preparation.learn(rows, bits).apply(rows) for rows, bits in cases]
+    assert whole[0].hot is not None and whole[1].hot is None  # few levels are dense columns
+    for one, part in zip(whole, parts, strict=True):
+        assert np.array_equal(one.dense, part.dense)
+        assert one.hot is None or ((one.hot != part.hot).nnz == 0 and one.hot.nnz > 200)
 
 
 def test_penalties_of_gradient_descent(problem: Problem, tmp_path: Path) -> None:

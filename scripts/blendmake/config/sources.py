@@ -189,9 +189,20 @@ class Source(Strict):
                 "models of family '{name}' cannot be kept: leave out keep_models",
                 {"name": self.family},
             )
+        if self.family == "linear" and isinstance(self.params.get("C"), list):
+            self._check_strengths()
         if self.family in JOINT:
             self._check_joint()
         return self
+
+    def _check_strengths(self) -> None:
+        """Values of C to choose from need rows to choose by."""
+        if self.early_stopping is None:
+            raise PydanticCustomError(
+                "strengths",
+                "params.C is a list, of which early stopping chooses: add early_stopping, as "
+                "{{rounds: 2}}, or give one value",
+            )
 
     def _check_joint(self) -> None:
         """One model for all targets leaves nothing to set per target."""

@@ -1,224 +1,57 @@
 """Linear models on imputed and scaled numbers and one-hot or hashed categories.
 
-Logistic regression, or with `solver: sgd` an elastic net by stochastic gradient descent. All that
-columns become is learnt from the fold's own training rows.
+Logistic regression, all targets side by side; or with `solver: sgd` an elastic net by stochastic
+gradient descent.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import sparse
+from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
+from blendmake.auc import auc
+from blendmake.families.linear_lbfgs import Regression, Solution, solve
+from blendmake.families.linear_rows import MOST_HASH_BITS, SCALINGS, Preparation, Regressors
 from blendmake.family import Family, Fit, Fitted, FoldData, JointFit, known_rows, refused
 from blendmake.files import write_text
 from blendmake.matrix import Floats, Rows
 
-CLIP = 10.0  # standard deviations: one wild value must not rule the fit
-
+log = logging.getLogger(__name__)
 
 HASH_BITS = 12
-MOST_HASH_BITS = 24
+# Of fewer labelled rows than this share, a target is fitted on these alone: passes over all rows would
+# cost more than is gained by sharing them.
+SHARING = 0.2
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """How columns become regressors.
+class _Layout:
+    """What becomes of columns: the params that a preparation depends on."""
 
-    Numbers: the median for missing ones, a flag column where some were missing in training,
-    standardised and clipped. Categories: one column per level seen in training; a missing or unseen
-    one has none. With `hash_bits` above 0, instead, all levels of all columns share
-    2 ** hash_bits columns (see hashed).
-    """
-
-    numbers: NDArray[np.intp]
-    medians: Floats
-    means: Floats
-    scales: Floats
-    flagged: NDArray[np.intp]  # indices into `numbers`
-    categories: NDArray[np.intp]
-    levels: tuple[NDArray[np.intp], ...]  # codes seen, per category column; none if hashed
-    hash_bits: int = 0
-
-    @staticmethod
-    def learn(rows: Rows, hash_bits: int = 0) -> Preparation:
-        """Learn from training rows, without labels; one column is held at a time."""
-        is_category = np.array([column.is_category for column in rows.columns], bool)
-        numbers, categories = np.flatnonzero(~is_category), np.flatnonzero(is_category)
-        medians = np.zeros(len(numbers), np.float32)
-        means, scales = np.zeros(len(numbers), np.float32), np.ones(len(numbers), np.float32)
-        flagged = []
-        for j, index in enumerate(numbers):
-            column = rows.codes(int(index))
-            null = np.isnan(column)
-            if null.any():
-                flagged.append(j)
-            present = column[~null]
-            if len(present) == 0:
-                continue
-            medians[j] = np.median(present)
-            filled = np.where(null, medians[j], column).astype(np.float64)
-            means[j] = filled.mean()
-            deviation = np.float32(filled.std())
-            # A constant column stays at zero instead of being blown up.
-            scales[j] = deviation if deviation > 0 and np.isfinite(deviation) else 1
-        levels = []
-        for index in categories if hash_bits == 0 else ():
-            codes = rows.codes(int(index))
-            levels.append(np.unique(codes[~np.isnan(codes)]).astype(np.intp))
-        return Preparation(
-            numbers,
-            medians,
-            means,
-            scales,
-            np.array(flagged, np.intp),
-            categories,
-            tuple(levels),
-            hash_bits,
-        )
-
-    @property
-    def width(self) -> int:
-        """Number of regressors."""
-        hot = 2**self.hash_bits if self.hash_bits else sum(len(part) for part in self.levels)
-        return len(self.numbers) + len(self.flagged) + (hot if len(self.categories) else 0)
-
-    def apply(self, rows: Rows) -> Any:
-        """Regressors (rows, width): a float32 array, or a CSR matrix where there are categories.
-
-        None if there are no rows. Made in blocks, in the place where they stay.
-        """
-        if len(rows) == 0:
-            return None
-        if len(self.categories):
-            return self._sparse(rows)
-        made = np.empty((len(rows), self.width), np.float32)
-        start = 0
-        for block in rows.blocks():
-            made[start : start + len(block)] = self._scaled(block)
-            start += len(block)
-        return made
-
-    def _sparse(self, rows: Rows) -> Any:
-        # A row has at most so many entries; pages of memory that are not written are not used.
-        most = len(rows) * (len(self.numbers) + len(self.flagged) + len(self.categories))
-        kind = sparse.get_index_dtype(maxval=max(most, self.width))
-        data, indices = np.empty(most, np.float32), np.empty(most, kind)
-        ends = np.zeros(len(rows) + 1, kind)
-        row = filled = 0
-        for block in rows.blocks():
-            hot = self._hashed(block) if self.hash_bits else self._one_hot(block)
-            part = sparse.hstack([sparse.csr_matrix(self._scaled(block)), *hot], format="csr")
-            data[filled : filled + part.nnz] = part.data
-            indices[filled : filled + part.nnz] = part.indices
-            ends[row + 1 : row + 1 + len(block)] = filled + part.indptr[1:]
-            row, filled = row + len(block), filled + part.nnz
-        return sparse.csr_matrix(
-            (data[:filled], indices[:filled], ends), shape=(len(rows), self.width)
-        )
-
-    def _scaled(self, block: Floats) -> Floats:
-        """Of a block, the numbers and the flags of missing ones."""
-        numbers = block[:, self.numbers]
-        null = np.isnan(numbers)
-        filled = np.where(null, self.medians, numbers)
-        with np.errstate(over="ignore"):  # clipped in the next step
-            scaled = np.clip((filled - self.means) / self.scales, -CLIP, CLIP)
-        return np.hstack([scaled, null[:, self.flagged]]).astype(np.float32)
-
-    def _one_hot(self, block: Floats) -> list[Any]:
-        """Of a block, for each category column a matrix of its levels."""
-        hot = []
-        for index, levels in zip(self.categories, self.levels, strict=True):
-            codes = np.nan_to_num(block[:, index], nan=-1).astype(np.intp)
-            place = np.searchsorted(levels, codes).clip(max=max(len(levels) - 1, 0))
-            seen = np.flatnonzero(levels[place] == codes) if len(levels) else np.empty(0, np.intp)
-            shape = (len(block), len(levels))
-            hot.append(
-                sparse.csr_matrix(
-                    (np.ones(len(seen), np.float32), (seen, place[seen])), shape=shape
-                )
-            )
-        return hot
-
-    def _hashed(self, block: Floats) -> list[Any]:
-        """Of a block, the one matrix that all category columns share."""
-        seen, places, signs = [], [], []
-        for index in self.categories:
-            present = np.flatnonzero(~np.isnan(block[:, index]))
-            place, sign = hashed(int(index), block[present, index].astype(np.int64), self.hash_bits)
-            seen.append(present)
-            places.append(place)
-            signs.append(sign)
-        at = (np.concatenate(seen), np.concatenate(places))
-        shape = (len(block), 2**self.hash_bits)
-        # Levels of one row that meet in a column add up.
-        return [sparse.csr_matrix((np.concatenate(signs), at), shape=shape)]
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything needed to apply it to new rows."""
-        arrays = {name: v.tolist() for name, v in vars(self).items() if isinstance(v, np.ndarray)}
-        levels = [part.tolist() for part in self.levels]
-        return {**arrays, "levels": levels, "hash_bits": self.hash_bits}
-
-    @staticmethod
-    def from_json(stored: dict[str, Any]) -> Preparation:
-        """The inverse of to_json."""
-        return Preparation(
-            numbers=np.array(stored["numbers"], np.intp),
-            medians=np.array(stored["medians"], np.float32),
-            means=np.array(stored["means"], np.float32),
-            scales=np.array(stored["scales"], np.float32),
-            flagged=np.array(stored["flagged"], np.intp),
-            categories=np.array(stored["categories"], np.intp),
-            levels=tuple(np.array(part, np.intp) for part in stored["levels"]),
-            hash_bits=stored["hash_bits"],
-        )
+    hash_bits: int
+    scaling: str
 
 
-def hashed(
-    column: int, codes: NDArray[np.int64], bits: int
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Places and signs of the levels of a category column (Weinberger et al. 2009).
+class _Fold:
+    """The fold's rows as regressors, by one way to make them."""
 
-    "Feature Hashing for Large Scale Multitask Learning", ICML: the sign, a hash of its own, makes
-    what meets in one place cancel out on average. The hash of (column, code) is the finaliser of
-    SplitMix64 (Steele, Lea and Flood 2014), the same everywhere.
-
-    Args:
-        column: index of the column in the feature set.
-        codes: (n,) codes ≥ 0.
-        bits: places are below 2 ** bits.
-
-    Returns:
-        places (n,) and signs (n,), 1 or -1.
-    """
-    x = np.uint64((column + 1) << 32) + codes.astype(np.uint64)
-    x *= np.uint64(0x9E3779B97F4A7C15)  # runs over, as it must
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    x ^= x >> np.uint64(31)
-    places = (x >> np.uint64(64 - bits)).astype(np.intp)
-    return places, np.where(x & np.uint64(1), np.float32(1), np.float32(-1))
-
-
-class _Regressors(NamedTuple):
-    """The rows of a fold as regressors, by one way to make them."""
-
-    preparation: Preparation
-    train: Any
-    valid: Any
-    test: Any
+    def __init__(self, data: FoldData, layout: _Layout) -> None:
+        self.layout = layout
+        self.preparation = Preparation.learn(data.train, layout.hash_bits, layout.scaling)
+        apply = self.preparation.apply
+        self.train, self.valid, self.test = map(apply, (data.train, data.valid, data.test))
+        self.stop = None if data.stop is None else apply(data.stop)
 
 
 class Linear(Family):
@@ -229,12 +62,20 @@ class Linear(Family):
     0.01 here: at 0.0001 it did not settle on 5,800 × 895. `rounds` are epochs then, at most: it
     ends when for five of them the training loss has not fallen by `tol` (0.001; null for all
     epochs). `categories`: `onehot`, or `hashed` into 2 ** `hash_bits` columns (12 bits) that all
-    category columns share.
+    category columns share. `scaling`: `standard`, all numbers alike; `rows`, of mostly-zero numbers
+    (counts of words, fingerprints) all rows of one length; `auto`, the latter where there are many such
+    columns.
+
+    With the solver `lbfgs` and the penalty `l2`, the targets are fitted side by side. `C` may be a list
+    there: with early stopping the models go from the strongest penalty (the smallest C) to weaker
+    ones, each beginning where the last one ended, until for `rounds` of them the AUC on the watched
+    rows has not risen; the model is then fitted with the best C on training and watched rows.
     """
 
     PACKAGES = ("scikit-learn", "scipy")
     ROUNDS = 300  # iterations at most
     STOPS = False
+    TOGETHER = 16  # more would gain little, and cost more when the job is killed
     DEFAULTS: ClassVar[dict[str, Any]] = {"C": 0.1, "solver": "lbfgs"}
     SGD_DEFAULTS: ClassVar[dict[str, Any]] = {"alpha": 0.01, "penalty": "l2", "tol": 1e-3}
     RESERVED: ClassVar[dict[str, str]] = {
@@ -243,7 +84,7 @@ class Linear(Family):
         "max_iter": "use the source's key 'rounds'",
         "class_weight": "use the source's key 'class_weight'",
         "loss": "targets are binary, their loss is logistic",
-        "early_stopping": "it would set rows of its own aside",
+        "early_stopping": "use the source's key 'early_stopping', with a list of values of C",
         "warm_start": "it would tie the targets together",
     }
 
@@ -252,17 +93,19 @@ class Linear(Family):
     ) -> None:
         super().__init__(data, threads, options)
         self._blas = ThreadpoolController()
-        self._made: tuple[int, _Regressors] | None = None
+        self._made: _Fold | None = None
 
-    def _regressors(self, hash_bits: int) -> _Regressors:
-        """The fold's rows; kept until categories are wanted otherwise."""
-        if self._made is None or self._made[0] != hash_bits:
+    @classmethod
+    def stops(cls, params: Mapping[str, Any]) -> bool:
+        """With a list of C."""
+        return isinstance(params.get("C"), list)
+
+    def _fold(self, layout: _Layout) -> _Fold:
+        """The fold's rows; kept until columns are wanted otherwise."""
+        if self._made is None or self._made.layout != layout:
             self._made = None  # the old ones go before the new ones come
-            preparation = Preparation.learn(self.data.train, hash_bits)
-            parts = (self.data.train, self.data.valid, self.data.test)
-            applied = (preparation.apply(rows) for rows in parts)
-            self._made = (hash_bits, _Regressors(preparation, *applied))
-        return self._made[1]
+            self._made = _Fold(self.data, layout)
+        return self._made
 
     def params(self, task: Fit | JointFit) -> dict[str, Any]:
         """As in the base, over the defaults of the solver that is asked for."""
@@ -271,47 +114,220 @@ class Linear(Family):
             return params
         return {**self.SGD_DEFAULTS, **task.params}
 
-    def _model(self, task: Fit, params: dict[str, Any]) -> Any:
+    def fit(self, task: Fit) -> Fitted:
+        return self.fit_many([task])[0]
+
+    def fit_many(self, tasks: Sequence[Fit]) -> list[Fitted]:
+        """Fit targets, those of the same layout side by side; as if each were fitted alone."""
+        todo = [_Todo(task, self.params(task)) for task in tasks]
+        done: dict[int, Fitted] = {}
+        # BLAS would otherwise take every core, and its sums depend on the number of threads.
+        with self._blas.limit(limits=self.threads):
+            for layout in dict.fromkeys(one.layout for one in todo):
+                fold = self._fold(layout)
+                here = [j for j, one in enumerate(todo) if one.layout == layout]
+                for j in here:
+                    if not todo[j].shared:
+                        done[j] = self._by_library(todo[j], fold)
+                for intercept in (True, False):
+                    some = [j for j in here if todo[j].shared and todo[j].intercept is intercept]
+                    fitted = _side_by_side([todo[j] for j in some], fold, intercept)
+                    done |= dict(zip(some, fitted, strict=True))
+        return [done[j] for j in range(len(tasks))]
+
+    def _by_library(self, todo: _Todo, fold: _Fold) -> Fitted:
+        """Fit one target by scikit-learn."""
+        known = known_rows(todo.task.labels)
+        train = fold.train if known is None else fold.train.at(known)
+        labels = todo.task.labels if known is None else todo.task.labels[known]
+        with warnings.catch_warnings():
+            # Stopping at `rounds` is what was asked for.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            try:
+                model = todo.model().fit(train.whole(), labels.astype(np.int8))
+            except (TypeError, ValueError) as error:
+                raise refused(todo.task, error) from error
+        weights, intercept = model.coef_[0].astype(np.float64), float(model.intercept_[0])
+        return _fitted(Solution(intercept, weights, int(np.max(model.n_iter_))), fold)
+
+
+class _Todo:
+    """A fit that is asked for, its params read.
+
+    Attributes:
+        layout: what becomes of columns.
+        shared: whether it is fitted side by side with others, not by scikit-learn.
+        intercept: whether it has one.
+        strengths: values of C, ascending.
+    """
+
+    def __init__(self, task: Fit, params: dict[str, Any]) -> None:
+        self.task = task
+        scaling = params.pop("scaling", "auto")
+        if scaling not in SCALINGS:
+            ways = ", ".join(SCALINGS)
+            raise refused(task, ValueError(f"scaling is one of {ways}; found {scaling!r}"))
+        self.layout = _Layout(_hash_bits(task, params), scaling)
+        self._params = params
+        self.shared = params["solver"] == "lbfgs" and params.get("penalty", "l2") == "l2"
+        self.strengths = self._strengths()
+        if self.shared:
+            try:
+                self.model()._validate_params()
+            except (TypeError, ValueError) as error:
+                raise refused(task, error) from error
+        self.intercept = bool(params.get("fit_intercept", True))
+        if params.get("l1_ratio"):
+            self.shared = False  # scikit-learn says what is wrong with it
+
+    def _strengths(self) -> list[float]:
+        given = self._params.get("C", 1.0)
+        if not isinstance(given, list):
+            return [given]
+        if not self.shared:
+            raise refused(
+                self.task, ValueError("a list of C goes with solver lbfgs and penalty l2")
+            )
+        if len(given) == 0 or any(
+            isinstance(c, bool) or not isinstance(c, (int, float)) or not c > 0 for c in given
+        ):
+            raise refused(self.task, ValueError(f"C is a list of numbers above 0; found {given}"))
+        if len(given) > 1 and self.task.stop_rounds is None:
+            # The rows to watch may be of one class: then there is nothing to choose by.
+            given = [sorted(given)[len(given) // 2]]
+            log.warning("%s: no rows to choose C by: %g", self.task.target, given[0])
+        values = sorted(set(map(float, given)))
+        self._params["C"] = values[0]
+        return values
+
+    def model(self) -> Any:
+        """scikit-learn's model.
+
+        Raises:
+            TypeError: a param that it does not know.
+        """
+        params = dict(self._params)
         shared = {
-            "max_iter": task.rounds,
-            "class_weight": {0: 1.0, 1: task.positive_weight},
-            "random_state": task.seed,
+            "max_iter": self.task.rounds,
+            "class_weight": {0: 1.0, 1: self.task.positive_weight},
+            "random_state": self.task.seed,
         }
         if params["solver"] == "sgd":
             del params["solver"]
             return SGDClassifier(**params, loss="log_loss", **shared)
         return LogisticRegression(**params, **shared)
 
-    def fit(self, task: Fit) -> Fitted:
-        params = self.params(task)
-        regressors = self._regressors(_hash_bits(task, params))
-        known = known_rows(task.labels)
-        x = regressors.train if known is None else regressors.train[known]
-        y = task.labels if known is None else task.labels[known]
-        # BLAS would otherwise take every core, and its sums depend on the number of threads.
-        with self._blas.limit(limits=self.threads), warnings.catch_warnings():
-            # Stopping at `rounds` is what was asked for.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            try:
-                model = self._model(task, params).fit(x, y.astype(np.int8))
-            except (TypeError, ValueError) as error:
-                raise refused(task, error) from error
-        coefficients, intercept = model.coef_[0].astype(np.float64), float(model.intercept_[0])
+    def regression(self, labels: Floats, strength: float, start: Any = None) -> Regression:
+        return Regression(
+            labels=labels,
+            positive_weight=self.task.positive_weight,
+            strength=strength,
+            tolerance=float(self._params.get("tol", 1e-4)),
+            iterations=self.task.rounds,
+            start=start,
+        )
 
-        def save(stem: Path) -> Path:
-            path = stem.with_name(stem.name + ".json")
-            stored = {
-                "coefficients": coefficients.tolist(),
-                "intercept": intercept,
-                "preparation": regressors.preparation.to_json(),
-            }
-            write_text(json.dumps(stored), path)
-            return path
 
-        with self._blas.limit(limits=self.threads):
-            valid = _predict(regressors.valid, coefficients, intercept)
-            test = _predict(regressors.test, coefficients, intercept)
-        return Fitted(valid, test, int(np.max(model.n_iter_)), save)
+def _solve(
+    asked: Sequence[tuple[_Todo, Floats, float, Any]], rows: Regressors, intercept: bool
+) -> list[Solution]:
+    """Solve for (what is to do, labels (rows,), C, start), on all rows or on the labelled ones.
+
+    Which of the two depends on the target alone, so that it does not matter who is fitted beside it.
+    """
+    alone = [bool((~np.isnan(labels)).mean() < SHARING) for _, labels, _, _ in asked]
+    found: dict[int, Solution] = {}
+    together = [j for j, apart in enumerate(alone) if not apart]
+    problems = [todo.regression(labels, c, start) for todo, labels, c, start in asked]
+    try:
+        solutions = solve(rows, [problems[j] for j in together], intercept)
+        found |= dict(zip(together, solutions, strict=True))
+        for j, apart in enumerate(alone):
+            if apart:
+                known = np.flatnonzero(~np.isnan(problems[j].labels))
+                one = replace(problems[j], labels=problems[j].labels[known])
+                found[j] = solve(rows.at(known), [one], intercept)[0]
+    except FloatingPointError as error:
+        raise refused(asked[0][0].task, error) from error
+    return [found[j] for j in range(len(asked))]
+
+
+def _side_by_side(todo: Sequence[_Todo], fold: _Fold, intercept: bool) -> list[Fitted]:
+    """Fit targets by L-BFGS, with one C or with the best of several."""
+    if not todo:
+        return []
+    best = _best_strengths(todo, fold, intercept)
+    plain = [j for j in range(len(todo)) if j not in best]
+    solved: dict[int, tuple[Solution, float | None]] = {}
+    asked = [(todo[j], todo[j].task.labels, todo[j].strengths[-1], None) for j in plain]
+    for j, solution in zip(plain, _solve(asked, fold.train, intercept), strict=True):
+        solved[j] = solution, None
+    if best:
+        assert fold.stop is not None
+        rows = fold.train.below(fold.stop)
+        asked = [
+            (todo[j], np.concatenate([todo[j].task.labels, _stop_labels(todo[j])]), c, start)
+            for j, (c, start, _) in best.items()
+        ]
+        for j, solution in zip(best, _solve(asked, rows, intercept), strict=True):
+            c, _, score = best[j]
+            log.info("%s: C %g (AUC %.4f on the watched rows)", todo[j].task.target, c, score)
+            solved[j] = solution, score
+    return [_fitted(solution, fold, score) for _, (solution, score) in sorted(solved.items())]
+
+
+def _stop_labels(todo: _Todo) -> Floats:
+    assert todo.task.stop_labels is not None
+    return todo.task.stop_labels
+
+
+def _best_strengths(
+    todo: Sequence[_Todo], fold: _Fold, intercept: bool
+) -> dict[int, tuple[float, Any, float]]:
+    """By position of the targets that stop early: the best C, where to begin with it, and its AUC."""
+    best: dict[int, tuple[float, Any, float]] = {}
+    starts: dict[int, Any] = {}
+    worse = {j: 0 for j, one in enumerate(todo) if one.task.stop_rounds is not None}
+    for step in range(max((len(todo[j].strengths) for j in worse), default=0)):
+        here = [
+            j
+            for j, bad in worse.items()
+            if step < len(todo[j].strengths) and bad < (todo[j].task.stop_rounds or 1)
+        ]
+        asked = [
+            (todo[j], todo[j].task.labels, todo[j].strengths[step], starts.get(j)) for j in here
+        ]
+        for j, solution in zip(here, _solve(asked, fold.train, intercept), strict=True):
+            labels = _stop_labels(todo[j])
+            known = ~np.isnan(labels)
+            assert fold.stop is not None
+            score = auc(labels[known], _predict(fold.stop, solution)[known])
+            starts[j] = solution.vector
+            if j not in best or score > best[j][2]:
+                best[j], worse[j] = (todo[j].strengths[step], solution.vector, score), 0
+            else:
+                worse[j] += 1
+    return best
+
+
+def _fitted(solution: Solution, fold: _Fold, stop_auc: float | None = None) -> Fitted:
+    def save(stem: Path) -> Path:
+        path = stem.with_name(stem.name + ".json")
+        stored = {
+            "coefficients": solution.weights.tolist(),
+            "intercept": solution.intercept,
+            "preparation": fold.preparation.to_json(),
+        }
+        write_text(json.dumps(stored), path)
+        return path
+
+    return Fitted(
+        _predict(fold.valid, solution),
+        _predict(fold.test, solution),
+        solution.iterations,
+        save,
+        stop_auc,
+    )
 
 
 def _hash_bits(task: Fit, params: dict[str, Any]) -> int:
@@ -330,11 +346,9 @@ def _hash_bits(task: Fit, params: dict[str, Any]) -> int:
     return bits
 
 
-def _predict(x: Any, coefficients: NDArray[np.float64], intercept: float) -> Floats:
-    if x is None:
-        return np.empty(0, np.float32)
-    margin = np.clip(np.asarray(x @ coefficients) + intercept, -500, 500)
-    return (1 / (1 + np.exp(-margin))).astype(np.float32)
+def _predict(rows: Regressors, solution: Solution) -> Floats:
+    margins = rows.times(solution.weights[None])[:, 0] + solution.intercept
+    return np.asarray(expit(margins), np.float32)
 
 
 def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Floats:
@@ -342,7 +356,7 @@ def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Floats:
     stored = json.loads(path.read_text(encoding="utf-8"))
     x = Preparation.from_json(stored["preparation"]).apply(rows)
     with ThreadpoolController().limit(limits=threads):
-        return _predict(x, np.array(stored["coefficients"]), stored["intercept"])
+        return _predict(x, Solution(stored["intercept"], np.array(stored["coefficients"]), 0))
 
 
 FAMILY = Linear

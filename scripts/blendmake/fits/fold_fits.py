@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from blendmake.seeds import derive_seed
 log = logging.getLogger(__name__)
 JOINT = "*"  # stands for the target in the seed of a model of several
 Report = Callable[[int, float], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ class FoldFits:
         )
 
     def _stopping(self, target: str) -> Mapping[str, Any] | None:
-        return self.settings(target).early_stopping if self.family.STOPS else None
+        settings = self.settings(target)
+        return settings.early_stopping if self.family.stops(settings.params) else None
 
     def watched(self, target: str) -> str:
         """What is watched in a fit: none, inner or fold; report, where no rounds hang on it.
@@ -204,6 +206,25 @@ class FoldFits:
         self, family: Family, unit: Unit, report: Report | None = None
     ) -> tuple[Fitted, Any, float]:
         """Fit one target: what came of it, the labels it was fitted with, share of negatives drawn."""
+        task, labels, share = self._task(family, unit, report)
+        if task is None:
+            return self.constant(unit.targets[0], labels), labels, share
+        return self._guarded(lambda: self._fit_task(family, task)), labels, share
+
+    def fit_many(self, family: Family, units: Sequence[Unit]) -> list[tuple[Fitted, Any, float]]:
+        """As fit_one, of units of the same data_key, fitted at once."""
+        asked = [self._task(family, unit) for unit in units]
+        tasks = [task for task, _, _ in asked if task is not None]
+        fitted = iter(self._guarded(lambda: family.fit_many(tasks)))
+        return [
+            (next(fitted) if task else self.constant(unit.targets[0], labels), labels, share)
+            for unit, (task, labels, share) in zip(units, asked, strict=True)
+        ]
+
+    def _task(
+        self, family: Family, unit: Unit, report: Report | None = None
+    ) -> tuple[Fit | None, Any, float]:
+        """The fit of a unit (None: its labels are of one class), its labels, share of negatives."""
         target = unit.targets[0]
         settings, watched = self.settings(target), self.watched(target)
         column = self._labels(target)
@@ -211,7 +232,7 @@ class FoldFits:
         seed = self.seed_of(target, unit.bag)
         labels, share = draw_bag(column[train], settings.bagging, derive_seed(seed, "negatives"))
         if not two_classes(labels):
-            return self.constant(target, labels), labels, share
+            return None, labels, share
         task = Fit(
             target=target,
             params=settings.params,
@@ -223,7 +244,7 @@ class FoldFits:
             stop_labels=None if watched == "none" else column[stop],
             report=None if watched == "none" else report,
         )
-        return self._guarded(lambda: self._fit_task(family, task)), labels, share
+        return task, labels, share
 
     def fit_together(
         self, family: JointFamily, unit: Unit, scratch: Path, report: Report | None = None
@@ -255,7 +276,7 @@ class FoldFits:
     def _fit_task(self, family: Family | JointFamily, task: Fit | JointFit) -> Fitted:
         return fit_or_fall_back(family, task, self.out_of_memory)
 
-    def _guarded(self, fit: Callable[[], Fitted]) -> Fitted:
+    def _guarded(self, fit: Callable[[], T]) -> T:
         try:
             return fit()
         except BlendmakeError as error:

@@ -86,22 +86,21 @@ class FoldJob(FoldFits):
         progress = _Progress(f"{self.name} fold {self.fold}", total, len(done))
         family: Family | JointFamily | None = None
         key: tuple[Any, ...] = ()
-        for unit in missing:
+        for batch in self._batches(missing):
             kept = f"{len(done)} of {total} fits of {self.name} fold {self.fold} are done and kept."
             require_time(0.0 if self.family.RESUMES else longest, kept)
             started = time.monotonic()
-            if family is None or self.data_key(unit) != key:
-                key = self.data_key(unit)
+            if family is None or self.data_key(batch[0]) != key:
+                key = self.data_key(batch[0])
                 family = None  # the old matrix goes before the new one comes
-                family = self.made_family(unit)
-            for target, one, path in zip(
-                unit.targets, self._fit(family, unit, keep), unit.paths, strict=True
-            ):
-                one.write(path)
-                done[target, unit.bag] = one
-                progress.tell(target, unit.bag, one.row)
-            if self.joint:
-                shutil.rmtree(self._checkpoints(unit), ignore_errors=True)
+                family = self.made_family(batch[0])
+            for unit, stored in zip(batch, self._fit(family, batch, keep), strict=True):
+                for target, one, path in zip(unit.targets, stored, unit.paths, strict=True):
+                    one.write(path)
+                    done[target, unit.bag] = one
+                    progress.tell(target, unit.bag, one.row)
+                if self.joint:
+                    shutil.rmtree(self._checkpoints(unit), ignore_errors=True)
             longest = max(longest, time.monotonic() - started)
         progress.close()
         order = sorted(done)
@@ -112,19 +111,52 @@ class FoldJob(FoldFits):
         """The folder of a joint fit's own partial work."""
         return unit.paths[0].with_suffix("")
 
-    def _fit(self, family: Family | JointFamily, unit: Unit, keep: bool) -> list[StoredFit]:
-        """Fit one unit, target by target of its model."""
+    def _batches(self, units: Sequence[Unit]) -> list[list[Unit]]:
+        """Units in order, those that their family had better be given at once together."""
+        most = 1 if issubclass(self.family, JointFamily) else self.family.TOGETHER
+        batches: list[list[Unit]] = []
+        for unit in units:
+            last = batches[-1] if batches else []
+            if last and len(last) < most and self.data_key(last[0]) == self.data_key(unit):
+                last.append(unit)
+            else:
+                batches.append([unit])
+        return batches
+
+    def _fit(
+        self, family: Family | JointFamily, units: Sequence[Unit], keep: bool
+    ) -> list[list[StoredFit]]:
+        """Fit units of one data_key: of each, what came of it, target by target of its model."""
         started = time.monotonic()
-        watched = str(self.data_key(unit)[0])
-        if watched == "none" and self._stopping(unit.targets[0]):
-            log.warning("%s: no early stopping, its rows hold one class only", unit.title)
-        stem = unit.paths[0].with_name(unit.paths[0].stem + "-model")
-        share = 1.0
+        watched = str(self.data_key(units[0])[0])
+        for unit in units:
+            if watched == "none" and self._stopping(unit.targets[0]):
+                log.warning("%s: no early stopping, its rows hold one class only", unit.title)
         if isinstance(family, JointFamily):
-            fitted, labels = self.fit_together(family, unit, self._checkpoints(unit))
+            fitted, labels = self.fit_together(family, units[0], self._checkpoints(units[0]))
+            found = [(fitted, labels, 1.0)]
+        elif len(units) == 1:
+            found = [self.fit_one(family, units[0])]
         else:
-            fitted, labels, share = self.fit_one(family, unit)
-        seconds = time.monotonic() - started
+            found = self.fit_many(family, units)
+        seconds = (time.monotonic() - started) / len(units)
+        return [
+            self._stored(unit, watched, *one, seconds, keep)
+            for unit, one in zip(units, found, strict=True)
+        ]
+
+    def _stored(
+        self,
+        unit: Unit,
+        watched: str,
+        fitted: Fitted,
+        labels: Any,
+        share: float,
+        seconds: float,
+        keep: bool,
+    ) -> list[StoredFit]:
+        """A fit as scratch keeps it, target by target; its model is saved here."""
+        stem = unit.paths[0].with_name(unit.paths[0].stem + "-model")
         model = fitted.save(stem) if keep else None
         if model is not None:
             sync(model)
