@@ -183,7 +183,12 @@ class Plan(PlanBucket):
                 "not_features": self.not_features,
                 **csv,
             },
-            "targets": {"id": data.id, "columns": data.targets.columns, **csv},
+            "targets": {
+                "id": data.id,
+                "columns": data.targets.columns,
+                **({"positive": data.targets.positive} if data.targets.positive else {}),
+                **csv,
+            },
             "groups": {
                 "id": data.id,
                 "column": data.groups.column if data.groups else None,

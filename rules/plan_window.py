@@ -62,6 +62,7 @@ class PlanWindow(PlanWanted):
                 patterns=data.categories.patterns,
                 left_out=[*data.ignore, *map(glob.escape, self.not_features)],
                 csv_format=data.csv.slice(),
+                positive=labels.positive,
             )
         return found
 

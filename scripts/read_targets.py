@@ -22,6 +22,7 @@ with job(snakemake.log[0]):
         one_class_allowed=snakemake.params.one_class_allowed,
         features=set(columns["name"].to_pylist()),
         csv_format=data.get("csv_format"),
+        positive=data.get("positive"),
     )
     note = provenance(
         data, snakemake.params.code, id_columns=id_columns, sizes=snakemake.params.sizes

@@ -119,7 +119,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"columns": ["rare", "y9"]}, r"labels\.csv: the target column 'y9' is not among"),
     (
         {"targets": "main.csv", "columns": ["city"]},
-        r"main\.csv: target 'city' is of type string\. A target must be 0, 1 or missing",
+        r"main\.csv: target 'city' holds 'celle' .*data.targets.positive",
     ),
 ]
 

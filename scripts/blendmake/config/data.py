@@ -13,8 +13,17 @@ from blendmake.adapters import ADAPTERS
 from blendmake.config.base import Files, Names, NamesOnce, Strict, nearest
 
 
+def _values_as_text(value: Any) -> Any:
+    """Values of a table as lists of text, whatever YAML made of them."""
+    if isinstance(value, dict):
+        return {name: _values_as_text(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [str(item).lower() if isinstance(item, bool) else str(item) for item in value]
+    return value if value is None else _values_as_text([value])
+
+
 class TargetsFile(Strict):
-    """Where the labels are: one column per target, 0, 1 or missing."""
+    """Where the labels are: one column per target, of 0, 1 or missing, or of two other values."""
 
     file: str | None = Field(
         None, description="The file; left out: the columns are in the train file itself."
@@ -22,6 +31,30 @@ class TargetsFile(Strict):
     columns: NamesOnce | None = Field(
         None, description="The target columns, in order; left out: every column but the id."
     )
+    positive: Annotated[
+        list[str] | dict[str, list[str]] | None,
+        BeforeValidator(
+            _values_as_text,
+            json_schema_input_type=str | list[str] | dict[str, str | list[str]] | None,
+        ),
+    ] = Field(
+        None,
+        min_length=1,
+        description='The value that is 1 where labels are two values other than 0 and 1 (`">50K"`), or '
+        'several (`[">50K", ">50K."]`); by target where they differ. Left out: 1, true, t, yes, y.',
+    )
+
+    @model_validator(mode="after")
+    def _names_targets(self) -> TargetsFile:
+        if isinstance(self.positive, dict) and self.columns:
+            for name in self.positive:
+                if name not in self.columns:
+                    raise PydanticCustomError(
+                        "positive",
+                        "'positive' names '{name}', which is no target; {hint}",
+                        {"name": name, "hint": nearest(name, self.columns)},
+                    )
+        return self
 
 
 def _as_targets(value: Any) -> Any:

@@ -149,17 +149,21 @@ class Inputs:
 
     def _check_targets(self) -> Iterator[Finding]:
         columns = self.slices["targets"]["columns"]
+        says: list[str] = []
         self.targets = read_targets(
             self.files["targets"],
             columns,
             self.train_ids,
             self.id_columns,
             csv_format=self.csv_format,
+            positive=self.slices["targets"].get("positive"),
+            say=says.append,
         )
         names, labels = self.labels()
         counts = np.nansum(labels, axis=0)
         least = int(np.argmin(counts))
         unknown = float(np.isnan(labels).mean())
+        yield from (Finding(PASS, "targets", text) for text in says)
         yield Finding(
             PASS,
             "targets",
@@ -212,6 +216,7 @@ class Inputs:
 
     def _check_test_targets(self) -> Iterator[Finding]:
         file, columns = self.files["test_targets"], self.slices["targets"]["columns"]
+        says: list[str] = []
         found = read_targets(
             file,
             columns,
@@ -219,6 +224,8 @@ class Inputs:
             self.id_columns,
             one_class_allowed=True,
             csv_format=self.csv_format,
+            positive=self.slices["targets"].get("positive"),
+            say=says.append,
         )
         assert self.targets is not None
         if found.column_names != self.targets.column_names:
@@ -227,6 +234,7 @@ class Inputs:
                 f"{file}: its targets are not those of {self.files['targets']}: "
                 f"{some_of(odd) if odd else 'their order differs'}. Give both the same columns."
             )
+        yield from (Finding(PASS, "test targets", text) for text in says)
         yield Finding(PASS, "test targets", f"{found.num_rows:,} rows")
 
     def _check_sample(self) -> Iterator[Finding]:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import note_of, read_parquet
 from blendmake.labels import labels_of
+from blendmake.tables.label_values import Positive, label_values, positive_of
 from blendmake.tables.user_files import UserTable, kind_of
 
 
@@ -61,6 +60,7 @@ def facts_of_files(
     patterns: Sequence[str] = (),
     left_out: Sequence[str] = (),
     csv_format: Mapping[str, Any] | None = None,
+    positive: Positive = None,
 ) -> Facts:
     """The facts of the user's files; of parquet, only the labels are read.
 
@@ -72,16 +72,21 @@ def facts_of_files(
         categories, patterns: columns that are categories, by name and by shell pattern.
         left_out: shell patterns of columns that are no features.
         csv_format: `data.csv` of the config.
+        positive: values that are 1, as for `user_labels.read_targets`.
 
     Raises:
-        BlendmakeError: a file is absent or cannot be read, a target is not among its columns or holds
-            no numbers.
+        BlendmakeError: a file is absent or cannot be read, a target is not among its columns or is
+            no label.
     """
     labelled = UserTable(targets or train[0], ids, csv_format)
     names = list(target_columns or [n for n in labelled.names if n not in ids])
     labelled.require(names, "the target column")
     labels = labelled.read(names)
-    positives = tuple(_positives(labels[name], name, labelled.path) for name in names)
+    values = [
+        label_values(labels[name], name, labelled.path, positive_of(positive, name))[0]
+        for name in names
+    ]
+    positives = tuple(int(np.nansum(one)) for one in values)
 
     def is_like(name: str, shapes: Sequence[str]) -> bool:
         return any(fnmatch.fnmatchcase(name, shape) for shape in shapes)
@@ -96,13 +101,3 @@ def facts_of_files(
     ]
     of_numbers = kinds.count("number") + kinds.count("any")
     return Facts(labelled.rows, of_numbers, kinds.count("category"), positives)
-
-
-def _positives(labels: pa.ChunkedArray, name: str, path: Path) -> int:
-    try:
-        return int(pc.sum(pc.equal(labels.cast(pa.float64()), 1)).as_py() or 0)
-    except pa.ArrowException as error:
-        raise BlendmakeError(
-            f"{path}: target '{name}' is of type {labels.type}. A target must be 0, 1 or missing: "
-            "recode it, or list the target columns under data.targets.columns."
-        ) from error

@@ -5,7 +5,8 @@ Every reader here raises BlendmakeError for input the user can mend, naming file
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,11 @@ from numpy.typing import NDArray
 from blendmake.errors import BlendmakeError
 from blendmake.labels import MACRO
 from blendmake.tables.ids import order_by, plain
-from blendmake.tables.user_files import UserTable, kind_of
+from blendmake.tables.label_values import Positive, label_values, positive_of
+from blendmake.tables.naming import some_of
+from blendmake.tables.user_files import UserTable
+
+log = logging.getLogger(__name__)
 
 
 def read_column(
@@ -49,11 +54,18 @@ def read_targets(
     one_class_allowed: bool = False,
     features: Collection[str] = (),
     csv_format: Mapping[str, Any] | None = None,
+    positive: Positive = None,
+    say: Callable[[str], None] = log.info,
 ) -> pa.Table:
     """The labels in the order of `ids`: id columns, then one int8 column per target (0, 1, null).
 
+    Args:
+        positive: values that are 1, for all targets or by target, where labels are no 0 and 1.
+        say: is told which values were taken for 0 and 1, where they are others.
+
     Raises:
-        BlendmakeError: a column absent, a value other than 0, 1 or missing, a target of one class.
+        BlendmakeError: a column absent, a third value, text that does not say which value is 1, a target
+            of one class.
     """
     table = UserTable(file, id_columns, csv_format)
     names = list(columns) if columns else [n for n in table.names if n not in id_columns]
@@ -68,35 +80,24 @@ def read_targets(
     table.require(names, "the target column")
     if not names:
         raise BlendmakeError(f"{file}: there is no target column beside the id.")
+    unknown = sorted(set(positive) - set(names)) if isinstance(positive, Mapping) else []
+    if unknown:
+        raise BlendmakeError(
+            f"data.targets.positive names {some_of(unknown)}, which is no target ({some_of(names)})."
+        )
     order = order_by(ids, table, id_columns)
     labels = table.read(names)
-    if order is not None:
-        labels = labels.take(pa.array(order))
-    arrays = [_as_labels(labels[name], name, file, one_class_allowed) for name in names]
+    arrays = []
+    for name in names:
+        values, says = label_values(labels[name], name, file, positive_of(positive, name))
+        if says:
+            say(says)
+        if not one_class_allowed:
+            _check_classes(values, name, file)
+        values = values if order is None else values[order]
+        missing = np.isnan(values)
+        arrays.append(pa.array(np.where(missing, 0, values).astype(np.int8), mask=missing))
     return pa.table([*ids.columns, *arrays], names=[*ids.column_names, *names])
-
-
-def _as_labels(column: pa.ChunkedArray, name: str, file: str, one_class_allowed: bool) -> pa.Array:
-    kind = kind_of(column.type, False)
-    if kind == "any" or (kind == "category" and column.null_count == len(column)):
-        column, kind = pa.chunked_array([pa.nulls(len(column), pa.float64())]), "number"
-    if kind == "number":
-        if pa.types.is_boolean(column.type):
-            column = column.cast(pa.int8())
-        values = np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
-        unknown = np.isnan(values)
-        wrong = ~unknown & (values != 0) & (values != 1)
-        if not wrong.any():
-            if not one_class_allowed:
-                _check_classes(values, name, file)
-            return pa.array(np.where(unknown, 0, values).astype(np.int8), mask=unknown)
-        example: Any = values[wrong][0].item()
-    else:
-        example = next((value.as_py() for value in column if value.is_valid), None)
-    raise BlendmakeError(
-        f"{file}: target '{name}' holds {example!r}. A target must be 0, 1 or missing: recode it, or "
-        "list the target columns under data.targets.columns."
-    )
 
 
 def _check_classes(values: NDArray[np.float64], name: str, file: str) -> None:
