@@ -1,6 +1,6 @@
 # Blends: weights per target over the sources that cover it, cross-fitted.
 #   in:  sources/<source>/{oof,test}.parquet, blends/<blend>/{oof,test}.parquet, folds.parquet
-#   out: blends/<blend>/{oof,in_sample,test,weights,duplicates}.parquet
+#   out: blends/<blend>/{oof,in_sample,test,uncalibrated,weights,duplicates,calibration}.parquet
 
 
 rule blend_sources:
@@ -16,6 +16,8 @@ rule blend_sources:
         test="<results>/blends/{blend}/test.parquet",
         weights="<results>/blends/{blend}/weights.parquet",
         duplicates="<results>/blends/{blend}/duplicates.parquet",
+        uncalibrated="<results>/blends/{blend}/uncalibrated.parquet",
+        calibration="<results>/blends/{blend}/calibration.parquet",
     log:
         "<logs>/blend_sources/{blend}.log",
     benchmark:

@@ -9,7 +9,16 @@ from blendmake.config.sources import Override, Source
 from plan_inputs import PlanInputs
 
 FOLD_PARTS = ("oof", "test", "fits")
-BLEND_PARTS = ("oof", "in_sample", "test", "weights", "duplicates", "scores")
+BLEND_PARTS = (
+    "oof",
+    "in_sample",
+    "test",
+    "weights",
+    "duplicates",
+    "uncalibrated",
+    "calibration",
+    "scores",
+)
 
 
 class PlanFiles(PlanInputs):

@@ -30,6 +30,7 @@ rule score_blend:
     input:
         oof="<results>/blends/{blend}/oof.parquet",
         in_sample="<results>/blends/{blend}/in_sample.parquet",
+        uncalibrated="<results>/blends/{blend}/uncalibrated.parquet",
         test="<results>/blends/{blend}/test.parquet",
         targets="<results>/tables/targets.parquet",
         folds="<results>/folds.parquet",

@@ -19,5 +19,6 @@ with job(snakemake.log[0]):
         groups=optional_path(snakemake.input.groups),
         test_targets=optional_path(snakemake.input.test_targets),
         in_sample=optional_path(snakemake.input.get("in_sample")),
+        uncalibrated=optional_path(snakemake.input.get("uncalibrated")),
         note=provenance({"estimate": estimate}, snakemake.params.code),
     )

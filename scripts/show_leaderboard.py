@@ -7,9 +7,11 @@ with job(snakemake.log[0]):
 
     from blendmake.files import read_parquet
     from blendmake.reports.leaderboard import leaderboard_text
+    from blendmake.submission import what_it_holds
 
     lines = [f"problem {snakemake.params.problem}", ""]
     lines += [leaderboard_text(read_parquet(Path(snakemake.input.leaderboard))), ""]
     for kind, paths in snakemake.params.files.items():
-        lines += [f"{kind:<11} {path}" for path in paths if Path(path).exists()]
+        for path in filter(Path.exists, map(Path, paths)):
+            lines.append(f"{kind:<11} {path}{what_it_holds(path)}")
     print("\n" + "\n".join(lines) + "\n", flush=True)

@@ -40,11 +40,12 @@ def cells(path: Path, estimate: str | None = None) -> Cells:
 class Artifacts:
     """Tables, folds and prediction files of two targets, `a` and `b`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, known: NDArray[Any] = LABELS) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.targets = folder / "targets.parquet"
         self.folds = folder / "folds.parquet"
-        labels = {name: pa.array(LABELS[:, j]) for j, name in enumerate(TARGETS)}
+        labels = {name: pa.array(known[:, j]) for j, name in enumerate(TARGETS)}
         table = pa.table({"id": IDS["id"], **labels})
         write_parquet(table, self.targets, {"id_columns": ["id"]})
         write_folds(self.folds, IDS, FOLD, {})
@@ -71,7 +72,13 @@ class Artifacts:
         compare_artifacts(a, b, self.targets, self.folds, out, groups=None, note={})
         return cells(out)
 
-    def score(self, oof: Path, estimate: str = "oof", in_sample: Path | None = None) -> Path:
+    def score(
+        self,
+        oof: Path,
+        estimate: str = "oof",
+        in_sample: Path | None = None,
+        uncalibrated: Path | None = None,
+    ) -> Path:
         """The scores of a file, which stands for its test predictions too."""
         out = self.folder / "scores.parquet"
         score_artifact(
@@ -84,6 +91,7 @@ class Artifacts:
             groups=None,
             test_targets=self.targets,
             in_sample=in_sample,
+            uncalibrated=uncalibrated,
             note={},
         )
         return out
@@ -92,7 +100,7 @@ class Artifacts:
         """The files of a blend of prediction files, which stand for test predictions too."""
         sources = [name for name in members if name != settings.get("fallback")]
         config = Blend(**{"method": "greedy", "sources": sources, **settings}).slice()
-        parts = ("oof", "in_sample", "test", "weights", "duplicates")
+        parts = ("oof", "in_sample", "test", "weights", "duplicates", "uncalibrated", "calibration")
         out = {part: self.folder / "blend" / f"{part}.parquet" for part in parts}
         oof = list(members.values())
         named = {**config, "members": list(members)}

@@ -19,6 +19,10 @@ from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, note_of, read_parquet, write_parquet
 from blendmake.matrix import Floats
 
+SCALE = "scale"
+"""Key of a prediction file's note: what its values are. Without it they are probabilities."""
+PROBABILITY, RANK = "probability", "rank"
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -28,6 +32,13 @@ class Predictions:
     targets: tuple[str, ...]
     values: Floats
     note: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def are_probabilities(self) -> bool:
+        """Whether the values can be probabilities: within [0, 1], and not known to be ranks."""
+        if self.note.get(SCALE, PROBABILITY) != PROBABILITY:
+            return False
+        return bool(self.values.size == 0 or (self.values.min() >= 0 and self.values.max() <= 1))
 
 
 def write_predictions(

@@ -51,6 +51,8 @@ _COMPARISON: list[tuple[str, pa.DataType]] = [
 COMPARISON = pa.schema(_COMPARISON)
 """Columns of `compare_predictions`."""
 
+PROBABILITY_CLIP = float(np.finfo(np.float32).eps)
+
 Floats = NDArray[np.float64]
 Codes = NDArray[Any]
 
@@ -60,7 +62,8 @@ class Metric:
     """A measure of predictions on rows with known labels.
 
     `measure(labels, scores, folds, groups)`, each (n,), gives the value and its (n,) influence
-    values; a value of nan means undefined.
+    values; a value of nan means undefined. One that `needs_probabilities` is of probabilities, the
+    others of the predictions' order alone.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Metric:
         [NDArray[Any], NDArray[Any], Codes | None, Codes | None], tuple[float, Floats]
     ]
     needs_folds: bool = False
+    needs_probabilities: bool = False
     bounds: tuple[float, float] = (0.0, 1.0)
 
 
@@ -100,10 +104,40 @@ def fold_mean_auc(
     return (math.fsum(values) / len(values), phi / len(values)) if values else (math.nan, phi)
 
 
+def brier_score(
+    labels: NDArray[Any], scores: NDArray[Any], folds: Codes | None, groups: Codes | None
+) -> tuple[float, Floats]:
+    """Mean squared difference of probability and label, and its influence values (n,)."""
+    return _mean_loss(np.square(scores.astype(np.float64) - labels))
+
+
+def log_loss(
+    labels: NDArray[Any], scores: NDArray[Any], folds: Codes | None, groups: Codes | None
+) -> tuple[float, Floats]:
+    """Mean negative log likelihood of the labels (nats), and its influence values (n,).
+
+    Probabilities are kept `PROBABILITY_CLIP` away from 0 and 1, as scikit-learn does for float32.
+    """
+    given = np.clip(scores.astype(np.float64), PROBABILITY_CLIP, 1 - PROBABILITY_CLIP)
+    return _mean_loss(-np.where(labels == 1, np.log(given), np.log1p(-given)))
+
+
+def _mean_loss(losses: Floats) -> tuple[float, Floats]:
+    """The mean of (n,) losses; influence values whose sum of squares is its variance, s² / n."""
+    n = losses.size
+    if n == 0:
+        return math.nan, losses
+    value = float(np.sum(losses)) / n
+    correction = math.sqrt(n / (n - 1)) if n > 1 else math.nan
+    return value, (losses - value) * (correction / n)
+
+
 METRICS: dict[str, tuple[Metric, ...]] = {
     "binary": (
         Metric("auc", pooled_auc),
         Metric("auc_fold_mean", fold_mean_auc, needs_folds=True),
+        Metric("brier", brier_score, needs_probabilities=True),
+        Metric("log_loss", log_loss, needs_probabilities=True, bounds=(0.0, math.inf)),
     ),
 }
 """The metrics of each task; the first is the one that choices are made by."""
@@ -125,6 +159,7 @@ def score_predictions(
     labels: ArrayLike,
     targets: Sequence[str],
     *,
+    probabilities: ArrayLike | None = None,
     folds: ArrayLike | None = None,
     groups: ArrayLike | None = None,
     honest: Sequence[int] | None = None,
@@ -140,9 +175,11 @@ def score_predictions(
     rows are not independent.
 
     Args:
-        predictions: (n, T) floats.
+        predictions: (n, T) floats, of any scale: their order is measured.
         labels: (n, T) floats, nan where unknown; such a row is not used for that target.
         targets: T names.
+        probabilities: (n, T) within [0, 1], measured by the metrics that need probabilities; None:
+            there are none, and these metrics are left out.
         folds: (n,) integers, or None: then metrics within folds are left out.
         groups: (n,) integer codes of rows that belong together, or None if rows are independent.
         honest: the folds whose rows are measured, the others left out; None: all.
@@ -166,7 +203,7 @@ def score_predictions(
     """
     rows = []
     codes = _codes(groups)
-    for result in _results(predictions, labels, targets, folds, honest, codes, task):
+    for result in _results(predictions, labels, targets, folds, honest, codes, task, probabilities):
         error = standard_error(result.phi, codes)
         low, high = interval(result.value, error, bounds=result.metric.bounds)
         rows.append(
@@ -265,6 +302,7 @@ def _results(
     honest: Sequence[int] | None,
     codes: Codes | None,
     task: str,
+    probabilities: ArrayLike | None = None,
 ) -> Iterator[_Result]:
     """Every target's results, then the macro's; one at a time, since influence values are long."""
     scores, truth = np.asarray(predictions), np.asarray(labels)
@@ -273,7 +311,15 @@ def _results(
     if honest is not None and fold_of is None:
         raise ValueError("honest folds need the fold of each row")
     measured = None if fold_of is None else honest_rows(fold_of, honest)
-    metrics = [m for m in metrics_of(task) if fold_of is not None or not m.needs_folds]
+    chances = None if probabilities is None else np.asarray(probabilities)
+    if chances is not None and chances.shape != truth.shape:
+        raise ValueError(f"probabilities have shape {chances.shape}, labels {truth.shape}")
+    metrics = [
+        m
+        for m in metrics_of(task)
+        if (fold_of is not None or not m.needs_folds)
+        and (chances is not None or not m.needs_probabilities)
+    ]
     values: dict[str, list[float]] = {m.name: [] for m in metrics}
     total = {m.name: np.zeros(len(truth)) for m in metrics}
     any_label = np.zeros(len(truth), np.bool_)
@@ -284,14 +330,16 @@ def _results(
             known &= measured
         rows = np.flatnonzero(known)
         y, x = truth[rows, column], scores[rows, column]
+        chance = None if chances is None else chances[rows, column]
         within_folds = None if fold_of is None else fold_of[rows]
         within_groups = None if codes is None else codes[rows]
         positives = int(np.count_nonzero(y == 1))
         any_label |= known
         all_positives += positives
         for metric in metrics:
+            measured_by = chance if metric.needs_probabilities and chance is not None else x
             try:
-                value, part = metric.measure(y, x, within_folds, within_groups)
+                value, part = metric.measure(y, measured_by, within_folds, within_groups)
             except ValueError as error:
                 raise ValueError(f"target {target}: {error}") from error
             phi = np.zeros(len(truth))

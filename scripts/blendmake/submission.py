@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from blendmake.errors import BlendmakeError
-from blendmake.files import replacing, write_parquet
-from blendmake.predictions import read_predictions
+from blendmake.files import read_note, replacing, write_parquet
+from blendmake.predictions import PROBABILITY, RANK, SCALE, read_predictions
 from blendmake.tables.ids import POSITION, order_by, read_ids
 from blendmake.tables.user_files import UserTable
 
@@ -79,10 +80,25 @@ def write_submission(
         table = pa.table({**dict(zip(ids.column_names, ids.columns, strict=True)), **values})
     else:
         table = _shaped(ids, values, _open_sample(sample, ids))
-    write_parquet(table, out, note)
+    if not found.are_probabilities:
+        logging.getLogger(__name__).warning(
+            "%s holds %s, not probabilities: the same to a competition scored by AUC, useless to one "
+            "scored by log loss or Brier score. A blend with calibrate: logistic has probabilities.",
+            out,
+            "ranks" if found.note.get(SCALE) == RANK else "values outside [0, 1]",
+        )
+    write_parquet(table, out, {**note, SCALE: PROBABILITY if found.are_probabilities else RANK})
     if out_csv is not None:
         with replacing(out_csv) as temporary:
             csv.write_csv(table, temporary)
+
+
+def what_it_holds(path: Path) -> str:
+    """What a list of files adds to a submission's path, ` (probabilities)`; empty of other files."""
+    scale = read_note(path).get(SCALE) if path.suffix == ".parquet" else None
+    return {PROBABILITY: " (probabilities)", RANK: " (no probabilities: ranks or scores)"}.get(
+        str(scale), ""
+    )
 
 
 def _column_names(

@@ -410,4 +410,9 @@ def test_misuse_is_refused() -> None:
         score_predictions(scores, labels * 2, ["t"], estimate="oof")
     with pytest.raises(ValueError, match="target t: scores contain NaN"):
         score_predictions(scores * np.nan, labels, ["t"], estimate="oof")
-    assert [metric.name for metric in METRICS["binary"]] == ["auc", "auc_fold_mean"]
+    assert [metric.name for metric in METRICS["binary"]] == [
+        "auc",
+        "auc_fold_mean",
+        "brier",
+        "log_loss",
+    ]

@@ -12,7 +12,7 @@ from pyarrow import csv
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_note
 from blendmake.predictions import write_predictions
-from blendmake.submission import write_submission
+from blendmake.submission import what_it_holds, write_submission
 from helpers import files_below, write_user_file
 
 TARGETS = ("target_1", "target_2")
@@ -153,3 +153,27 @@ def test_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(BlendmakeError, match=says):
         submit(tmp_path, **arguments)
     assert files_below(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("note", "values", "told", "shown"),
+    [
+        ({}, VALUES, "", " (probabilities)"),
+        ({"scale": "rank"}, VALUES, "holds ranks", " (no probabilities: ranks or scores)"),
+        ({}, VALUES * 9, "holds values outside", " (no probabilities: ranks or scores)"),
+    ],
+)
+def test_it_says_whether_it_holds_probabilities(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    note: dict[str, Any],
+    values: Any,
+    told: str,
+    shown: str,
+) -> None:
+    write_predictions(tmp_path / "test.parquet", IDS, TARGETS, values, note)
+    out = tmp_path / "submission.parquet"
+    write_submission(tmp_path / "test.parquet", None, out, targets=TARGETS, rename=None, note={})
+    assert told in caplog.text and bool(told) == ("calibrate: logistic" in caplog.text)
+    assert what_it_holds(out) == shown
+    assert what_it_holds(tmp_path / "report.html") == ""

@@ -10,13 +10,20 @@ import numpy as np
 import pyarrow as pa
 
 from blendmake.blends.blending import Blended, blend
-from blendmake.blends.members import BlendOptions, Member, Split
+from blendmake.blends.calibration import (
+    LOGISTIC,
+    MAPS_SCHEMA,
+    NONE,
+    Calibrated,
+    calibrate_columns,
+)
+from blendmake.blends.members import STACKERS, BlendOptions, Member, Split
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.folds import Folds, read_folds
 from blendmake.honest import FELL_BACK, HONEST_FOLDS, honest_note
-from blendmake.labels import read_labels
-from blendmake.predictions import read_predictions, write_predictions
+from blendmake.labels import label_columns, read_labels
+from blendmake.predictions import PROBABILITY, RANK, SCALE, read_predictions, write_predictions
 
 
 def blend_files(
@@ -37,11 +44,16 @@ def blend_files(
     Args:
         config: config.Blend as a mapping, with `members`: the names behind `oof` and `test`.
         out: `oof` (cross-fitted), `in_sample` (weights of all rows applied to all rows; without
-            targets if nothing was chosen with labels), `test`, `weights`, `duplicates`.
+            targets if nothing was chosen with labels), `test`, `weights`, `duplicates`,
+            `uncalibrated` (what `oof` was before it became probabilities; without targets if it was
+            not calibrated), `calibration` (the maps).
         threads: how many targets are blended side by side.
     """
     ids, names, labels = read_labels(targets)
     split = read_folds(folds)
+    learns = config["method"] in STACKERS  # a stack makes probabilities of whatever it is given
+    on_ranks = config["scale"] == "rank" and not learns
+    chances = not on_ranks
     members: dict[str, Member] = {}
     test_ids: pa.Table | None = None
     optimistic: set[str] = set()
@@ -51,6 +63,7 @@ def blend_files(
         inside = read_predictions(oof_path, ids)
         outside = read_predictions(test_path, test_ids)
         test_ids = outside.ids
+        chances &= inside.are_probabilities or (learns and _is_member(member, config))
         optimistic.update(inside.note["optimistic"])
         fell_back.update(inside.note.get(FELL_BACK, ()))
         honest.append(inside.note.get(HONEST_FOLDS))
@@ -61,15 +74,22 @@ def blend_files(
         predicted = outside.values if test_ids.num_rows else None
         members[member] = Member(member, inside.targets, inside.values, predicted)
     assert test_ids is not None
+    options, splits = _options(config, members), _splits(split)
     done = blend(
         [m for key, m in members.items() if _is_member(key, config)],
         labels,
         names,
-        _splits(split),
+        splits,
         split.fold.astype(np.intp),
-        _options(config, members),
+        options,
         threads,
     )
+    calibrated: Calibrated | None = None
+    if (config.get("calibrate") or (LOGISTIC if on_ranks else NONE)) == LOGISTIC:
+        known = labels[:, label_columns(done.targets, names, targets)]
+        calibrated = calibrate_columns(
+            done.oof, done.in_sample, done.test, known, done.targets, splits
+        )
     made = {
         **note,
         "name": name,
@@ -77,10 +97,11 @@ def blend_files(
         "members": list(config["members"]),
         **honest_note(optimistic, done.targets, honest, split.n),
         "folds": split.digest,
+        SCALE: PROBABILITY if calibrated is not None or chances else RANK,
     }
     marked = [target for target in done.targets if target in fell_back]
     made |= {FELL_BACK: marked} if marked else {}
-    _write(done, ids, test_ids, out, made)
+    _write(done, calibrated, ids, test_ids, out, made)
 
 
 def _is_member(name: str, config: Mapping[str, Any]) -> bool:
@@ -118,23 +139,26 @@ def _options(config: Mapping[str, Any], members: Mapping[str, Member]) -> BlendO
 
 def _write(
     done: Blended,
+    calibrated: Calibrated | None,
     ids: pa.Table,
     test_ids: pa.Table,
     out: Mapping[str, Path],
     note: Mapping[str, Any],
 ) -> None:
     covered = done.targets
-    chosen = done.in_sample is not None
-    in_sample = (
-        done.in_sample if done.in_sample is not None else np.empty((ids.num_rows, 0), np.float32)
-    )
-    test = (
-        done.test
-        if done.test is not None
-        else np.empty((test_ids.num_rows, len(covered)), np.float32)
-    )
+    final = done if calibrated is None else calibrated
+    test = final.test
+    if test is None:
+        test = np.empty((test_ids.num_rows, len(covered)), np.float32)
     write_parquet(done.weights, out["weights"], note)
     write_parquet(done.duplicates, out["duplicates"], note)
-    write_predictions(out["in_sample"], ids, covered if chosen else (), in_sample, note)
+    maps = MAPS_SCHEMA.empty_table() if calibrated is None else calibrated.maps
+    write_parquet(maps, out["calibration"], note)
+    before = None if calibrated is None else done.oof
+    for part, values in (("uncalibrated", before), ("in_sample", final.in_sample)):
+        if values is None:
+            write_predictions(out[part], ids, (), np.empty((ids.num_rows, 0), np.float32), note)
+        else:
+            write_predictions(out[part], ids, covered, values, note)
     write_predictions(out["test"], test_ids, covered, test, note)
-    write_predictions(out["oof"], ids, covered, done.oof, note)
+    write_predictions(out["oof"], ids, covered, final.oof, note)

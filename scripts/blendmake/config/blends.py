@@ -35,6 +35,12 @@ class Blend(Strict):
         description="The common scale on which predictions are averaged; stack and cross_target are "
         "always on logits.",
     )
+    calibrate: Literal["logistic", "none"] | None = Field(
+        None,
+        description="How the blended values become probabilities, in the same order: by a `logistic` "
+        "map, cross-fitted, or not at all (`none`: of a blend on ranks they stay ranks, which AUC does "
+        "not mind and log loss does). Left out: `logistic` on ranks, `none` on logits.",
+    )
     max_auc_gap: float | None = Field(
         None,
         gt=0,

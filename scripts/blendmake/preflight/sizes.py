@@ -21,7 +21,7 @@ ID_BYTES = 24  # of a row, where ids are text of usual length
 WARN_FROM = 0.8  # of what there is
 BINNED_BYTES = 2  # of a value in a library's own matrix, at most
 PROCESS_BYTES = 400 << 20  # of an interpreter with its libraries
-BLENDED_PARTS = 2  # oof and in_sample
+BLENDED_PARTS = 3  # oof, in_sample and uncalibrated
 CGROUP = Path("/sys/fs/cgroup")
 
 
