@@ -223,8 +223,9 @@ def _binned(
     width = 2 * np.log(1 / EDGE) / BINS
     bins = np.unique(np.floor(logits / width).astype(np.int64), return_inverse=True)[1]
     rows = np.bincount(bins).astype(np.float64)
-    sums = [np.bincount(bins, part) for part in (low, high, (labels == 1).astype(np.float64))]
-    return np.stack(sums[:2]) / rows, rows, sums[2]
+    means = np.stack([np.bincount(bins, part) for part in (low, high)]) / rows
+    hits = np.bincount(bins, labels == 1).astype(np.float64)
+    return means, rows, hits
 
 
 def _why(fewer: int, slopes: tuple[float, float]) -> str:
