@@ -76,7 +76,10 @@ class Plan(PlanBucket):
         self.asked = [name for name in self.campaigns if f"campaign_{name}" in words]
         self.slices = self._slices()
         self._check_files(all_of_them="preflight" not in words)
-        self.code = self._code()
+        try:
+            self.code = self._code()
+        except BlendmakeError as error:
+            raise WorkflowError(str(error)) from None
         self._refuse_with_bucket(words)
         if self.window is not None:
             try:

@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from blendmake.errors import BlendmakeError
+
 MOST_KNOWN = 2000
 SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 # Python 3.12 splits f-strings into tokens; taken whole they read alike in every version.
@@ -114,7 +116,7 @@ class _Known:
     def of(self, text: bytes, file: Path) -> _Facts:
         key = hashlib.blake2b(text, digest_size=16).hexdigest()
         if key not in self._facts:
-            self._facts[key] = _read_facts(text.decode("utf-8"), file)
+            self._facts[key] = _read_facts(_decoded(text), file)
             self._new = True
         return _Facts(*self._facts[key])
 
@@ -143,7 +145,21 @@ def keep_known() -> None:
 
 @cache
 def _facts(file: Path) -> _Facts:
-    return _known().of(file.read_bytes(), file)
+    try:
+        return _known().of(file.read_bytes(), file)
+    except SyntaxError as error:
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise BlendmakeError(f"{file}{line}: {error.msg}. Correct the file.") from None
+    except (UnicodeDecodeError, tokenize.TokenError, RecursionError, ValueError) as error:
+        raise BlendmakeError(f"{file} is no Python file: {error}. Correct it.") from None
+    except OSError as error:
+        raise BlendmakeError(f"{file} cannot be read: {error.strerror}.") from None
+
+
+def _decoded(text: bytes) -> str:
+    """A source text, in the encoding that it names."""
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(text).readline)
+    return text.decode(encoding)
 
 
 def _read_facts(text: str, file: Path) -> _Facts:

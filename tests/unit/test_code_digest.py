@@ -9,6 +9,7 @@ import pytest
 
 from blendmake import code_digest as module
 from blendmake.code_digest import code_digest, imported_files, keep_known
+from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -260,3 +261,26 @@ def test_what_was_read_is_kept_by_content(tmp_path: Path, monkeypatch: pytest.Mo
     own.write_text("# another reader")
     assert digest() == first
     assert len(reads) == 7, "what another has read does not count"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"def f(:\n", r"mine\.py, line 1: invalid syntax\. Correct the file"),
+        (b"x = (\n", r"mine\.py, line 1: '\(' was never closed"),
+        (b"# caf\xe9\n", r"mine\.py"),
+        (b"x = 1\0\n", r"mine\.py"),
+        (b"# coding: nonsense\n", r"mine\.py.*nonsense"),
+    ],
+)
+def test_a_file_that_is_no_python_is_told(tmp_path: Path, content: bytes, told: str) -> None:
+    file = tmp_path / "mine.py"
+    file.write_bytes(content)
+    with pytest.raises(BlendmakeError, match=told):
+        code_digest([file], tmp_path)
+
+
+def test_the_encoding_that_a_file_names_is_heeded(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_bytes(b"# coding: latin-1\nx = 'caf\xe9'\n")
+    assert code_digest([file], tmp_path)

@@ -661,3 +661,41 @@ def test_lightautoml_refuses_what_it_does_not_know(problem: Problem, data: FoldD
     params = {"selection_params": {"no_such_setting": 1}}
     with pytest.raises(BlendmakeError, match=r"'full' was refused: selection_params.no_such_sett"):
         family.fit(one_fit(problem, data, "full", params))
+
+
+RAISING = {
+    "helper": (
+        "import helper_of_mine\nhelper_of_mine.f()",
+        "helper_of_mine.py line 2 in f: ",
+    ),
+    "broken helper": ("import broken_of_mine", "SyntaxError: invalid syntax (line 2 in fit_fold"),
+    "no text": (
+        "class E(Exception):\n    def __str__(self): raise RuntimeError\nraise E()",
+        "E: (its message cannot be had: its own __str__ fails) (line 4 in fit_fold",
+    ),
+    "surrogate": ("raise ValueError(chr(0xd800))", "ValueError: \\ud800"),
+    "interrupt": ("raise KeyboardInterrupt", "KeyboardInterrupt (line 2 in fit_fold"),
+    "exit": ("raise GeneratorExit", "GeneratorExit (line 2 in fit_fold"),
+    "long": ("raise ValueError('x' * 100_000)", "xxx … (line 2 in fit_fold"),
+    "memory": (
+        "raise MemoryError",
+        "MemoryError (line 2 in fit_fold: raise MemoryError). Run fewer",
+    ),
+    "closed": ("import sys\nsys.stderr.close()\nsys.stdout.close()\n1 / 0", "ZeroDivisionError"),
+}
+
+
+@pytest.mark.parametrize("case", RAISING)
+def test_an_exception_is_one_message_of_the_users_lines(
+    data: FoldData, task: JointFit, tmp_path: Path, case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "helper_of_mine.py").write_text("def f():\n    return 1 / 0\n")
+    (tmp_path / "broken_of_mine.py").write_text("def f(:\n")
+    body, told = RAISING[case]
+    with caplog.at_level(logging.INFO, logger="blendmake"):
+        text = message(data, task, written(tmp_path, body))
+    assert told in text
+    assert "\n" not in text and len(text) < 1000
+    text.encode()
+    assert "runner.py" not in text + caplog.text
+    assert caplog.text.count("Traceback (most recent call last)") == (case != "closed")

@@ -8,6 +8,7 @@ It needs Python 3.8 or later with numpy and pandas, and imports nothing of blend
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 TOLERANCE = 1e-6  # what rounding may put a probability outside [0, 1]
+MOST_TEXT = 400  # characters of an exception's message
+_OWN = os.path.abspath(__file__)
 FRAMES = 3  # last lines of a traceback that a message names
 
 
@@ -162,21 +165,64 @@ def _function(file: Path) -> Any:
     return function
 
 
-def _raised(error: BaseException, file: Path) -> Refusal:
-    """An exception of the user's code, told by the lines of their file that it passed through."""
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == file:
-        places = [f"line {error.lineno}"]
-        text = error.msg
-    else:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file]
-        places = [f"line {f.lineno} in {f.name}: {f.line}" for f in frames[-FRAMES:]]
+def _text_of(error: BaseException) -> str:
+    """The first line of an exception's message, whatever the exception."""
+    try:
         text = str(error).strip().split("\n")[0]
+    except Exception:
+        text = "(its message cannot be had: its own __str__ fails)"
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if len(text) <= MOST_TEXT else text[:MOST_TEXT] + " …"
+
+
+def _places(error: BaseException, file: Path) -> list[str]:
+    """Where it was raised: lines of the user's file and of what lies beside it, the last ones."""
+    folder = str(file.parent) + os.sep
+    places = []
+    for frame in traceback.extract_tb(error.__traceback__):
+        name = os.path.abspath(frame.filename)
+        if name.startswith(folder) and "site-packages" not in name and name != _OWN:
+            of = "" if name == str(file) else f"{name[len(folder) :]} "
+            places.append(f"{of}line {frame.lineno} in {frame.name}: {frame.line}")
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        name = os.path.abspath(error.filename)
+        of = (
+            ""
+            if name == str(file)
+            else f"{name[len(folder) :] if name.startswith(folder) else name} "
+        )
+        places.append(f"{of}line {error.lineno}")
+    return list(dict.fromkeys(places))[-FRAMES:]
+
+
+def _raised(error: BaseException, file: Path) -> Refusal:
+    """An exception of the user's code, told by the lines of their files that it passed through."""
+    text = _text_of(error)
+    if isinstance(error, SyntaxError) and error.msg:
+        text = error.msg
     kind = type(error).__name__
+    places = _places(error, file)
     where = f" ({'; '.join(places)})" if places else ""
     mend = " The log has the whole traceback."
     if isinstance(error, ModuleNotFoundError):
         mend = f" Install it into the environment of {sys.executable}, or name another by 'python'."
-    return Refusal(f"{kind}: {text}{where}.{mend}", kind=kind, text=text)
+    elif isinstance(error, MemoryError):
+        mend = " Run fewer jobs at a time (--cores), or let the function hold less."
+    told = f"{kind}: {text}" if text else kind
+    return Refusal(f"{told}{where}.{mend}", kind=kind, text=text)
+
+
+def _show(error: BaseException) -> None:
+    """The traceback, from the user's code on."""
+    below = error.__traceback__
+    while below is not None:
+        name = below.tb_frame.f_code.co_filename
+        if os.path.abspath(name) != _OWN and not name.startswith("<frozen importlib"):
+            break
+        below = below.tb_next
+    with contextlib.suppress(Exception):  # the function may have closed the stream
+        shown = traceback.format_exception(type(error), error, below)
+        print("".join(shown).encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
 
 
 def run(folder: Path) -> int:
@@ -198,15 +244,18 @@ def run(folder: Path) -> int:
             given = _function(file)(fold)
         except Refusal:
             raise
-        except (Exception, SystemExit) as error:
-            traceback.print_exc()
-            raise _raised(error, file) from error
+        except (
+            BaseException
+        ) as error:  # SystemExit and KeyboardInterrupt, raised by the function, too
+            _show(error)
+            raise _raised(error, file) from None
         valid, test = checked(given, fold)
         np.save(folder / "valid_predictions.npy", valid)
         np.save(folder / "test_predictions.npy", test)
     except Refusal as refusal:
         answer = {"error": str(refusal), **refusal.about}
-    sys.stdout.flush()
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
     (folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
     return 1 if answer else 0
 
