@@ -184,6 +184,7 @@ class Plan(PlanBucket):
                 "categories": data.categories.model_dump(),
                 "ignore": data.ignore,
                 "not_features": self.not_features,
+                **({"missing": data.missing} if data.missing else {}),
                 **csv,
             },
             "targets": {

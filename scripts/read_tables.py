@@ -22,5 +22,6 @@ with job(snakemake.log[0], snakemake.threads):
         ignore=data["ignore"],
         not_features=data["not_features"],
         csv_format=data.get("csv_format"),
+        missing=data.get("missing", ()),
         note=provenance(data, snakemake.params.code, sizes=snakemake.params.sizes),
     )

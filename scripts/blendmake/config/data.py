@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from blendmake.adapters import ADAPTERS
-from blendmake.config.base import Files, Names, NamesOnce, Strict, nearest
+from blendmake.config.base import Files, Names, NamesOnce, Strict, as_list, nearest
 
 
 def _values_as_text(value: Any) -> Any:
@@ -223,6 +223,15 @@ class Data(Strict):
     )
     csv: Csv = Field(Csv(), description="How CSV files are written, where they do not tell.")
     categories: Categories = Field(Categories(), description="Which columns are categories.")
+    missing: Annotated[
+        Names | dict[str, Names],
+        BeforeValidator(as_list),
+    ] = Field(
+        [],
+        description='Texts that mean missing (`["-", "?"]`), in every feature column or by column '
+        '(`{income: ["-"]}`; names or shell patterns). A number among them is missing in columns of '
+        "numbers too.",
+    )
     ignore: Names = Field([], description="Columns (shell patterns) that are not features.")
 
     @model_validator(mode="after")

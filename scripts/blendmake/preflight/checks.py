@@ -137,9 +137,11 @@ def _recorded(plan: Mapping[str, Any], inputs: Inputs) -> Iterator[Finding]:
 
 
 def _cut(small: Miniature, inputs: Inputs, settings: Mapping[str, Any]) -> Iterator[Finding]:
-    small.cut(inputs, settings)
+    warnings = small.cut(inputs, settings)
     in_both = "the same in train and test" if inputs.test else "there is no test"
     yield Finding(PASS, "columns", f"{small.columns:,} features, {in_both}")
+    for warning in warnings:
+        yield Finding(WARN, "columns", warning)
 
 
 def _make_set(

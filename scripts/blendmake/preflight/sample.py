@@ -22,7 +22,9 @@ from blendmake.labels import Labels, read_labels
 from blendmake.matrix import Positions, TableFile
 from blendmake.preflight.inputs import Inputs
 from blendmake.seeds import derive_seed
+from blendmake.tables.columns import Wanted
 from blendmake.tables.ids import order_by
+from blendmake.tables.kinds import decide
 from blendmake.tables.tables import read_tables
 from blendmake.tables.user_files import UserTable
 from blendmake.tables.user_labels import read_targets
@@ -63,18 +65,26 @@ class Miniature:
         """Whether it has labels and folds, so that a model can be fitted."""
         return (self.folder / "inner.parquet").exists()
 
-    def cut(self, inputs: Inputs, settings: Mapping[str, Any]) -> None:
+    def cut(self, inputs: Inputs, settings: Mapping[str, Any]) -> list[str]:
         """Cut the rows out of the user's files and type them, as the tables are made.
 
         Args:
             inputs: the files; labels are made only if its targets could be read.
             settings: the plan's slice `tables`.
 
+        Returns:
+            Warnings of what the columns are, told from all rows.
+
         Raises:
             BlendmakeError: what is wrong with the tables' columns, in the names of the user's files.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         assert inputs.train_ids is not None
+        every = {
+            part: {label: inputs.tables[path] for label, path in files.items()}
+            for part, files in (("train", inputs.train), ("test", inputs.test))
+        }
+        decided = decide(every, settings["id"], Wanted.of(settings))
         rows = _chosen_rows(inputs)
         train = {
             label: self._cut_file(f"train_{label}", inputs, path, inputs.train_ids, rows)
@@ -100,15 +110,13 @@ class Miniature:
                 out_train=self._table("train"),
                 out_test=self._table("test"),
                 out_columns=listed,
-                category_columns=settings["categories"]["columns"],
-                category_patterns=settings["categories"]["patterns"],
-                ignore=settings["ignore"],
-                not_features=settings["not_features"],
+                decided=decided,
             )
         features = read_parquet(listed)["name"].to_pylist()
         self.columns = len(features)
         if inputs.targets is not None:
             self._cut_labels(inputs, rows, features)
+        return decided.warnings
 
     def _cut_file(
         self, name: str, inputs: Inputs, path: str, ids: pa.Table, rows: Positions

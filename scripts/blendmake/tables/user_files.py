@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from blendmake.tables.csv_files import CsvFile, is_csv
 from blendmake.tables.naming import some_of
 
 log = logging.getLogger(__name__)
+
+Reading = Callable[[pa.ChunkedArray], pa.ChunkedArray]  # what is made of a column as it is read
 
 
 class UserTable:
@@ -57,6 +59,7 @@ class UserTable:
         self._table: pa.Table | None = None
         self._csv: CsvFile | None = None
         self.notes: list[str] = []
+        self._readings: dict[str, Reading] = {}
         try:
             self._open(id_columns, csv)
         except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError) as error:
@@ -134,11 +137,30 @@ class UserTable:
         """Some columns, whole; no names: a table of no columns."""
         try:
             if self._parquet is not None:
-                return self._parquet.read(columns=list(names))
+                return self._read(self._parquet.read(columns=list(names)))
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(error) from error
         assert self._table is not None
-        return self._table.select(list(names))
+        return self._read(self._table.select(list(names)))
+
+    def read_through(self, readings: Mapping[str, Reading]) -> None:
+        """Have columns pass through functions as they are read; `schema` tells what comes of them."""
+        fields = dict(zip(self.schema.names, self.schema, strict=True))
+        self._readings.update(readings)
+        for name, reading in readings.items():
+            empty = pa.chunked_array([], fields[name].type)
+            fields[name] = fields[name].with_type(reading(empty).type)
+        if readings:
+            self.schema = pa.schema(list(fields.values()), self.schema.metadata)
+
+    def _read(self, table: pa.Table) -> pa.Table:
+        if self._readings.keys().isdisjoint(table.column_names):
+            return table
+        columns = [
+            self._readings[name](column) if name in self._readings else column
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        ]
+        return pa.table(columns, names=table.column_names)
 
     def read_as_text(self, names: Sequence[str]) -> None:
         """Have some columns of a CSV file as they are written there from now on, not as guessed."""
@@ -158,7 +180,7 @@ class UserTable:
         if self._table is not None:
             table = self._table.select(list(names))
             for start in range(0, self.rows, BATCH_ROWS):
-                yield table.slice(start, BATCH_ROWS)
+                yield self._read(table.slice(start, BATCH_ROWS))
             return
         assert self._parquet is not None
         held: list[pa.Table] = []
@@ -169,12 +191,12 @@ class UserTable:
                 count += batch.num_rows
                 while count >= BATCH_ROWS:
                     table = pa.concat_tables(held)
-                    yield table.slice(0, BATCH_ROWS)
+                    yield self._read(table.slice(0, BATCH_ROWS))
                     held, count = [table.slice(BATCH_ROWS)], count - BATCH_ROWS
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(error) from error
         if count:
-            yield pa.concat_tables(held)
+            yield self._read(pa.concat_tables(held))
 
 
 def pandas_index(schema: pa.Schema) -> frozenset[str]:
@@ -204,7 +226,8 @@ def _read_arrow(path: Path) -> pa.Table:
         return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type is text, large or not."""
     return bool(
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     )
@@ -216,7 +239,7 @@ def kind_of(dtype: pa.DataType, named_category: bool) -> str | None:
         return "any"
     if pa.types.is_dictionary(dtype):
         return "category"
-    if _is_text(dtype):
+    if is_text(dtype) or (named_category and pa.types.is_temporal(dtype)):
         return "category"
     if (
         pa.types.is_integer(dtype)
