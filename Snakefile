@@ -9,7 +9,7 @@ min_version("9.27")
 sys.path[:0] = [str(Path(workflow.basedir) / folder) for folder in ("scripts", "rules")]
 
 from blendmake.runs import mark_run
-from bucket import bucket_of, refuse_replacing, share_records
+from bucket import bucket_of, keep_records, refuse_replacing
 from command_line import check_targets, told
 from plan import Plan, at, one_of
 
@@ -25,7 +25,7 @@ with told():
         bucket,
         workflow.configfiles,
     )
-share_records(workflow, bucket)
+keep_records(workflow, bucket)
 
 
 pathvars:

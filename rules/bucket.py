@@ -20,13 +20,14 @@ from typing import Any
 
 import snakemake.workflow as engine
 from snakemake.exceptions import WorkflowError
-from snakemake.io import IOCache
+from snakemake.io import IOCache, _IOFile
 from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord
 from snakemake.persistence.file import FilePersistence
+from snakemake.settings.enums import RerunTrigger
 from snakemake_interface_storage_plugins.exceptions import FileOrDirectoryNotFoundError
 
-# Stands for the params of an artifact without a record: no job has such, so that it is made anew.
-UNKNOWN = "made in a way that is not on record"
+from snakemake_records import UNKNOWN, ContentRecords
+
 RESOLUTION = 2  # seconds, of dates in object storage
 ASK_AGAIN = 10  # seconds, for what is not there yet: thousands of jobs go by it
 SHOWN = 20
@@ -209,11 +210,31 @@ def tell_outages(objects: type) -> None:
     objects._raise_object_not_found_if_not_exists = told  # type: ignore[attr-defined]
 
 
-def share_records(workflow: Any, bucket: Bucket | None) -> None:
-    """Keep records in the bucket, where the run has one."""
-    if bucket is not None and workflow.is_main_process:
-        # Snakemake has no plugins for records; it makes its own by this name.
+def keep_records(workflow: Any, bucket: Bucket | None) -> None:
+    """Keep records by which content decides: in the bucket, where the run has one."""
+    if not workflow.is_main_process:
+        return
+    # Snakemake has no plugins for records; it makes its own by this name.
+    if bucket is not None:
         engine.FilePersistence = partial(SharedRecords, bucket=bucket)
+    else:
+        engine.FilePersistence = ContentRecords
+        ignore_dates()
+
+
+def ignore_dates() -> None:
+    """Let no date of a file here decide: the records compare what it holds.
+
+    A date in the future would hide every change, and a clock that was put back what came after.
+    """
+    by_dates = _IOFile.is_newer
+
+    async def is_newer(self: Any, time: float) -> bool:
+        # The trigger on code asks whether an output is newer than a script.
+        code = RerunTrigger.CODE in self.rule.workflow.rerun_triggers
+        return bool(await by_dates(self, time)) if code or self.is_storage else False
+
+    _IOFile.is_newer = is_newer
 
 
 def refuse_replacing(workflow: Any, allowed: bool) -> None:

@@ -2,7 +2,7 @@
 
 from blendmake.job import job
 
-with job(snakemake.log[0], snakemake.threads, long=True):
+with job(snakemake.log[0], snakemake.threads, script=snakemake, long=True):
     from pathlib import Path
 
     from blendmake.audits.auditing import AuditOutputs, audit_fold

@@ -2,7 +2,7 @@
 
 from blendmake.job import job
 
-with job(snakemake.log[0], snakemake.threads):
+with job(snakemake.log[0], snakemake.threads, script=snakemake):
     from pathlib import Path
 
     from blendmake.blends.files import blend_files

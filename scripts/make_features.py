@@ -2,7 +2,7 @@
 
 from blendmake.job import job
 
-with job(snakemake.log[0], snakemake.threads):
+with job(snakemake.log[0], snakemake.threads, script=snakemake, own=["lists"]):
     from pathlib import Path
 
     from blendmake.features.sets import make_features

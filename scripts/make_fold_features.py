@@ -2,7 +2,7 @@
 
 from blendmake.job import job, optional_path
 
-with job(snakemake.log[0], snakemake.threads):
+with job(snakemake.log[0], snakemake.threads, script=snakemake):
     from pathlib import Path
 
     from blendmake.features.fold_features import SetInputs, make_fold_features

@@ -2,7 +2,7 @@
 
 from blendmake.job import job, optional_path
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], script=snakemake, own=["given"]):
     from pathlib import Path
 
     from blendmake.folds import make_folds, write_folds

@@ -2,7 +2,7 @@
 
 from blendmake.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], script=snakemake):
     from pathlib import Path
 
     from blendmake.provenance import provenance

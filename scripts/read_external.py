@@ -2,7 +2,7 @@
 
 from blendmake.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], script=snakemake, own=("oof", "test")):
     from pathlib import Path
 
     from blendmake.fits.external import read_external

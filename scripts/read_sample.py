@@ -2,7 +2,7 @@
 
 from blendmake.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], script=snakemake, own=["sample"]):
     from pathlib import Path
 
     from blendmake.files import read_note

@@ -2,7 +2,7 @@
 
 from blendmake.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], script=snakemake, own=["targets"]):
     from pathlib import Path
 
     from blendmake.files import note_of, read_parquet, write_parquet

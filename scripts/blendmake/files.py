@@ -16,10 +16,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from blendmake.digests import digest_of as digest_of  # it is asked for here
 from blendmake.errors import BlendmakeError
 
 METADATA_KEY = b"blendmake"
+MADE_KEY = "made"
 HOST = socket.gethostname()
+
+made: dict[str, Any] = {}
+"""What the artifacts that this process writes are made of (made.say_made); empty if nobody has said."""
 
 
 @contextmanager
@@ -91,8 +96,9 @@ def write_text(text: str, path: Path) -> None:
 
 def write_parquet(table: pa.Table, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
     """Write a table with page checksums; `metadata` (JSON-able) says how it was made."""
+    of = {MADE_KEY: made} if made else {}
     content = content_digest(table)
-    note = _sealed(json.loads(json.dumps({**(metadata or {}), "content": content})))
+    note = _sealed(json.loads(json.dumps({**of, **(metadata or {}), "content": content})))
     kept = {k: v for k, v in (table.schema.metadata or {}).items() if k != METADATA_KEY}
     text = json.dumps(note, sort_keys=True).encode()
     table = table.replace_schema_metadata({**kept, METADATA_KEY: text})
@@ -187,9 +193,3 @@ def _serialized(array: pa.Array) -> Any:
         return array.buffers()[1].slice(array.offset * width, len(array) * width)
     # IPC normalises offsets and padding, which raw buffers do not.
     return pa.record_batch([array], ["x"]).serialize()
-
-
-def digest_of(value: Any) -> str:
-    """Digest of a JSON-able value (hex)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -6,7 +6,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,14 @@ THREAD_VARIABLES = (
 
 @contextmanager
 def job(
-    log_file: str, threads: int = 1, *, long: bool = False, gpus: int = 0, gpu_memory_mb: int = 0
+    log_file: str,
+    threads: int = 1,
+    *,
+    script: Any = None,
+    own: Collection[str] = (),
+    long: bool = False,
+    gpus: int = 0,
+    gpu_memory_mb: int = 0,
 ) -> Iterator[float]:
     """Run a script's work.
 
@@ -37,6 +44,8 @@ def job(
     Args:
         log_file: where the log goes.
         threads: what the libraries may use; more than the cores given would crawl.
+        script: what a rule hands to its script, for artifacts to tell what they are made of.
+        own: names of its inputs that are files of the user's.
         long: whether it is work of many parts: SIGTERM then ends it after the part in hand.
         gpus: whether the job may use a GPU (0 or 1); it is waited for.
         gpu_memory_mb: memory that the job declares, to share a GPU; 0: a whole one.
@@ -56,6 +65,11 @@ def job(
     root.setLevel(logging.INFO)
     root.addHandler(handler)
     try:
+        if script is not None:
+            from blendmake.made import say_made  # its libraries count threads when imported
+
+            paths = [path for name in own for path in _paths(script.input[name])]
+            say_made(script.rule, script.params, script.input, paths)
         with _gpu(gpus, gpu_memory_mb, log_file) as share:
             yield share
     except BlendmakeError as error:
@@ -80,6 +94,7 @@ def fit_job(script: Any) -> AbstractContextManager[float]:
     return job(
         script.log[0],
         script.threads,
+        script=script,
         long=True,
         gpus=place.get("gpu", 0),
         gpu_memory_mb=place.get("gpu_mem_mb", 0),
@@ -93,6 +108,10 @@ def _gpu(gpus: int, memory_mb: int, what: str) -> AbstractContextManager[float]:
     taking: Any = importlib.import_module("blendmake.gpus.taking")
     found: AbstractContextManager[float] = taking.take_gpu(memory_mb, what)
     return found
+
+
+def _paths(files: Any) -> list[str]:
+    return [files] if isinstance(files, str) else list(files)
 
 
 def optional_path(files: Any) -> Path | None:

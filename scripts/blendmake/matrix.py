@@ -4,7 +4,8 @@ File format: Arrow IPC, uncompressed, record batches of `BATCH_ROWS` rows. First
 their own types, then every feature column once as float32 without nulls: a missing number is NaN, a
 category is its code (0, 1, … in the order of its levels), a missing category NaN. Each batch
 carries the CRC-32 of each of its columns as custom metadata; they are verified as columns are read.
-The last batch is empty and says how many came before it.
+The last batch is empty and says how many came before it, the digest of their content, and what the
+file is made of.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from blendmake import files
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, digest_of, replacing
 
@@ -51,7 +54,10 @@ class TableWriter:
 
     def close(self) -> None:
         empty = pa.record_batch([pa.array([], f.type) for f in self.schema], schema=self.schema)
-        self._writer.write_batch(empty, custom_metadata={"batches": str(len(self._checks))})
+        note = {"batches": str(len(self._checks)), "content": self.digest}
+        if files.made:
+            note[files.MADE_KEY] = json.dumps(files.made, sort_keys=True)
+        self._writer.write_batch(empty, custom_metadata=note)
         self._writer.close()
 
     @property
@@ -77,6 +83,24 @@ def _checksum(batch: pa.RecordBatch, index: int, position: int) -> int:
         if buffer is not None:
             value = zlib.crc32(buffer, value)
     return value
+
+
+def table_note(path: Path) -> dict[str, Any]:
+    """What a table file says of itself: `content`, the digest of all of it, and `made`.
+
+    Raises:
+        BlendmakeError: the file is missing or damaged.
+    """
+    try:
+        with pa.memory_map(str(path)) as source:
+            reader = pa.ipc.open_file(source)
+            _, last = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
+            said = {key.decode(): value.decode() for key, value in dict(last).items()}
+            made = said.get(files.MADE_KEY)
+            note = {"content": said["content"]}
+            return {**note, files.MADE_KEY: json.loads(made)} if made else note
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise damaged(Path(path), str(error)) from error
 
 
 class TableFile:
