@@ -222,6 +222,7 @@ class Plan(PlanBucket):
                     "source": {
                         **without(source.slice_of_results(), "family", "features"),
                         **self.params_taken(name),
+                        **({"file_code": code} if (code := self.file_code(name)) else {}),
                     },
                     "family": FAMILIES[source.family],
                     "groups": given_groups(p, source.group_names(p.groups)),
@@ -280,8 +281,7 @@ class Plan(PlanBucket):
         for name, source in self.problem.sources.items():
             own = code_digest([fit, self._module(FAMILIES[source.family])], self.scripts)
             # A user's own file counts as code, with what it imports from beside it.
-            more = [Path(source.file)] if source.file else []
-            digests["fit"][name] = own + "".join(code_digest([f], f.parent) for f in more)
+            digests["fit"][name] = own + (self.file_code(name) or "")
         if self.problem.data.adapter:
             module = ADAPTERS[self.problem.data.adapter].__name__
             write = self.scripts / "write_data.py"

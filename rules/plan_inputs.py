@@ -195,6 +195,15 @@ class PlanInputs:
         except OSError:
             return list(self.note(artifact).get("sizes", []))
 
+    def file_code(self, source: str) -> str | None:
+        """Digest of a source's own Python file and of what it imports from its folder, if it has one."""
+        file = self.problem.sources[source].file
+        if not file or not os.path.exists(file):
+            return None
+        from blendmake.user_code import user_digest  # seldom needed
+
+        return user_digest(Path(file))
+
     def note(self, artifact: str) -> dict[str, Any]:
         """How an artifact that stands was made; nothing of one that does not."""
         from blendmake.files import read_note  # costs an import that is seldom needed

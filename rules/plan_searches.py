@@ -141,7 +141,7 @@ class PlanSearches(PlanFiles):
                         "family": FAMILIES[p.sources[source].family],
                         "seed": p.seed,
                         "folds_made": p.feature_sets()[p.sources[source].features].uses_labels,
-                        "code": self._code_of_file(source),
+                        "code": self.file_code(source),
                     }
                     for source in search.source
                 },
@@ -151,15 +151,6 @@ class PlanSearches(PlanFiles):
             }
             for name, search in p.searches.items()
         }
-
-    def _code_of_file(self, source: str) -> str | None:
-        """Digest of a custom source's own file, with what it imports from beside it."""
-        from blendmake.code_digest import code_digest
-
-        file = self.problem.sources[source].file
-        return (
-            code_digest([Path(file)], Path(file).parent) if file and Path(file).exists() else None
-        )
 
     @property
     def lint_files(self) -> dict[str, list[str]]:

@@ -60,20 +60,22 @@ def _imports(file: Path, root: Path) -> tuple[Path, ...]:
             found = list(names)
         else:
             # `from package import name` may mean a module or something in one.
-            origin = _origin(level, module, file, root)
-            inner = [f"{origin}.{name}" for name in names]
+            package = origin(level, module, file, root) or ""
+            inner = [f"{package}.{name}" for name in names]
             as_modules = [name for name in inner if _file(name, root)]
-            found = as_modules if len(as_modules) == len(inner) else [*as_modules, origin]
+            found = as_modules if len(as_modules) == len(inner) else [*as_modules, package]
         modules += [path for name in found if (path := _file(name, root))]
     return tuple(modules)
 
 
-def _origin(level: int, module: str, file: Path, root: Path) -> str:
-    """The module that an import names, dots of a relative one resolved."""
+def origin(level: int, module: str, file: Path, root: Path) -> str | None:
+    """The module that an import names, dots of a relative one resolved; None above the root."""
     if not level:
         return module
-    folder = file.parents[level - 1].relative_to(root)
-    return ".".join([*folder.parts, *([module] if module else [])])
+    folder = file.parents[level - 1] if level <= len(file.parents) else Path("/")
+    if not folder.is_relative_to(root):
+        return None
+    return ".".join([*folder.relative_to(root).parts, *([module] if module else [])])
 
 
 @cache
@@ -85,16 +87,18 @@ def _file(module: str, root: Path) -> Path | None:
     return None
 
 
-class _Facts(NamedTuple):
+class Facts(NamedTuple):
     """What a file's text tells, wherever it stands.
 
     Attributes:
         digest: of its tokens.
         imports: level, module and names of each import; of a plain one the level is None.
+        named: what `import_module` and `__import__` are given as a text.
     """
 
     digest: str
     imports: list[tuple[int | None, str, list[str]]]
+    named: list[str]
 
 
 class _Known:
@@ -113,12 +117,12 @@ class _Known:
         with contextlib.suppress(OSError, ValueError):
             self._facts = json.loads(self._path.read_text(encoding="utf-8"))
 
-    def of(self, text: bytes, file: Path) -> _Facts:
+    def of(self, text: bytes, file: Path) -> Facts:
         key = hashlib.blake2b(text, digest_size=16).hexdigest()
         if key not in self._facts:
             self._facts[key] = _read_facts(_decoded(text), file)
             self._new = True
-        return _Facts(*self._facts[key])
+        return Facts(*self._facts[key])
 
     def keep(self) -> None:
         if not self._new or sys.dont_write_bytecode:
@@ -143,8 +147,12 @@ def keep_known() -> None:
     _known().keep()
 
 
-@cache
-def _facts(file: Path) -> _Facts:
+def facts_of(file: Path) -> Facts:
+    """What a Python file tells as it stands now.
+
+    Raises:
+        BlendmakeError: it cannot be read, or is no Python.
+    """
     try:
         return _known().of(file.read_bytes(), file)
     except SyntaxError as error:
@@ -162,20 +170,29 @@ def _decoded(text: bytes) -> str:
     return text.decode(encoding)
 
 
-def _read_facts(text: str, file: Path) -> _Facts:
+_facts = cache(facts_of)
+
+
+def _read_facts(text: str, file: Path) -> Facts:
     text = io.StringIO(text, newline=None).read()  # as a text file is read
     tree = ast.parse(text, str(file))
     digest = hashlib.blake2b(digest_size=16)
     for token in _tokens(text, _docstring_starts(tree)):
         digest.update(token.encode() + b"\0")
     imports: list[tuple[int | None, str, list[str]]] = []
+    named: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports.append((None, "", [alias.name for alias in node.names]))
         elif isinstance(node, ast.ImportFrom):
             names = [alias.name for alias in node.names]
             imports.append((node.level, node.module or "", names))
-    return _Facts(digest.hexdigest(), imports)
+        elif isinstance(node, ast.Call) and node.args:
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            name = getattr(node.args[0], "value", None)
+            if called in ("import_module", "__import__") and isinstance(name, str):
+                named.append(name)
+    return Facts(digest.hexdigest(), imports, named)
 
 
 def _docstring_starts(tree: ast.Module) -> set[tuple[int, int]]:

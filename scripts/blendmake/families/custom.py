@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from blendmake.errors import BlendmakeError
 from blendmake.family import Fitted, FoldData, JointFamily, JointFit
 from blendmake.foreign.calls import Exchange, interpreter, not_kept
+from blendmake.user_code import hold
 
 MEND = (
     "The source's key 'python' names the interpreter of an environment that has numpy and pandas: "
@@ -20,7 +21,8 @@ class Custom(JointFamily):
     """`fit_fold` of the file that option `file` names, run by the interpreter of option `python`.
 
     Params go to the function as they are. It runs in a process of its own, whatever the interpreter,
-    so that what it imports, changes or breaks stays there. Results repeat if the function's do.
+    so that what it imports, changes or breaks stays there. Results repeat if the function's do. What it
+    is must be what option `file_code` (user_code.user_digest) says, before and after.
     """
 
     SAVES: ClassVar[bool] = False
@@ -36,6 +38,7 @@ class Custom(JointFamily):
         self.python = interpreter(self.options.get("python"), MEND)
 
     def fit(self, task: JointFit) -> Fitted:
+        self._hold()
         exchange = Exchange(self.data, task.scratch / "exchange")
         try:
             valid, test = exchange.fit(
@@ -43,7 +46,13 @@ class Custom(JointFamily):
             )
         finally:
             exchange.remove()
+        self._hold()
         return Fitted(valid, test, task.rounds, not_kept, device="unknown")
+
+    def _hold(self) -> None:
+        """Refuse a file that was edited since the run was planned."""
+        if self.options.get("file_code"):
+            hold(self.file, self.options["file_code"])
 
 
 FAMILY = Custom

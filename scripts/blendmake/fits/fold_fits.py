@@ -176,7 +176,8 @@ class FoldFits:
 
     @property
     def _options(self) -> dict[str, Any]:
-        return {"gpu": self.gpu, **{name: self.source.get(name) for name in ("file", "python")}}
+        given = {name: self.source.get(name) for name in ("file", "python", "file_code")}
+        return {"gpu": self.gpu, **given}
 
     def _data(self, unit: Unit) -> FoldData:
         watched = str(self.data_key(unit)[0])

@@ -93,7 +93,7 @@ class Search:
             name: [
                 FoldFits(
                     name,
-                    one["source"],
+                    {**one["source"], "file_code": one.get("code")},
                     self.groups,
                     fold,
                     inputs,
