@@ -44,6 +44,7 @@ EXPECTED = {
     "tox21": counts(4, 5, 2, 1, read_groups=1, split_inner=1),
     "diabetes130": counts(3, 5, 2, 1, read_groups=1),
     "covertype": counts(3, 3, 1, 1),
+    "adult": counts(2, 5, 1, 0, read_test_targets=1, write_submission=1),
     "cyberpolka": counts(
         15,
         5,

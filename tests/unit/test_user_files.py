@@ -13,6 +13,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 import pytest
 
+from blendmake.errors import BlendmakeError
 from blendmake.tables.facts import facts_of_files
 from blendmake.tables.user_files import UserTable
 from blendmake.tables.user_labels import read_targets
@@ -116,3 +117,53 @@ def test_reading_is_linear_in_columns(tmp_path: Path, suffix: str) -> None:
     seconds(10)
     # Eight times as many columns: eight times as long, with room for a busy machine; 64 if quadratic.
     assert seconds(4000) < 24 * max(seconds(500), 0.05)
+
+
+# Files as the UCI archive has them
+
+
+ADULT_TRAIN = """39, State-gov, 2174, <=50K
+50, ?, 0, <=50K
+38, Private, 0, >50K
+28, Private, 0, <=50K
+
+"""
+ADULT_TEST = """|1x3 Cross validator
+25, Private, 0, <=50K.
+38, Local-gov, 7688, >50K.
+
+"""
+
+
+def test_raw_files_without_header_and_id(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = {"train": tmp_path / "adult.data", "test": tmp_path / "adult.test"}
+    files["train"].write_text(ADULT_TRAIN)
+    files["test"].write_text(ADULT_TEST)
+    train, test = (str(path) for path in files.values())
+    csv = {"header": ["age", "workclass", "gain", "income"]}
+    with caplog.at_level("INFO"):
+        read = read_user_tables(
+            tmp_path,
+            {"main": train},
+            {"main": test},
+            ids=(),
+            csv_format=csv,
+            not_features=["income"],
+        )
+    assert read.kinds() == {"age": "number", "workclass": "category", "gain": "number"}
+    assert read.decoded("workclass") == ["State-gov", "?", "Private", "Private"]
+    assert read.decoded("age", "test") == [25, 38]
+    assert caplog.text.count("by position: data.id is not given") == 1
+    assert "(column 'row': 0 to 3 in train, 4 to 5 in test)" in caplog.text
+    assert "adult.test is read so: 1 line above the header left out, spaces around" in caplog.text
+    ids = {part: getattr(read, part).table(["row"]) for part in files}
+    given: dict[str, Any] = {"csv_format": csv, "one_class_allowed": True}
+    labels = read_targets(train, ["income"], ids["train"], (), positive=[">50K"], **given)
+    assert labels["income"].to_pylist() == [0, 0, 1, 0]
+    with pytest.raises(
+        BlendmakeError, match=r"adult\.test: target 'income' holds '<=50K\.', '>50K\.'"
+    ):
+        read_targets(test, ["income"], ids["test"], (), positive=[">50K"], **given)
+    both = [">50K", ">50K."]
+    labels = read_targets(test, ["income"], ids["test"], (), positive=both, **given)
+    assert labels.to_pydict() == {"row": [4, 5], "income": [0, 1]}

@@ -21,7 +21,7 @@ from blendmake.matrix import BATCH_ROWS, writing_table
 from blendmake.preflight.findings import PASS, WARN, Finding, guarded, size_text
 from blendmake.submission import read_sample
 from blendmake.tables.csv_files import PACKED, is_csv
-from blendmake.tables.ids import id_keys, order_by, read_ids, shown_ids
+from blendmake.tables.ids import id_keys, order_by, positions_text, read_ids, shown_ids
 from blendmake.tables.naming import some_of
 from blendmake.tables.user_files import UserTable
 from blendmake.tables.user_labels import group_codes, read_column, read_targets
@@ -143,7 +143,11 @@ class Inputs:
         if "test" in found and self.id_columns:
             _check_apart(found["train"], found["test"], parts["test"][0].path)
         self.train_ids, self.test_ids = found["train"], found.get("test")
-        how = f"by {'+'.join(self.id_columns)}" if self.id_columns else "by position"
+        if not self.id_columns:
+            test_rows = found["test"].num_rows if "test" in found else None
+            yield Finding(PASS, "ids", positions_text(found["train"].num_rows, test_rows))
+            return
+        how = f"by {'+'.join(self.id_columns)}"
         counts = " and ".join(f"{ids.num_rows:,} in {part}" for part, ids in found.items())
         yield Finding(PASS, "ids", f"{how}: {counts}, each once")
 

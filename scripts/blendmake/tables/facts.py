@@ -92,12 +92,12 @@ def facts_of_files(
         return any(fnmatch.fnmatchcase(name, shape) for shape in shapes)
 
     tables = [UserTable(file, ids, csv_format) for file in train]
-    no_features = {*ids, *names}
+    no_features = {*ids, *names}.union(*(table.index_columns for table in tables))
     kinds = [
         kind_of(field.type, field.name in categories or is_like(field.name, patterns))
         for table in tables
         for field in table.schema
-        if field.name not in no_features | table.index_columns and not is_like(field.name, left_out)
+        if field.name not in no_features and not is_like(field.name, left_out)
     ]
     of_numbers = kinds.count("number") + kinds.count("any")
     return Facts(labelled.rows, of_numbers, kinds.count("category"), positives)

@@ -49,6 +49,15 @@ def read_ids(table: UserTable, id_columns: Sequence[str], first_position: int = 
     return ids
 
 
+def positions_text(rows: int, test_rows: int | None) -> str:
+    """What to say where there are no id columns."""
+    test = "" if test_rows is None else f", {rows:,} to {rows + test_rows - 1:,} in test"
+    return (
+        f"by position: data.id is not given, so that the row's number is its id (column '{POSITION}': 0 "
+        f"to {rows - 1:,} in train{test}), and files are matched row by row"
+    )
+
+
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Dictionary and large text as plain text, so that files of different make compare equal."""
     if pa.types.is_dictionary(column.type):

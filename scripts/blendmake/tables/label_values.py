@@ -51,7 +51,6 @@ def label_values(
         if value["values"] is not None
     }
     ones = _plain_ones(counts, name, file) if positive is None else _named(counts, positive)
-    zeros = [value for value in counts if value not in ones]
     if positive is not None:
         _check_named(texts, counts, ones, positive, name, file)
     known = np.asarray(pc.is_valid(texts))

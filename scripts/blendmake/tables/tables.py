@@ -19,7 +19,7 @@ from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.matrix import BATCH_ROWS, writing_table
 from blendmake.tables.columns import Wanted
-from blendmake.tables.ids import POSITION, id_keys, order_by, read_ids, shown_ids
+from blendmake.tables.ids import POSITION, id_keys, order_by, positions_text, read_ids, shown_ids
 from blendmake.tables.kinds import Decided, Feature, decide
 from blendmake.tables.naming import some_of
 from blendmake.tables.user_files import UserTable
@@ -69,6 +69,8 @@ def read_tables(
         _check_disjoint(train_ids, test_ids, test_tables)
     tables = {"train": train_tables, "test": test_tables}
     if decided is None:
+        if not id_columns:
+            log.info("ids: %s", positions_text(first.rows, test_ids.num_rows if test_ids else None))
         wanted = Wanted(category_columns, category_patterns, ignore, not_features, missing)
         decided = decide(tables, id_columns, wanted)
         for warning in decided.warnings:
