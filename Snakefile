@@ -12,6 +12,7 @@ from blendmake.runs import mark_run
 from bucket import bucket_of, keep_records, refuse_replacing
 from command_line import check_targets, told
 from plan import Plan, at, one_of
+from plan_build import build_files
 
 with told():
     bucket = bucket_of(workflow)
@@ -25,6 +26,7 @@ with told():
         bucket,
         workflow.configfiles,
     )
+    named = build_files(plan, sys.argv)
 keep_records(workflow, bucket)
 
 
@@ -89,6 +91,12 @@ rule all:
     default_target: True
     input:
         plan.everything,
+
+
+# What --config names: only=…, from=… (a place in campaigns and config).
+rule build:
+    input:
+        named,
 
 
 check_targets(workflow, plan, sys.argv)

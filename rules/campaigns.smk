@@ -16,7 +16,7 @@ for campaign in plan.campaigns:
         params:
             campaign=campaign,
             artifacts=plan.campaign_items(campaign),
-            left=plan.left,
+            left=plan.campaign_left(campaign),
             manifest=plan.manifest_file(campaign),
             copies=str(plan.copies),
         script:

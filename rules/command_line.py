@@ -145,7 +145,9 @@ def _no_target(workflow: Any, plan: Plan, target: str, words: Sequence[str]) -> 
         return f"{told}; did you mean '{close[0]}'?"
     if "/" not in target and target in {*plan.artifacts, *plan.problem.audits, *plan.searches}:
         folder = plan.folder(target) if target in plan.artifacts else f"{plan.results}/…/{target}"
-        return f"{told} by that name: ask for its files, {folder}/…"
+        return (
+            f"{told} by that name: snakemake build --config only={target}, or its files, {folder}/…"
+        )
     return (
         f"{told}. Names: {', '.join(sorted(_names(workflow)))}; files stand under {plan.results}/ "
         "(snakemake status lists them)."

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from blendmake.config.run import Run
+from plan_build import chosen
 from plan_inputs import given_groups
 from plan_searches import PlanSearches
 
@@ -14,7 +16,15 @@ OF_ARTIFACTS = ("sources", "blends", "submissions", "comparisons", "report")
 
 
 class PlanWanted(PlanSearches):
-    """The targets of runs, and what is listed of them."""
+    """The targets of runs, and what is listed of them.
+
+    Attributes:
+        run: what --config says of this run.
+        asked: campaigns that the command asks for.
+    """
+
+    run: Run
+    asked: list[str]
 
     @property
     def shown(self) -> list[str]:
@@ -70,8 +80,19 @@ class PlanWanted(PlanSearches):
 
     def campaign_files(self, campaign: str) -> list[str]:
         """What a campaign asks for in this run."""
-        items = [item for item in self.problem.campaigns[campaign] if not self._is_left(item)]
+        items = [item for item in self.campaign_chosen(campaign) if not self._is_left(item)]
         return [file for item in items for file in self.item_files(item)]
+
+    def campaign_chosen(self, campaign: str) -> list[str]:
+        """A campaign's items, less those that `only` and `from` leave out where it is asked for."""
+        items = self.problem.campaigns[campaign]
+        return chosen(self.run, items) if campaign in self.asked else items
+
+    def campaign_left(self, campaign: str) -> dict[str, str]:
+        """Why items of a campaign are not built in this run."""
+        here = self.campaign_chosen(campaign)
+        others = [item for item in self.problem.campaigns[campaign] if item not in here]
+        return {**dict.fromkeys(others, "not asked for in this run (only, from)"), **self.left}
 
     def _is_left(self, item: str) -> bool:
         """Whether an item of a campaign is, or is a file of, what a window leaves for another."""

@@ -12,7 +12,6 @@ from typing import Any
 
 from blendmake.adapters import ADAPTERS
 from blendmake.config.problem import Problem
-from blendmake.config.run import Run
 from blendmake.errors import BlendmakeError
 from plan_inputs import without
 from plan_wanted import PlanWanted
@@ -29,10 +28,8 @@ class PlanWindow(PlanWanted):
         cores: how many this run has, where it has a number.
         preset: the sections of a preset as it was written out, where one is asked for.
         asked: the campaigns that the command asks for.
-        run: what --config says of this run.
     """
 
-    run: Run
     cores: int | None
     preset: dict[str, Any] | None
     asked: list[str]

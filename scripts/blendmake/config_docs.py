@@ -106,7 +106,7 @@ def _sections() -> Iterator[str]:
         yield "| --- | --- | --- | --- |"
         for name, info in model.model_fields.items():
             meaning = (info.description or "").replace("|", "\\|")
-            yield f"| `{name}` | {_type(info.annotation)} | {_default(info)} | {meaning} |"
+            yield f"| `{info.alias or name}` | {_type(info.annotation)} | {_default(info)} | {meaning} |"
         yield ""
 
 

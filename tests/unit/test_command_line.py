@@ -162,7 +162,7 @@ def plan(folder: Path) -> Plan:
             "results/other/leaderboard.parquet",
             ["of problem 'other'", "for problem 'mine'", "--configfile config/other.yaml"],
         ),
-        ("lgb", ["ask for its files, results/mine/sources/lgb/"]),
+        ("lgb", ["build --config only=lgb, or its files, results/mine/sources/lgb/"]),
         ("nothing_like_it", ["Names: board, status;", "results/mine/"]),
     ],
 )

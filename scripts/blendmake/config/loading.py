@@ -41,13 +41,16 @@ def load_problem(config: Mapping[str, Any]) -> Problem:
     raise BlendmakeError(f"The config of problem '{name}' is wrong:\n" + "\n".join(lines))
 
 
+RUN_KEYS = {info.alias or name for name, info in Run.model_fields.items()}
+
+
 def load_run(config: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
     """What is said of this run, and the rest, which is the problem.
 
     Raises:
         BlendmakeError: one line per mistake.
     """
-    own = {key: value for key, value in config.items() if key in Run.model_fields}
+    own = {key: value for key, value in config.items() if key in RUN_KEYS}
     rest = {key: value for key, value in config.items() if key not in own}
     try:
         return Run.model_validate(own), rest

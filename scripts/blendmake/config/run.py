@@ -46,8 +46,13 @@ class Run(Strict):
     pack: str | None = Field(None, description="The archive that `snakemake pack` writes.")
     only: Annotated[NamesOnce, BeforeValidator(_listed)] | None = Field(
         None,
-        description="What `snakemake pack` packs, with all that it stands on: names of sources, blends, "
-        "audits and searches, `only=a,b`. Left out: everything.",
+        description="What `snakemake build`, campaigns and `snakemake pack` take, with all that it "
+        "stands on: names of sources, blends, audits and searches, `only=a,b`. Left out: everything.",
+    )
+    start: str | None = Field(
+        None,
+        alias="from",
+        description="Where `snakemake build` and campaigns begin: this item and those behind it.",
     )
     unpack: str | None = Field(None, description="The archive that `snakemake unpack` reads.")
     replace: bool = Field(
