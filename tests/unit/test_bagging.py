@@ -16,7 +16,8 @@ from blendmake.families.extra_trees import ExtraTrees
 from blendmake.family import Fit, Fitted
 from blendmake.files import write_parquet
 from blendmake.fits.bagging import bag_count, draw_bag, undo_undersampling
-from blendmake.fits.models import predict_models
+from blendmake.fits.models import write_description
+from blendmake.fits.predicting import predict_models
 from blendmake.fits.store import mean_prediction
 from blendmake.folds import read_inner
 from blendmake.reports.status import read_status, status_text
@@ -256,7 +257,7 @@ def test_rows_that_stop_are_not_drawn_from(problem: Problem, tmp_path: Path) -> 
     assert row["rows"] == (truth[train[~aside]] == 1).sum() + 12
     models = json.loads((done.outputs.models / "models.json").read_text())
     models["models"]["rare"] = models["models"]["rare"][1:]  # the bag of that row alone
-    (done.outputs.models / "models.json").write_text(json.dumps(models))
+    write_description(models, done.outputs.models)
     predicted = predict_models(done.outputs.models, "rare", problem.inputs.feature_files("train"))
     expected = auc(truth[train[aside]], predicted[train[aside]])
     assert row["stop_auc"] == pytest.approx(expected, abs=1e-6)

@@ -19,7 +19,7 @@ from blendmake.durations import clock
 from blendmake.errors import BlendmakeError
 from blendmake.features.sets import make_features
 from blendmake.files import read_parquet
-from blendmake.fits.models import predict_models
+from blendmake.fits.predicting import predict_models
 from blendmake.fits.settings import resolve_targets, settings_for
 from blendmake.fits.table import FITS
 from blendmake.seeds import derive_seed

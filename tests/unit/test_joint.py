@@ -18,7 +18,7 @@ from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES, FOREIGN, JOINT
 from blendmake.family import Fitted, JointFamily, JointFit
 from blendmake.files import read_parquet
-from blendmake.fits.models import predict_models
+from blendmake.fits.predicting import predict_models
 from blendmake.fits.store import mean_prediction
 from blendmake.folds import read_inner, write_inner
 from blendmake.seeds import derive_seed

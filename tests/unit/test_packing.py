@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from blendmake.digests import sha256
 from blendmake.errors import BlendmakeError
 from blendmake.files import digest_of, read_parquet, write_parquet
-from blendmake.packing.archive import FORMAT, Archive, Member, Unit, sha256_of, write_archive
+from blendmake.packing.archive import FORMAT, Archive, Member, Unit, write_archive
 from blendmake.packing.identity import differences, identity
 from blendmake.packing.packing import pack
 from blendmake.packing.records import Record
@@ -105,7 +106,7 @@ class Machine:
         write_parquet(table, path, {**kept, "git_revision": self.revision})
 
     def _record(self, job: str, inputs: Iterable[str]) -> Record:
-        return {"job": job, "inputs": {path: sha256_of(Path(path)) for path in inputs}}
+        return {"job": job, "inputs": {path: sha256(Path(path)) for path in inputs}}
 
     def make(self, job: str, files: Mapping[str, Any], inputs: Sequence[str]) -> None:
         """What a job makes: a column of numbers in each of its files."""
@@ -186,7 +187,7 @@ def packed(make: Callable[..., Machine]) -> Machine:
 
 
 def everything(folder: Path) -> dict[str, str]:
-    return {name: sha256_of(folder / name) for name in files_below(folder)}
+    return {name: sha256(folder / name) for name in files_below(folder)}
 
 
 def test_what_is_packed_comes_back(packed: Machine, make: Callable[..., Machine]) -> None:
@@ -200,15 +201,15 @@ def test_what_is_packed_comes_back(packed: Machine, make: Callable[..., Machine]
     assert result.kept == [] and result.left_out == {}
     assert len(result.placed) == 5 + 1 + 1 + 3
     for path in result.placed:
-        assert sha256_of(b.folder / path) == sha256_of(packed.folder / path)
+        assert sha256(b.folder / path) == sha256(packed.folder / path)
     assert not list(b.folder.rglob("unpacking"))
     # The base files here have other bytes, and the records say so; the rest is as it was.
-    assert sha256_of(Path(FOLDS)) != sha256_of(packed.folder / FOLDS)
+    assert sha256(Path(FOLDS)) != sha256(packed.folder / FOLDS)
     record = b.book.records[f"{FOLD}/oof.parquet"]
     assert record["inputs"] == {
-        BASE["targets"]: sha256_of(Path(BASE["targets"])),
-        FOLDS: sha256_of(Path(FOLDS)),
-        INNER: sha256_of(packed.folder / INNER),
+        BASE["targets"]: sha256(Path(BASE["targets"])),
+        FOLDS: sha256(Path(FOLDS)),
+        INNER: sha256(packed.folder / INNER),
     }
     dates = {Path(path).stat().st_mtime_ns for path in result.placed}
     assert dates == {max(Path(path).stat().st_mtime_ns for path in (BASE["targets"], FOLDS))}
@@ -269,17 +270,17 @@ def test_a_part_comes_with_all_that_it_stands_on(packed: Machine) -> None:
     ],
 )
 def test_packing_is_refused(packed: Machine, changes: dict[str, Any], words: str) -> None:
-    before = sha256_of(Path("../x.tar"))
+    before = sha256(Path("../x.tar"))
     with pytest.raises(BlendmakeError, match=words):
         pack(packed.plan(**changes), packed.book)
-    assert sha256_of(Path("../x.tar")) == before
+    assert sha256(Path("../x.tar")) == before
     assert not Path("../y.tar").exists()
 
 
 def test_a_file_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write("scratch/p/journal.log", "trial 0\n")
-    unit = Unit([Member("scratch/p/journal.log", 8, sha256_of(Path("scratch/p/journal.log")))])
+    unit = Unit([Member("scratch/p/journal.log", 8, sha256(Path("scratch/p/journal.log")))])
     write("scratch/p/journal.log", "trial 0\ntrial 1\n")  # journals grow
     write_archive(Path("x.tar"), [unit], {})
     with tarfile.open("x.tar") as tar:
@@ -498,28 +499,28 @@ def test_what_stands_with_the_same_content_stays(
 ) -> None:
     b = make("b")
     b.make_all()  # the same numbers, made at another revision
-    before = {path: sha256_of(Path(path)) for path in b.book.records}
+    before = {path: sha256(Path(path)) for path in b.book.records}
     records = json.dumps(b.book.records)
     result = b.unpack()
-    assert before[f"{BLEND}/oof.parquet"] != sha256_of(packed.folder / BLEND / "oof.parquet")
-    assert {path: sha256_of(Path(path)) for path in before} == before
+    assert before[f"{BLEND}/oof.parquet"] != sha256(packed.folder / BLEND / "oof.parquet")
+    assert {path: sha256(Path(path)) for path in before} == before
     assert json.dumps(b.book.records) == records
     assert result.kept == [] and result.left_out == {}
     # What stands on it and is missing here counts as made of it.
     Path(f"{BLEND}/oof.parquet").unlink()
     assert b.unpack().placed == [f"{BLEND}/oof.parquet"]
-    own = sha256_of(Path(f"{SOURCE}/oof.parquet"))
+    own = sha256(Path(f"{SOURCE}/oof.parquet"))
     assert b.book.records[f"{BLEND}/oof.parquet"]["inputs"][f"{SOURCE}/oof.parquet"] == own
 
 
 def test_what_was_made_otherwise_here_stays(packed: Machine, make: Callable[..., Machine]) -> None:
     b = make("b")
     b.make_fold(5.0)
-    before = {path: sha256_of(Path(path)) for path in b.book.records}
+    before = {path: sha256(Path(path)) for path in b.book.records}
     result = b.unpack()
     assert result.kept == [f"{FOLD}/fits.parquet", f"{FOLD}/oof.parquet"]
     assert Path(f"{FOLD}/models/m.txt").read_text() == "model 5.0"
-    assert {path: sha256_of(Path(path)) for path in before} == before
+    assert {path: sha256(Path(path)) for path in before} == before
     # What stands on the archive's fold is not what stands on this one.
     above = {f"{SOURCE}/oof.parquet", f"{SOURCE}/fits.parquet", f"{BLEND}/oof.parquet"}
     assert set(result.left_out) == above
@@ -532,7 +533,7 @@ def test_what_a_killed_job_left_is_replaced(packed: Machine, make: Callable[...,
     b.book.unfinished |= {f"{FOLD}/oof.parquet", f"{FOLD}/fits.parquet"}
     result = b.unpack()
     assert result.kept == [] and result.left_out == {}
-    assert sha256_of(Path(f"{FOLD}/oof.parquet")) == sha256_of(packed.folder / FOLD / "oof.parquet")
+    assert sha256(Path(f"{FOLD}/oof.parquet")) == sha256(packed.folder / FOLD / "oof.parquet")
     assert Path(f"{FOLD}/models/m.txt").read_text() == "model 1.0"
     assert not b.book.unfinished
 

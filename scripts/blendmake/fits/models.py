@@ -2,12 +2,12 @@
 
 A folder holds the models (one per target, or one of all) and `models.json`: the family, each target's
 models (several where it was bagged), the columns in their order with the names of their levels (code 0
-is the first), and the category codes that were seen in training.
+is the first), and the category codes that were seen in training. Every model goes by its SHA-256, and
+`models.json` by a seal (see predicting).
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from blendmake.features.files import FeatureSetFiles
+from blendmake.digests import sha256
 from blendmake.files import digest_of, replacing, write_text
-from blendmake.fits.bagging import undo_undersampling
-from blendmake.fits.store import mean_prediction
-from blendmake.matrix import Column, Floats, Rows
+from blendmake.matrix import Column
 
+DESCRIPTION = "models.json"
 CONSTANT = ".constant.json"  # suffix of the model of a target without two classes to learn from
 
 
@@ -74,6 +73,7 @@ def keep_models(
     """
     listed: dict[str, list[dict[str, Any]]] = {}
     names: dict[Path, str] = {}
+    digests: dict[str, str] = {}
     for one in models:
         bags = listed.setdefault(one.target, [])
         if one.path not in names:
@@ -83,8 +83,11 @@ def keep_models(
             name = f"{short_name(one.target)}-{digest_of(one.target)[:12]}{bag}{suffix}"
             with replacing(folder / name) as temporary:
                 shutil.copyfile(one.path, temporary)
+                digests[name] = sha256(temporary)
             names[one.path] = name
-        entry = {"file": names[one.path], "known_codes": one.rows, "negatives_kept": one.share}
+        name = names[one.path]
+        entry: dict[str, Any] = {"file": name, "sha256": digests[name], "known_codes": one.rows}
+        entry["negatives_kept"] = one.share
         if one.column is not None:
             entry["output"] = one.column
         if len(one.columns) < len(columns):
@@ -104,50 +107,10 @@ def keep_models(
             for rows, codes in known.items()
         },
     }
-    write_text(json.dumps(description, indent=1), folder / "models.json")
+    write_description(description, folder)
 
 
-def predict_models(models: Path, target: str, files: FeatureSetFiles, threads: int = 1) -> Floats:
-    """Predict rows with a kept model.
-
-    Args:
-        models: the folder `models` of one fold of a source with `keep_models`.
-        files: the source's feature set over the rows to predict.
-
-    Returns:
-        (rows,) float32: what the model gave for these rows when it was fitted.
-    """
-    description = json.loads((models / "models.json").read_text(encoding="utf-8"))
-    return mean_prediction(
-        [
-            undo_undersampling(
-                _predict_one(models, description, entry, files, threads), entry["negatives_kept"]
-            )
-            for entry in description["models"][target]
-        ]
-    )
-
-
-def _predict_one(
-    models: Path,
-    description: Mapping[str, Any],
-    entry: Mapping[str, Any],
-    files: FeatureSetFiles,
-    threads: int,
-) -> Floats:
-    path = models / entry["file"]
-    if path.name.endswith(CONSTANT):
-        value = json.loads(path.read_text(encoding="utf-8"))["constant"]
-        return np.full(files.rows, value, np.float32)
-    read = set(entry.get("columns", [column.name for column in files.columns]))
-    columns = [column for column in files.columns if column.name in read]
-    known = {}
-    codes = description["known_codes"][entry["known_codes"]]
-    for index, column in enumerate(columns):
-        if column.is_category:
-            known[index] = np.zeros(column.levels, bool)
-            known[index][codes[column.name]] = True
-    rows = Rows(dict(files.files), columns, np.arange(files.rows), known)
-    predict = importlib.import_module(description["family"]).predict_saved
-    values = np.asarray(predict(path, rows, threads), np.float32)
-    return np.ascontiguousarray(values[:, entry["output"]]) if "output" in entry else values
+def write_description(description: Mapping[str, Any], folder: Path) -> None:
+    """Write `models.json`, sealed."""
+    rest = json.loads(json.dumps({k: v for k, v in description.items() if k != "seal"}))
+    write_text(json.dumps({**rest, "seal": digest_of(rest)}, indent=1), folder / DESCRIPTION)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from blendmake.digests import sha256
 from blendmake.errors import BlendmakeError
 from blendmake.files import note_of, read_parquet, write_parquet
 from blendmake.matrix import Floats
@@ -39,6 +40,7 @@ class StoredFit:
         note = {
             "fit": self.row,
             "model": self.model.name if self.model else None,
+            "model_sha256": sha256(self.model) if self.model else None,
             "share": self.share,
             "column": self.column,
         }
@@ -61,6 +63,9 @@ class StoredFit:
         note = note_of(table)
         model = path.parent / note["model"] if note["model"] else None
         if with_model and (model is None or not model.exists()):
+            return None
+        if with_model and model is not None and sha256(model) != note["model_sha256"]:
+            log.warning("%s is damaged: this fit is done again", model)
             return None
         values = np.asarray(table["prediction"].to_numpy(), np.float32)
         return StoredFit(

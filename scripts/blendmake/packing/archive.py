@@ -47,12 +47,6 @@ class Unit:
     records: dict[str, Record] = field(default_factory=dict)
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def content_key(path: Path) -> str | None:
     """What a parquet artifact holds and says of itself, but for when and with what it was made."""
     try:

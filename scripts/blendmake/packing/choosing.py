@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blendmake.packing.archive import Member, Unit, content_key, sha256_of
+from blendmake.digests import sha256
+from blendmake.packing.archive import Member, Unit, content_key
 from blendmake.packing.records import Record, Records
 
 
@@ -104,7 +105,7 @@ class Choice:
 
     def _digest(self, path: str) -> str:
         if path not in self._digests:
-            self._digests[path] = sha256_of(Path(path))
+            self._digests[path] = sha256(Path(path))
         return self._digests[path]
 
     def _member(self, path: str) -> Member:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from blendmake.digests import sha256
 from blendmake.errors import BlendmakeError
-from blendmake.packing.archive import Archive, Member, Unit, content_key, sha256_of
+from blendmake.packing.archive import Archive, Member, Unit, content_key
 from blendmake.packing.identity import differences, identity
 from blendmake.packing.records import Record, Records
 from blendmake.scratch import locked
@@ -156,7 +157,7 @@ class _Decisions:
     def _digest(self, path: str) -> str | None:
         if path not in self._digests:
             there = Path(path).is_file()
-            self._digests[path] = sha256_of(Path(path)) if there else None
+            self._digests[path] = sha256(Path(path)) if there else None
         return self._digests[path]
 
     def _is_same(self, path: str, digest: str) -> bool:
