@@ -130,10 +130,8 @@ def _model_file(models: Path, entry: Mapping[str, Any]) -> Path:
     path = models / name
     if name != Path(name).name or name in ("", "..") or path.is_symlink():
         raise _damaged(models / DESCRIPTION, f"'{name}' is no file of its folder")
-    try:
-        digest = sha256(path)
-    except OSError as error:
-        raise _damaged(path, error.strerror or "it cannot be read") from None
-    if digest != entry.get("sha256"):
+    if not path.is_file():
+        raise _damaged(path, "No such file")
+    if sha256(path) != entry.get("sha256"):
         raise _damaged(path, "its content does not match the digest in models.json")
     return path
