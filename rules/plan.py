@@ -172,7 +172,9 @@ class Plan(PlanBucket):
     def _slices(self) -> dict[str, Any]:
         p, data = self.problem, self.data
         assert data.train and data.targets
+        # By which ids and columns of targets are found in files of predictions.
         rename = p.submissions.rename.model_dump() if p.submissions.rename else None
+        names = {"id": data.id, "rename": rename}
         csv_format = data.csv.slice()
         csv = {"csv_format": csv_format} if csv_format else {}  # so that it is new to who sets it
         return {
@@ -192,6 +194,7 @@ class Plan(PlanBucket):
                 "columns": data.targets.columns,
                 **({"positive": data.targets.positive} if data.targets.positive else {}),
                 **csv,
+                **self.id_settings,
             },
             "groups": {
                 "id": data.id,
@@ -250,8 +253,9 @@ class Plan(PlanBucket):
             "audit_verdicts": {
                 name: audit.model_dump(include=VERDICT) for name, audit in p.audits.items()
             },
-            "submission": {"csv": p.submissions.csv, "rename": rename},
-            "sample": {"rename": rename, **csv},
+            "submission": {**names, "csv": p.submissions.csv},
+            "sample": {**names, **csv},
+            "names": names,
         }
 
     def _group_slices(self) -> dict[str, Any]:

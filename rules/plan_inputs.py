@@ -10,6 +10,7 @@ from typing import Any
 from blendmake.adapters import ADAPTERS
 from blendmake.config.data import Data
 from blendmake.config.problem import Problem
+from blendmake.tables.naming import ACROSS, POSITION
 
 
 class PlanInputs:
@@ -114,6 +115,18 @@ class PlanInputs:
         assert data.train and data.targets
         files = [*data.train.values(), *(data.test or {}).values(), data.targets.file]
         return [f for f in [*files, data.test_targets, data.sample_submission] if f]
+
+    @property
+    def id_settings(self) -> dict[str, Any]:
+        """What is out of the ordinary about ids: that those of test begin again, names not to be had."""
+        data = self.data
+        assert data.targets
+        found: dict[str, Any] = {}
+        if data.ids.distinct != ACROSS:
+            found["distinct"] = data.ids.distinct
+        if not data.id and POSITION in (data.targets.columns or []):
+            found["taken"] = [POSITION]
+        return found
 
     @property
     def not_features(self) -> list[str]:

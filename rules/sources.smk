@@ -127,7 +127,7 @@ rule read_external:
     localrule: True
     params:
         external=at(plan.slices, "external/{external}"),
-        rename=plan.slices["submission"]["rename"],
+        names=plan.slices["names"],
         sizes=at(plan.external_sizes, "{external}"),
         code=plan.code["read_external"],
     script:

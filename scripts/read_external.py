@@ -16,7 +16,8 @@ with job(snakemake.log[0], script=snakemake, own=("oof", "test")):
         Path(files.table),
         Path(files.folds),
         {part: Path(snakemake.output[part]) for part in ("oof", "test")},
-        rename=params.rename,
+        id_columns=params.names["id"],
+        rename=params.names["rename"],
         csv_format=params.external.get("csv_format"),
         note=provenance(params.external, params.code, name=name, kind="source", sizes=params.sizes),
     )

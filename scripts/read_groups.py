@@ -5,10 +5,10 @@ from blendmake.job import job
 with job(snakemake.log[0], script=snakemake, own=["groups"]):
     from pathlib import Path
 
-    from blendmake.files import read_note, write_parquet
+    from blendmake.files import read_note
     from blendmake.matrix import TableFile
     from blendmake.provenance import provenance
-    from blendmake.tables.user_labels import group_codes, read_column
+    from blendmake.tables.user_labels import group_codes, read_column, write_groups
 
     data = snakemake.params.data
     id_columns = read_note(snakemake.input.columns)["id_columns"]
@@ -21,8 +21,5 @@ with job(snakemake.log[0], script=snakemake, own=["groups"]):
         "The group",
         csv_format=data.get("csv_format"),
     )
-    table = ids.append_column("group", group_codes(groups))
-    note = provenance(
-        data, snakemake.params.code, id_columns=id_columns, sizes=snakemake.params.sizes
-    )
-    write_parquet(table, Path(snakemake.output[0]), note)
+    note = provenance(data, snakemake.params.code, sizes=snakemake.params.sizes)
+    write_groups(Path(snakemake.output[0]), ids, group_codes(groups), note)

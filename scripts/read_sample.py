@@ -18,6 +18,7 @@ with job(snakemake.log[0], script=snakemake, own=["sample"]):
         snakemake.input.sample,
         TableFile(Path(snakemake.input.table)).table(id_columns),
         Path(snakemake.output[0]),
+        id_columns=settings["id"],
         targets=targets,
         rename=settings["rename"],
         csv_format=settings.get("csv_format"),

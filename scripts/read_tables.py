@@ -6,6 +6,7 @@ with job(snakemake.log[0], snakemake.threads, script=snakemake, own=("train", "t
     from pathlib import Path
 
     from blendmake.provenance import provenance
+    from blendmake.tables.naming import ACROSS
     from blendmake.tables.tables import read_tables
 
     data = snakemake.params.data
@@ -23,5 +24,7 @@ with job(snakemake.log[0], snakemake.threads, script=snakemake, own=("train", "t
         not_features=data["not_features"],
         csv_format=data.get("csv_format"),
         missing=data.get("missing", ()),
+        distinct=data.get("distinct", ACROSS),
+        taken=data.get("taken", ()),
         note=provenance(data, snakemake.params.code, sizes=snakemake.params.sizes),
     )

@@ -16,6 +16,7 @@ with job(snakemake.log[0], script=snakemake):
         Path(snakemake.input.test),
         None if sample is None else str(sample),
         Path(snakemake.output.parquet),
+        id_columns=settings["id"],
         targets=targets,
         rename=settings["rename"],
         note=provenance(settings, snakemake.params.code),

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,13 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     if columns is None and note.get("content") != content_digest(table):
         raise damaged(path, "its content does not match the digest stored in it")
     return table
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """`name`, or the first of `name_`, `name__`, … that is not taken."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def damaged(path: Path, reason: str) -> BlendmakeError:

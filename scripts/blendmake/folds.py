@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
-from blendmake.files import note_of, read_parquet, write_parquet
+from blendmake.files import free_name, note_of, read_parquet, write_parquet
 from blendmake.labels import Labels
 from blendmake.matrix import Positions
 
@@ -56,7 +56,7 @@ def read_folds(path: Path) -> Folds:
     """Read folds.parquet."""
     table = read_parquet(path)
     note = note_of(table)
-    fold = np.asarray(table["fold"].to_numpy(), np.int32)
+    fold = np.asarray(table[note["column"]].to_numpy(), np.int32)
     return Folds(fold, int(note["n"]), note["content"])
 
 
@@ -214,9 +214,11 @@ def group_folds(labels: Labels, groups: NDArray[np.int64], n: int, seed: int) ->
 def write_folds(
     path: Path, ids: pa.Table, fold: NDArray[np.int32], note: Mapping[str, Any]
 ) -> None:
-    """Write folds.parquet: the ids and `fold`."""
-    table = ids.append_column("fold", pa.array(fold))
-    write_parquet(table, path, {**note, "n": int(fold.max()) + 1})
+    """Write folds.parquet: the ids and `fold`, by another name (in the note) if an id has this one."""
+    column = free_name("fold", ids.column_names)
+    table = ids.append_column(column, pa.array(fold))
+    about = {"id_columns": ids.column_names, "column": column, "n": int(fold.max()) + 1}
+    write_parquet(table, path, {**note, **about})
 
 
 def inner_split(
@@ -253,13 +255,16 @@ def write_inner(
 ) -> None:
     """Write inner.parquet: ids and one column `fold<k>` per fold, true for rows set aside."""
     table = ids
+    columns = []
     for k, (train, aside) in enumerate(inner):
         column = np.zeros(ids.num_rows, bool)
         column[train[aside]] = True
-        table = table.append_column(f"fold{k}", pa.array(column))
-    write_parquet(table, path, note)
+        columns.append(free_name(f"fold{k}", table.column_names))
+        table = table.append_column(columns[-1], pa.array(column))
+    write_parquet(table, path, {**note, "id_columns": ids.column_names, "columns": columns})
 
 
 def read_inner(path: Path, k: int) -> NDArray[np.bool_]:
     """Rows set aside for early stopping in fold `k`: bool (rows,)."""
-    return np.asarray(read_parquet(path)[f"fold{k}"].to_numpy(), bool)
+    table = read_parquet(path)
+    return np.asarray(table[note_of(table)["columns"][k]].to_numpy(), bool)

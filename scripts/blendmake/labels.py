@@ -39,7 +39,8 @@ def read_groups(path: Path | None) -> NDArray[np.int64] | None:
     """Group code per row, or None where rows are independent."""
     if path is None:
         return None
-    return np.asarray(read_parquet(path)["group"].to_numpy(), np.int64)
+    table = read_parquet(path)
+    return np.asarray(table[note_of(table)["column"]].to_numpy(), np.int64)
 
 
 def label_columns(targets: Sequence[str], names: Sequence[str], path: Path) -> list[int]:

@@ -1,6 +1,7 @@
 """Prediction files (oof.parquet, test.parquet): written checked, read checked.
 
-Format: the id columns, then one float32 column per covered target, in the order of the targets table.
+Format: the id columns, then one column per covered target, in the order of the targets table: float32,
+or all float64 where float32 would make different predictions equal (1 - 1e-9 and 1 - 2e-9, say).
 Within what it covers a file holds no null, no NaN, no infinity, no missing or repeated id.
 """
 
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, note_of, read_parquet, write_parquet
-from blendmake.matrix import Floats
+
+Values = NDArray[np.floating[Any]]  # (rows, targets), float32 or float64
 
 SCALE = "scale"
 """Key of a prediction file's note: what its values are. Without it they are probabilities."""
@@ -26,11 +29,11 @@ PROBABILITY, RANK = "probability", "rank"
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of some targets: `values` (rows, targets) float32 for `ids`."""
+    """Predictions of some targets: `values` (rows, targets), float32 or float64, for `ids`."""
 
     ids: pa.Table
     targets: tuple[str, ...]
-    values: Floats
+    values: Values
     note: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -45,7 +48,7 @@ def write_predictions(
     path: Path,
     ids: pa.Table,
     targets: Sequence[str],
-    values: Floats,
+    values: Values,
     note: Mapping[str, Any],
 ) -> None:
     """Write a prediction file.
@@ -56,8 +59,6 @@ def write_predictions(
     assert values.shape == (ids.num_rows, len(targets))
     if not _are_unique(ids):
         raise BlendmakeError(f"{path}: its ids are not all known and different.")
-    with np.errstate(over="ignore"):
-        values = values.astype(np.float32, copy=False)
     for j, target in enumerate(targets):
         wrong = ~np.isfinite(values[:, j])
         if wrong.any():
@@ -65,6 +66,8 @@ def write_predictions(
                 f"{path}: {int(wrong.sum())} of {len(wrong)} predictions of target '{target}' are not "
                 "finite numbers. Check the params of the source (a learning rate too high?)."
             )
+    if values.dtype != np.float32 and not loses_values(values):
+        values = values.astype(np.float32)
     columns = [pa.array(np.ascontiguousarray(values[:, j])) for j in range(len(targets))]
     table = pa.table([*ids.columns, *columns], names=[*ids.column_names, *targets])
     write_parquet(table, path, {**note, "id_columns": ids.column_names})
@@ -92,7 +95,9 @@ def read_predictions(path: Path, ids: pa.Table | None = None) -> Predictions:
             "command again to rebuild it."
         )
     targets = [name for name in table.column_names if name not in note["id_columns"]]
-    values = np.empty((table.num_rows, len(targets)), np.float32, order="F")
+    exact = any(pa.types.is_float64(table[name].type) for name in targets)
+    kind = np.float64 if exact else np.float32
+    values: Values = np.empty((table.num_rows, len(targets)), kind, order="F")
     for j, name in enumerate(targets):
         if table[name].null_count or (
             not pc.all(pc.is_finite(table[name])).as_py() and table.num_rows
@@ -100,6 +105,23 @@ def read_predictions(path: Path, ids: pa.Table | None = None) -> Predictions:
             raise damaged(path, f"predictions of target '{name}' are not all finite")
         values[:, j] = table[name].to_numpy()
     return Predictions(found, tuple(targets), values, note)
+
+
+def loses_values(values: Values) -> bool:
+    """Whether float32 would make different values of a column equal, or one of them 0 or 1.
+
+    Near 1 it knows steps of 6e-8 only, near 0 a thousand millionth of that and less.
+    """
+    return any(map(_loses, values.T))
+
+
+def _loses(column: NDArray[np.floating]) -> bool:
+    ordered = np.sort(column)
+    with np.errstate(over="ignore"):
+        rounded = ordered.astype(np.float32)
+    bound = (rounded == 0) | (rounded == 1)
+    merged = (ordered[1:] != ordered[:-1]) & (rounded[1:] == rounded[:-1])
+    return bool(merged.any() or (bound & (rounded != ordered)).any() or np.isinf(rounded).any())
 
 
 def _are_unique(ids: pa.Table) -> bool:

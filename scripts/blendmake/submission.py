@@ -17,7 +17,7 @@ from pyarrow import csv
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_note, replacing, write_parquet
 from blendmake.predictions import PROBABILITY, RANK, SCALE, read_predictions
-from blendmake.tables.ids import POSITION, order_by, read_ids
+from blendmake.tables.ids import given_id_columns, order_by, read_ids
 from blendmake.tables.user_files import UserTable
 
 
@@ -26,6 +26,7 @@ def read_sample(
     ids: pa.Table,
     out: Path,
     *,
+    id_columns: Sequence[str],
     targets: Sequence[str],
     rename: Mapping[str, str] | None,
     note: Mapping[str, Any],
@@ -35,15 +36,18 @@ def read_sample(
 
     Args:
         ids: ids of the test rows; the sample must hold exactly these, in any order.
+        id_columns: as for `write_submission`.
         targets, rename: as for `write_submission`.
         csv_format: `data.csv` of the config.
 
     Raises:
         BlendmakeError: an id or a column is missing, extra or repeated; names it.
     """
-    table = _open_sample(sample, ids, csv_format)
-    _match(table, ids, _column_names(targets, rename, ids))
-    write_parquet(table.read(table.schema.names), out, note)
+    table = UserTable(sample, ids.column_names, csv_format)
+    names = _column_names(targets, rename, ids)
+    found, _ = _match(table, ids, id_columns, names)
+    asked = [name for name in table.schema.names if name in found or name in names]
+    write_parquet(table.read(asked), out, note)
 
 
 def write_submission(
@@ -51,6 +55,7 @@ def write_submission(
     sample: str | None,
     out: Path,
     *,
+    id_columns: Sequence[str],
     targets: Sequence[str],
     rename: Mapping[str, str] | None,
     note: Mapping[str, Any],
@@ -60,6 +65,7 @@ def write_submission(
 
     Args:
         sample: the sample submission, or None: ids and columns as in the predictions.
+        id_columns: those of the config; none: a sample without the position goes by its rows' order.
         targets: all targets of the problem: a submission must cover them.
         rename: `pattern` and `replace`, the naming rule from target to column.
 
@@ -79,7 +85,7 @@ def write_submission(
     if sample is None:
         table = pa.table({**dict(zip(ids.column_names, ids.columns, strict=True)), **values})
     else:
-        table = _shaped(ids, values, _open_sample(sample, ids))
+        table = _shaped(ids, id_columns, values, UserTable(sample, ids.column_names))
     if not found.are_probabilities:
         logging.getLogger(__name__).warning(
             "%s holds %s, not probabilities: the same to a competition scored by AUC, useless to one "
@@ -90,7 +96,14 @@ def write_submission(
     write_parquet(table, out, {**note, SCALE: PROBABILITY if found.are_probabilities else RANK})
     if out_csv is not None:
         with replacing(out_csv) as temporary:
-            csv.write_csv(table, temporary)
+            csv.write_csv(table, temporary, csv.WriteOptions(quoting_style=_quoting(table)))
+
+
+def _quoting(table: pa.Table) -> str:
+    """Texts stand without quotes, as most people write ids, unless one of them needs some."""
+    texts = [column for column in table.columns if pa.types.is_string(column.type)]
+    special = any(pc.any(pc.match_substring_regex(t, '[",\r\n]')).as_py() for t in texts)
+    return "needed" if special else "none"
 
 
 def what_it_holds(path: Path) -> str:
@@ -118,21 +131,13 @@ def _column_names(
     return names
 
 
-def _open_sample(
-    sample: str, ids: pa.Table, csv_format: Mapping[str, Any] | None = None
-) -> UserTable:
-    return UserTable(sample, [name for name in ids.column_names if name != POSITION], csv_format)
-
-
 def _match(
-    sample: UserTable, ids: pa.Table, names: Sequence[str]
+    sample: UserTable, ids: pa.Table, given: Sequence[str], names: Sequence[str]
 ) -> tuple[list[str], NDArray[np.int64] | None]:
     """The sample's id columns, and which of its rows each of `ids` is (None: in order)."""
-    id_columns = ids.column_names
-    if id_columns == [POSITION] and POSITION not in sample.schema.names:
-        id_columns = []
+    id_columns = given_id_columns(sample, ids, given)
     read_ids(sample, id_columns)
-    columns = [name for name in sample.schema.names if name not in id_columns]
+    columns = [name for name in sample.names if name not in id_columns]
     missing = [name for name in columns if name not in names]
     extra = [name for name in names if name not in columns]
     if missing or extra:
@@ -145,17 +150,20 @@ def _match(
     return id_columns, order_by(ids, sample, id_columns)
 
 
-def _shaped(ids: pa.Table, values: Mapping[str, pa.Array], sample: UserTable) -> pa.Table:
-    id_columns, order = _match(sample, ids, list(values))
+def _shaped(
+    ids: pa.Table, given: Sequence[str], values: Mapping[str, pa.Array], sample: UserTable
+) -> pa.Table:
+    id_columns, order = _match(sample, ids, given, list(values))
     if order is not None:
         inverse = np.empty(len(order), np.int64)
         inverse[order] = np.arange(len(order))
         values = {name: pc.take(column, pa.array(inverse)) for name, column in values.items()}
     arrays = []
-    for field in sample.schema:
+    asked = [field for field in sample.schema if field.name in id_columns or field.name in values]
+    for field in asked:
         if field.name in id_columns:
             arrays.append(sample.read([field.name])[field.name])
         else:
             wanted = field.type if pa.types.is_floating(field.type) else pa.float64()
             arrays.append(values[field.name].cast(wanted))
-    return pa.table(arrays, names=sample.schema.names)
+    return pa.table(arrays, names=[field.name for field in asked])

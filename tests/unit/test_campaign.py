@@ -187,7 +187,14 @@ def test_another_problem_takes_what_stands(
         out = {part: tmp_path / "read" / name / f"{part}.parquet" for part in ("oof", "test")}
         files = {"oof": one.oof, "test": one.test}
         read_external(
-            files, inputs.targets, inputs.tables["test"], inputs.folds, out, rename=None, note={}
+            files,
+            inputs.targets,
+            inputs.tables["test"],
+            inputs.folds,
+            out,
+            id_columns=["id"],
+            rename=None,
+            note={},
         )
         for part, made in out.items():
             first = read_predictions(folder / name / f"{part}.parquet")

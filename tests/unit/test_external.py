@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from blendmake.errors import BlendmakeError
-from blendmake.files import read_parquet, write_parquet
+from blendmake.files import read_note, read_parquet, write_parquet
 from blendmake.fits.external import read_external
 from blendmake.folds import read_folds
 from blendmake.matrix import TableFile, writing_table
@@ -55,6 +55,7 @@ class Given:
             inputs.tables["test"],
             inputs.folds,
             out,
+            id_columns=[n for n in read_note(inputs.targets)["id_columns"] if n != "row"],
             rename=rename,
             note={"name": "theirs"},
         )
@@ -265,7 +266,7 @@ REFUSED: dict[str, tuple[Callable[[Given], None], str]] = {
     ),
     "ids of another type": (
         put("test", "id", np.arange(12)),
-        "given_test.parquet: ids are of type int64, in the train file string.",
+        "given_test.parquet lacks ids 't0', 't1', 't2', 't3', 't4' and 7 more (12) and has unknown ids",
     ),
 }
 

@@ -38,6 +38,7 @@ def submit(
         folder / "test.parquet",
         path,
         out,
+        id_columns=[name for name in ids.column_names if name != "row"],
         targets=TARGETS,
         rename=rename,
         note={"blend": "champion"},
@@ -113,8 +114,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         r"sample\.parquet: the id column 'id' is not among",
     ),
     "ids of another type": (
-        {"sample": {"id": ["11", "12", "13"], **ZEROS}},
-        r"sample\.parquet: ids are of type string",
+        {"sample": {"id": ["11", "12", "013"], **ZEROS}},
+        r"sample\.parquet: ids in column 'id' are of type string \('013'\), .* int64 \('11'\)",
     ),
     "missing column": (
         {"sample": {"id": [11, 12, 13], "target_1": [0.0] * 3}},
@@ -173,7 +174,15 @@ def test_it_says_whether_it_holds_probabilities(
 ) -> None:
     write_predictions(tmp_path / "test.parquet", IDS, TARGETS, values, note)
     out = tmp_path / "submission.parquet"
-    write_submission(tmp_path / "test.parquet", None, out, targets=TARGETS, rename=None, note={})
+    write_submission(
+        tmp_path / "test.parquet",
+        None,
+        out,
+        id_columns=["id"],
+        targets=TARGETS,
+        rename=None,
+        note={},
+    )
     assert told in caplog.text and bool(told) == ("calibrate: logistic" in caplog.text)
     assert what_it_holds(out) == shown
     assert what_it_holds(tmp_path / "report.html") == ""

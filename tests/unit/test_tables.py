@@ -16,7 +16,7 @@ import pytest
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_note, read_parquet, write_parquet
 from blendmake.matrix import TableFile
-from blendmake.tables.ids import POSITION
+from blendmake.tables.naming import POSITION
 from blendmake.tables.user_files import UserTable
 from blendmake.tables.user_labels import group_codes, read_column, read_targets
 from helpers import WRITERS, ReadTables, files_below, read_user_tables, write_user_file
@@ -400,10 +400,12 @@ BAD = {
         ("train.parquet", "id column 'id' has 1 missing"), table_of(id=[1, None, 3], x=[1, 2, 3])
     ),
     "ids of another type in test": Bad(
-        ("test.parquet", "ids are of type string", "int64"), test=table_of(id=["4"], x=[1.0])
+        ("test.parquet", "column 'id' are of type date32", "int64"),
+        test=table_of(id=[date(2020, 1, 31)], x=[1.0]),
     ),
     "ids of another type in extra": Bad(
-        ("extra.parquet", "ids are of type string"), extra=table_of(id=["1", "2", "3"], y=[1, 2, 3])
+        ("extra.parquet", "are of type string ('02')", "int64 ('1')"),
+        extra=table_of(id=["1", "02", "3"], y=[1, 2, 3]),
     ),
     "target column absent": Bad(
         ("train.parquet", "column 't'", "target"), options={"not_features": ["t"]}
@@ -482,9 +484,6 @@ BAD = {
     "column in two files": Bad(
         ("extra.parquet", "column 'x' is also in file 'main'"),
         extra=table_of(id=[1, 2, 3], x=[1, 2, 3]),
-    ),
-    "column called like the position": Bad(
-        ("train.parquet", f"called '{POSITION}'"), table_of(row=[1], x=[1]), ids=()
     ),
     "no feature": Bad(("train.parquet", "no feature column"), table_of(id=[1])),
 }

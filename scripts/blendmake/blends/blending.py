@@ -203,12 +203,13 @@ class _Work:
             t for t in self.targets if self.covering[t] or (fallback and t in fallback.targets)
         ]
         shape = (len(self.labels), len(covered))
-        oof = np.empty(shape, dtype=np.float32, order="F")
-        in_sample = np.empty(shape, dtype=np.float32, order="F") if self.chooses else None
+        kind = self._precision()
+        oof = np.empty(shape, dtype=kind, order="F")
+        in_sample = np.empty(shape, dtype=kind, order="F") if self.chooses else None
         with_test = self.members[0].test
         test = None
         if with_test is not None:
-            test = np.empty((len(with_test), len(covered)), dtype=np.float32, order="F")
+            test = np.empty((len(with_test), len(covered)), dtype=kind, order="F")
 
         def put(column: int) -> _Told:
             told = _Told()
@@ -234,6 +235,13 @@ class _Work:
                 [row for told in everything for row in told.duplicates], schema=DUPLICATES_SCHEMA
             ),
         )
+
+    def _precision(self) -> type[np.floating[Any]]:
+        """Of what is written: that of the members. Ranks lie nowhere too close for float32."""
+        fallback = self.options.fallback
+        everyone = [*self.members, *([fallback] if fallback else [])]
+        exact = any(np.float64 in (m.oof.dtype, getattr(m.test, "dtype", None)) for m in everyone)
+        return np.float64 if exact and self.scale == "logit" else np.float32
 
     def _fittings(self) -> Iterator[tuple[int | None, Rows]]:
         """Every fitting there is: a split's position and its rows; None and all rows."""

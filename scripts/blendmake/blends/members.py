@@ -14,7 +14,7 @@ from blendmake.blends.stacking import STACK_C
 from blendmake.blends.weights import BOUNDS, GRID_SOURCES, METHODS, SHRINKAGE, STEP, STEPS
 from blendmake.errors import BlendmakeError
 
-Predictions = NDArray[np.float32]
+Predictions = NDArray[np.floating[Any]]  # float32 or float64
 Rows = NDArray[np.integer]
 
 STACK, CROSS_TARGET = "stack", "cross_target"
@@ -42,7 +42,7 @@ class Member:
 
     def digest_of(self, target: str) -> str:
         """A digest of the bytes of one target's OOF column."""
-        column = np.ascontiguousarray(self.oof[:, self.targets.index(target)], dtype=np.float32)
+        column = np.ascontiguousarray(self.oof[:, self.targets.index(target)])
         return hashlib.blake2b(column.tobytes(), digest_size=16).hexdigest()
 
 

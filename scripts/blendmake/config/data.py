@@ -101,6 +101,16 @@ class GroupsFile(Strict):
     column: str = Field(description="The column that names the row's group.")
 
 
+class Ids(Strict):
+    """What ids are unique over."""
+
+    distinct: Literal["across_tables", "per_table"] = Field(
+        "across_tables",
+        description="`across_tables`: no id is in train and in test. `per_table`: ids of test may begin "
+        "again where those of train did, and mean other rows.",
+    )
+
+
 class Categories(Strict):
     """Which columns are categories, beside those whose dtype says so (text, dictionary)."""
 
@@ -194,6 +204,7 @@ class Data(Strict):
         [],
         description="The id column, or several; left out: rows are matched by their position.",
     )
+    ids: Ids = Field(Ids(), description="What ids are unique over.")
     targets: Annotated[
         TargetsFile | None,
         BeforeValidator(_as_targets, json_schema_input_type=str | list[str] | TargetsFile | None),

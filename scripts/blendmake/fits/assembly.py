@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from blendmake.errors import BlendmakeError
-from blendmake.files import damaged, read_parquet, write_parquet
+from blendmake.files import damaged, note_of, read_parquet, write_parquet
 from blendmake.folds import read_folds
 from blendmake.honest import FELL_BACK, SEARCH_FOLDS, honest_note
 from blendmake.predictions import Predictions, read_predictions, write_predictions
@@ -36,8 +36,7 @@ def assemble_source(
         BlendmakeError: folds of different targets or rows, naming the file.
     """
     table = read_parquet(folds_path)
-    id_columns = [name for name in table.column_names if name != "fold"]
-    ids = table.select(id_columns)
+    ids = table.select(note_of(table)["id_columns"])
     folds = read_folds(folds_path)
     values: np.ndarray[Any, np.dtype[np.float32]] | None = None
     total: np.ndarray[Any, np.dtype[np.float64]] | None = None

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
@@ -21,8 +20,15 @@ from blendmake.matrix import BATCH_ROWS, writing_table
 from blendmake.preflight.findings import PASS, WARN, Finding, guarded, size_text
 from blendmake.submission import read_sample
 from blendmake.tables.csv_files import PACKED, is_csv
-from blendmake.tables.ids import id_keys, order_by, positions_text, read_ids, shown_ids
-from blendmake.tables.naming import some_of
+from blendmake.tables.ids import (
+    check_apart,
+    in_one_type,
+    order_by,
+    position_column,
+    positions_text,
+    read_ids,
+)
+from blendmake.tables.naming import ACROSS, some_of
 from blendmake.tables.user_files import UserTable
 from blendmake.tables.user_labels import group_codes, read_column, read_targets
 
@@ -49,6 +55,7 @@ class Inputs:
         self.train_ids: pa.Table | None = None
         self.test_ids: pa.Table | None = None
         self.targets: pa.Table | None = None
+        self.fold: NDArray[np.int32] | None = None  # of each train row, where a column gives it
 
     @property
     def train(self) -> dict[str, str]:
@@ -134,18 +141,24 @@ class Inputs:
         parts = {"train": [self.tables[path] for path in self.train.values()]}
         parts["test"] = [self.tables[path] for path in self.test.values()]
         found: dict[str, pa.Table] = {}
+        taken = self.slices["tables"].get("taken", ())
+        position = position_column([*parts["train"], *parts["test"]], taken)
         for part, tables in parts.items():
             if tables:
                 first = sum(ids.num_rows for ids in found.values())
-                found[part] = read_ids(tables[0], self.id_columns, first)
-                for table in tables[1:]:
-                    order_by(found[part], table, self.id_columns)
+                found[part] = read_ids(tables[0], self.id_columns, first, position)
         if "test" in found and self.id_columns:
-            _check_apart(found["train"], found["test"], parts["test"][0].path)
+            table = parts["test"][0]
+            found["train"], found["test"] = in_one_type(found["train"], found["test"], table)
+            if self.slices["tables"].get("distinct", ACROSS) == ACROSS:
+                check_apart(found["train"], found["test"], table)
+        for part, ids in found.items():
+            for table in parts[part][1:]:
+                order_by(ids, table, self.id_columns)
         self.train_ids, self.test_ids = found["train"], found.get("test")
         if not self.id_columns:
             test_rows = found["test"].num_rows if "test" in found else None
-            yield Finding(PASS, "ids", positions_text(found["train"].num_rows, test_rows))
+            yield Finding(PASS, "ids", positions_text(found["train"].num_rows, test_rows, position))
             return
         how = f"by {'+'.join(self.id_columns)}"
         counts = " and ".join(f"{ids.num_rows:,} in {part}" for part, ids in found.items())
@@ -193,7 +206,7 @@ class Inputs:
                 self.csv_format,
             )
             given = column.to_numpy()
-            make_folds(
+            self.fold = make_folds(
                 self.train_ids,
                 labels,
                 names,
@@ -247,6 +260,7 @@ class Inputs:
             self.files["sample"],
             self.test_ids,
             self.folder / "sample.parquet",
+            id_columns=self.id_columns,
             targets=self.labels()[0],
             rename=self.slices["submission"]["rename"],
             note={},
@@ -266,48 +280,30 @@ class Inputs:
         test_table = self.folder / "external_test.arrow"
         note = {"id_columns": self.train_ids.column_names}
         write_parquet(self.targets, made["targets"], note)
-        # Which row is in which fold plays no part in what is read.
-        fold = (np.arange(self.train_ids.num_rows) % 2).astype(np.int32)
-        write_folds(made["folds"], self.train_ids, fold, {})
+        folds = None
+        if self.fold is not None:
+            folds = made["folds"]
+            write_folds(folds, self.train_ids, self.fold, {})
         test_ids = self.train_ids.slice(0, 0) if self.test_ids is None else self.test_ids
         with writing_table(test_table, test_ids.schema) as writer:
             for start in range(0, test_ids.num_rows, BATCH_ROWS):
                 part = test_ids.slice(start, BATCH_ROWS)
                 writer.write([column.combine_chunks() for column in part.columns])
         out = {part: made[part] for part in ("oof", "test")}
-        rename = self.slices["submission"]["rename"]
         read_external(
             files,
             made["targets"],
             test_table,
-            made["folds"],
+            folds,
             out,
-            rename=rename,
+            id_columns=self.id_columns,
+            rename=self.slices["submission"]["rename"],
             note={},
             csv_format=self.csv_format,
         )
         for path in (*made.values(), test_table):
-            path.unlink()
+            path.unlink(missing_ok=True)
         yield Finding(PASS, f"external {name}", f"{files['oof']}, {files['test']}")
-
-
-def _check_apart(train: pa.Table, test: pa.Table, path: Path) -> None:
-    if train.schema.types != test.schema.types:
-        raise BlendmakeError(
-            f"{path}: ids are of another type than in train ({_types(test)}; {_types(train)}). Give "
-            "them one type."
-        )
-    keys = id_keys(test)
-    both = keys.filter(pc.is_in(keys, value_set=id_keys(train)))
-    if len(both):
-        shown = some_of(shown_ids(both))
-        raise BlendmakeError(
-            f"{path}: {len(both)} ids are in train and in test: {shown}. Drop them from one of the two."
-        )
-
-
-def _types(ids: pa.Table) -> str:
-    return ", ".join(map(str, ids.schema.types))
 
 
 def _check_enough(

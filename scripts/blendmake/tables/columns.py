@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from blendmake.errors import BlendmakeError
-from blendmake.tables.ids import POSITION
 from blendmake.tables.naming import some_of
 from blendmake.tables.user_files import UserTable
 
@@ -96,11 +95,6 @@ def feature_columns(
             added = name in table.index_columns and name not in wanted.category_columns
             if name in no_features or added or _is_like(name, wanted.ignore):
                 continue
-            if name == POSITION and not id_columns:
-                raise BlendmakeError(
-                    f"{table.path}: a column is called '{POSITION}', the name of the row's position. "
-                    "Give it as data.id, or list it under data.ignore."
-                )
             if name in seen:
                 raise BlendmakeError(
                     f"{table.path}: column '{name}' is also in file '{seen[name]}'. Rename one of them."

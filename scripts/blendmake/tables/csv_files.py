@@ -71,16 +71,17 @@ class CsvFile:
         table = self._parsed(None)
         if _ends_in_many_lines(table):  # as it does where a quote is not closed
             _raise_ragged(self.path, self._sniffed)
-        numbers = [
+        guessed = [
             name
             for name, kind in zip(table.column_names, table.schema.types, strict=True)
-            if name in self._ids and pa.types.is_integer(kind)
+            if name in self._ids and not pa.types.is_string(kind)
         ]
-        if numbers:
-            # An id 007 is not 7: where reading ids as numbers loses anything, they are text.
-            texts = self.read_as_text(numbers)
-            for name in numbers:
-                if not table[name].cast(pa.string()).equals(texts[name]):
+        if guessed:
+            # An id 007 is not 7, nor 1.10 1.1: only whole numbers that lose nothing are numbers.
+            texts = self.read_as_text(guessed)
+            for name in guessed:
+                whole = pa.types.is_integer(table[name].type)
+                if not whole or not table[name].cast(pa.string()).equals(texts[name]):
                     table = table.set_column(table.column_names.index(name), name, texts[name])
         if self._sniffed.dialect.thousands:
             table = _without_thousands(table, self._sniffed.dialect, self._ids)

@@ -1,4 +1,4 @@
-"""Some of many names or values, as messages show them."""
+"""Names that tables and config share, and some of many names as messages show them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 EXAMPLES = 5
+ACROSS = "across_tables"  # over which rows an id occurs once; else per table
+POSITION = "row"  # the id column of tables that have none, unless a column is called so
 
 
 def some_of(values: Iterable[Any]) -> str:

@@ -6,22 +6,28 @@ Every reader here raises BlendmakeError for input the user can mend, naming file
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.matrix import BATCH_ROWS, writing_table
 from blendmake.tables.columns import Wanted
-from blendmake.tables.ids import POSITION, id_keys, order_by, positions_text, read_ids, shown_ids
+from blendmake.tables.ids import (
+    check_apart,
+    in_one_type,
+    order_by,
+    position_column,
+    positions_text,
+    read_ids,
+)
 from blendmake.tables.kinds import Decided, Feature, decide
-from blendmake.tables.naming import some_of
+from blendmake.tables.naming import ACROSS, POSITION
 from blendmake.tables.user_files import UserTable
 
 log = logging.getLogger(__name__)
@@ -42,6 +48,8 @@ def read_tables(
     csv_format: Mapping[str, Any] | None = None,
     missing: Sequence[str] | Mapping[str, Sequence[str]] = (),
     decided: Decided | None = None,
+    distinct: str = ACROSS,
+    taken: Collection[str] = (),
     note: Mapping[str, Any] | None = None,
 ) -> None:
     """Read feature files, check them, and write the typed tables.
@@ -53,6 +61,8 @@ def read_tables(
         decided: what was decided of the columns, of the same files or of more rows; left out: it is
             decided here, and warnings are logged.
         csv_format: `data.csv` of the config.
+        distinct: ACROSS, no id is in train and in test; else ids of test may begin again.
+        taken: names that the position's column must not have.
         out_train, out_test: table files (matrix.py); `out_test` has no rows if there is no test.
         out_columns: parquet: name, file, kind, levels (list of text, [] for numbers).
     """
@@ -62,15 +72,21 @@ def read_tables(
         {label: UserTable(test[label], id_columns, csv_format) for label in train} if test else {}
     )
     first = next(iter(train_tables.values()))
-    train_ids = read_ids(first, id_columns)
+    position = position_column([*train_tables.values(), *test_tables.values()], taken)
+    train_ids = read_ids(first, id_columns, position=position)
     test_ids = None
     if test_tables:
-        test_ids = read_ids(next(iter(test_tables.values())), id_columns, train_ids.num_rows)
-        _check_disjoint(train_ids, test_ids, test_tables)
+        first_test = next(iter(test_tables.values()))
+        test_ids = read_ids(first_test, id_columns, train_ids.num_rows, position)
+        if id_columns:
+            train_ids, test_ids = in_one_type(train_ids, test_ids, first_test)
+            if distinct == ACROSS:
+                check_apart(train_ids, test_ids, first_test)
     tables = {"train": train_tables, "test": test_tables}
     if decided is None:
         if not id_columns:
-            log.info("ids: %s", positions_text(first.rows, test_ids.num_rows if test_ids else None))
+            test_rows = None if test_ids is None else test_ids.num_rows
+            log.info("ids: %s", positions_text(first.rows, test_rows, position))
         wanted = Wanted(category_columns, category_patterns, ignore, not_features, missing)
         decided = decide(tables, id_columns, wanted)
         for warning in decided.warnings:
@@ -94,24 +110,6 @@ def read_tables(
     )
     details = {"digests": digests, "id_columns": [f.name for f in id_fields]}
     write_parquet(columns, out_columns, {**(note or {}), **details})
-
-
-def _check_disjoint(
-    train_ids: pa.Table, test_ids: pa.Table, tables: Mapping[str, UserTable]
-) -> None:
-    path = next(iter(tables.values())).path
-    if train_ids.schema.types != test_ids.schema.types:
-        raise BlendmakeError(
-            f"{path}: ids are of type {', '.join(map(str, test_ids.schema.types))}, in train "
-            f"{', '.join(map(str, train_ids.schema.types))}. Give them one type."
-        )
-    train_keys, test_keys = id_keys(train_ids), id_keys(test_ids)
-    both = test_keys.filter(pc.is_in(test_keys, value_set=train_keys))
-    if len(both):
-        raise BlendmakeError(
-            f"{path}: ids {some_of(shown_ids(both))} ({len(both)} in all) are in train and in test. "
-            "A row may be in one of them only."
-        )
 
 
 def _write_table(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
+from blendmake.files import free_name, write_parquet
 from blendmake.labels import MACRO
 from blendmake.tables.ids import order_by, plain
 from blendmake.tables.label_values import Positive, label_values, positive_of
@@ -77,6 +79,13 @@ def read_targets(
         )
     if MACRO in names:
         raise BlendmakeError(f"{file}: a target may not be called '{MACRO}'. Rename it.")
+    taken = [name for name in names if name in ids.column_names]
+    if taken:
+        raise BlendmakeError(
+            f"{file}: a target may not be called '{taken[0]}', like "
+            + ("an id column" if id_columns else "the column of positions, which are the ids here")
+            + ". List the target columns under data.targets.columns."
+        )
     table.require(names, "the target column")
     if not names:
         raise BlendmakeError(f"{file}: there is no target column beside the id.")
@@ -115,3 +124,10 @@ def group_codes(groups: pa.ChunkedArray) -> pa.Array:
         np.asarray(groups.to_numpy(zero_copy_only=False)).astype(str), return_inverse=True
     )
     return pa.array(codes.astype(np.int64))
+
+
+def write_groups(path: Path, ids: pa.Table, codes: pa.Array, note: Mapping[str, Any]) -> None:
+    """Write groups.parquet: the ids and `group`, by another name (in the note) if an id has this one."""
+    column = free_name("group", ids.column_names)
+    about = {"id_columns": ids.column_names, "column": column}
+    write_parquet(ids.append_column(column, codes), path, {**note, **about})
