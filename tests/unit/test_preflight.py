@@ -203,7 +203,7 @@ def test_tables_that_are_gone(folder: Path) -> None:
             "test",
             with_column("id", ["r00003"]),
             "ids",
-            "test.parquet, 1 ids are in train and in test",
+            "test.parquet, (1 in all) are in train and in test",
         ),
         ("targets", lambda t: t.slice(1), "targets", "targets.parquet, lacks ids 'r00000'"),
         ("sample", lambda t: t.slice(1), "sample submission", "sample.parquet, lacks ids"),
