@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from blendmake.code_digest import imported_files
 from blendmake.errors import BlendmakeError
+from blendmake.gpus import holders as holders_module
 from blendmake.gpus.devices import VISIBLE, devices
 from blendmake.gpus.holders import Ledger
 from blendmake.gpus.taking import PATIENCE, take_gpu
@@ -339,3 +341,81 @@ def test_where_a_job_runs_is_no_part_of_its_code() -> None:
     files = imported_files([SCRIPTS / "fit_fold.py", SCRIPTS / "run_trials.py"], SCRIPTS)
     assert SCRIPTS / "blendmake" / "job.py" in files
     assert not [file for file in files if "gpus" in file.parts]
+
+
+# a hostile ledger
+
+
+def plant(path: Path, kind: str) -> None:
+    """Put something else where a plain file is looked for."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to("/etc/passwd")
+    elif kind == "dangling":
+        path.symlink_to(path.parent / "elsewhere")
+    else:
+        path.write_bytes(kind.encode())
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link", "dangling"])
+def test_a_lock_that_is_no_plain_file_is_told(kind: str, tmp_path: Path) -> None:
+    plant(tmp_path / "lock", kind)
+    with pytest.raises(BlendmakeError, match=r"lock is no plain file \(of .+\): remove it"):
+        with Ledger(tmp_path).opened():
+            pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "pipe",
+        "folder",
+        "link",
+        "dangling",
+        "",
+        "[" * 99_999,
+        "{}",
+        "null",
+        '{"pid": "x"}',
+        "\0" * 99,
+    ],
+)
+def test_a_holder_that_is_none_holds_nothing(kind: str, tmp_path: Path) -> None:
+    planted = tmp_path / "1-x.holder"
+    plant(planted, kind)
+    other = None
+    if planted.is_file() and not planted.is_symlink():
+        other = os.open(planted, os.O_RDWR)  # held, so that it is read
+        fcntl.flock(other, fcntl.LOCK_EX)
+    with Ledger(tmp_path).opened() as holders:
+        assert holders == []
+        path, handle = Ledger(tmp_path).add("GPU-1", 0, "a test")
+    with Ledger(tmp_path).opened() as holders:
+        assert [one.device for one in holders] == ["GPU-1"]
+    Ledger.remove(path, handle)
+    if other is not None:
+        os.close(other)
+
+
+def test_a_lock_that_is_never_let_go_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holders_module, "LOCKED", 0.1)
+    with Ledger(tmp_path).opened(), pytest.raises(BlendmakeError, match="has held its lock"):
+        with Ledger(tmp_path).opened():
+            pass
+
+
+def test_the_usual_folder_is_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    link = tmp_path / "usual"
+    link.symlink_to(tmp_path / "mine")
+    with Ledger(link).opened():
+        pass  # a user's own may be one
+    monkeypatch.setattr(holders_module, "DEFAULT", str(link))
+    with pytest.raises(BlendmakeError, match="it is no folder"), Ledger(link).opened():
+        pass
