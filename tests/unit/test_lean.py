@@ -1,4 +1,4 @@
-"""Jobs that boost trees get ready without what they do not use."""
+"""Jobs get ready without what they do not use."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import sklearn.metrics, pandas  # can be had as ever
 """
 
 
-@pytest.mark.parametrize("family", ["xgboost", "xgboost_vector", "lightgbm"])
-def test_scikit_learn_is_not_imported_to_boost_trees(family: str) -> None:
+@pytest.mark.parametrize("family", ["xgboost", "xgboost_vector", "lightgbm", "linear"])
+def test_scikit_learn_is_not_imported_for_nothing(family: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE.format(family=family)],
         cwd=REPO / "scripts",
@@ -28,6 +28,11 @@ def test_scikit_learn_is_not_imported_to_boost_trees(family: str) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_forests_do_without_pandas() -> None:
+    code = "import sys, blendmake.families.extra_trees; assert 'pandas' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=REPO / "scripts", check=True)
 
 
 def test_what_is_loaded_stays() -> None:

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-from sklearn.ensemble import ExtraTreesClassifier
 
 from blendmake.family import Family, Fit, Fitted, FoldData, known_rows, refused
 from blendmake.files import note_of, read_parquet, write_parquet
+from blendmake.lean.forests import ExtraTreesClassifier
 from blendmake.matrix import Floats, Rows
 
 

@@ -16,8 +16,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import expit
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, SGDClassifier
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from blendmake.auc import auc
@@ -140,6 +138,8 @@ class Linear(Family):
         known = known_rows(todo.task.labels)
         train = fold.train if known is None else fold.train.at(known)
         labels = todo.task.labels if known is None else todo.task.labels[known]
+        from blendmake.lean.linear_models import ConvergenceWarning
+
         with warnings.catch_warnings():
             # Stopping at `rounds` is what was asked for.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -169,29 +169,19 @@ class _Todo:
             raise refused(task, ValueError(f"scaling is one of {ways}; found {scaling!r}"))
         self.layout = _Layout(_hash_bits(task, params), scaling)
         self._params = params
-        self.shared = params["solver"] == "lbfgs" and params.get("penalty", "l2") == "l2"
+        self.shared = _is_plain(params)
         self.strengths = self._strengths()
-        if self.shared:
-            try:
-                self.model()._validate_params()
-            except (TypeError, ValueError) as error:
-                raise refused(task, error) from error
         self.intercept = bool(params.get("fit_intercept", True))
-        if params.get("l1_ratio"):
-            self.shared = False  # scikit-learn says what is wrong with it
 
     def _strengths(self) -> list[float]:
         given = self._params.get("C", 1.0)
         if not isinstance(given, list):
             return [given]
-        if not self.shared:
-            raise refused(
-                self.task, ValueError("a list of C goes with solver lbfgs and penalty l2")
-            )
-        if len(given) == 0 or any(
-            isinstance(c, bool) or not isinstance(c, (int, float)) or not c > 0 for c in given
-        ):
+        if len(given) == 0 or not all(map(_is_above_zero, given)):
             raise refused(self.task, ValueError(f"C is a list of numbers above 0; found {given}"))
+        if not self.shared:
+            message = "a list of C goes with solver lbfgs and penalty l2, tol and fit_intercept"
+            raise refused(self.task, ValueError(message))
         if len(given) > 1 and self.task.stop_rounds is None:
             # The rows to watch may be of one class: then there is nothing to choose by.
             given = [sorted(given)[len(given) // 2]]
@@ -206,6 +196,8 @@ class _Todo:
         Raises:
             TypeError: a param that it does not know.
         """
+        from blendmake.lean.linear_models import LogisticRegression, SGDClassifier
+
         params = dict(self._params)
         shared = {
             "max_iter": self.task.rounds,
@@ -226,6 +218,23 @@ class _Todo:
             iterations=self.task.rounds,
             start=start,
         )
+
+
+def _is_plain(params: Mapping[str, Any]) -> bool:
+    """Whether a regression is what is fitted side by side; scikit-learn fits, or refuses, any other."""
+    c = params.get("C", 1.0)
+    return (
+        set(params) <= {"C", "tol", "fit_intercept", "solver", "penalty"}
+        and params["solver"] == "lbfgs"
+        and params.get("penalty", "l2") == "l2"
+        and isinstance(params.get("fit_intercept", True), bool)
+        and all(_is_above_zero(value) for value in (c if isinstance(c, list) else [c]))
+        and _is_above_zero(params.get("tol", 1e-4))
+    )
+
+
+def _is_above_zero(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
 
 def _solve(

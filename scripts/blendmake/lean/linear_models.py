@@ -1,0 +1,11 @@
+"""scikit-learn's linear models without pandas."""
+
+from __future__ import annotations
+
+from blendmake.lean.imports import without
+
+with without("pandas"):
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression, SGDClassifier
+
+__all__ = ["ConvergenceWarning", "LogisticRegression", "SGDClassifier"]
