@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from blendmake.family import FoldData, JointFit
 from blendmake.features.files import FeatureSetFiles
 from blendmake.folds import read_inner
-from blendmake.matrix import Rows, known_codes
+from blendmake.matrix import Rows, known_values
 from problems import Problem
 
 
@@ -25,7 +25,7 @@ def fold_data(problem: Problem, fold: int = 0, *, inner: bool = False) -> FoldDa
         assert inputs.inner is not None
         aside = read_inner(inputs.inner, fold)[train]
         train, stop = train[~aside], train[aside]
-    known = known_codes(Rows(dict(files.files), files.columns, train))
+    known = known_values(Rows(dict(files.files), files.columns, train))
     made = Rows(dict(files.files), files.columns, train, known)
     test = problem.test_files()
     return FoldData(

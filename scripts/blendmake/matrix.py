@@ -2,7 +2,8 @@
 
 File format: Arrow IPC, uncompressed, record batches of `BATCH_ROWS` rows. First the id columns, in
 their own types, then every feature column once as float32 without nulls: a missing number is NaN, a
-category is its code (0, 1, … in the order of its levels), a missing category NaN. Each batch
+category is its code (0, 1, … in the order of its levels), a missing category NaN. A number that
+float32 would not tell from its neighbours is float64 (a wide column, see tables/numbers.py). Each batch
 carries the CRC-32 of each of its columns as custom metadata; they are verified as columns are read.
 The last batch is empty and says how many came before it, the digest of their content, and what the
 file is made of.
@@ -32,6 +33,7 @@ BLOCK_BYTES = 64 << 20
 TILE = 32  # columns
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
 
@@ -157,10 +159,15 @@ class TableFile:
         except (pa.ArrowException, LookupError, TypeError, ValueError):
             return False
 
-    def values(self, name: str) -> Floats:
-        """A feature column as float32 (rows,); a copy."""
+    def is_wide(self, name: str) -> bool:
+        """Whether a feature column is float64."""
+        return bool(self._reader.schema.field(self._position(name)).type == pa.float64())
+
+    def values(self, name: str) -> Any:
+        """A feature column as float32, or float64 if it is wide, (rows,); a copy."""
         parts = [self.column(name, i).to_numpy() for i in range(len(self._batches))]
-        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+        dtype = np.float64 if self.is_wide(name) else np.float32
+        return np.concatenate(parts) if parts else np.empty(0, dtype)
 
     def table(self, names: Sequence[str]) -> pa.Table:
         """Some columns (ids, say) as an Arrow table."""
@@ -198,15 +205,23 @@ class Column:
 class Rows:
     """Some rows of a feature set, read from its files in blocks.
 
-    `positions` are ascending row positions. `known` maps a column's index to the codes (bool,
-    (levels,)) that may be told apart: any other code reads as missing, so that a category unseen in
-    training is treated alike by every family.
+    `positions` are ascending row positions. `known` says by a column's index what training rows hold
+    (`known_values`). Of a category: which codes (bool, (levels,)) may be told apart; any other reads as
+    missing, so that a category unseen in training is treated alike by every family. Of a wide column,
+    which must be there: its distinct values (float64, ascending).
+
+    Models read float32, in which a wide column's values would meet. So it is read as the place of its
+    value among those of the training rows, 0, 1, …, a value between two of them half way between
+    their places: order and ties are exact up to 2 ** 24 distinct values. With `measured` it is read as
+    its distance from the median of these values instead, for models that reckon with numbers: exact
+    as far as a float32 goes from there.
     """
 
     files: dict[str, TableFile]
     columns: Sequence[Column]
     positions: Positions
-    known: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
+    known: dict[int, NDArray[Any]] = field(default_factory=dict)
+    measured: bool = False
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -218,6 +233,10 @@ class Rows:
     def at(self, places: Positions) -> Rows:
         """Those of the rows that are at `places` among them, which ascend."""
         return replace(self, positions=self.positions[places])
+
+    def measuring(self) -> Rows:
+        """The same rows with wide columns as distances."""
+        return replace(self, measured=True)
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Floats]:
         """The rows in order, as float32 blocks (b, columns), C order."""
@@ -239,6 +258,22 @@ class Rows:
         values = np.empty((len(self.positions), 1), np.float32)
         self._fill(self.positions, values, [index])
         return values[:, 0]
+
+    def is_wide(self, index: int) -> bool:
+        """Whether float32 would not tell all values of column `index` apart."""
+        column = self.columns[index]
+        return self.files[column.origin].is_wide(column.name)
+
+    def values(self, index: int) -> Any:
+        """Column `index` as it is in its file, float32, or float64 if it is wide, (rows,)."""
+        if not self.is_wide(index):
+            return self.codes(index)
+        column = self.columns[index]
+        file = self.files[column.origin]
+        values = np.empty(len(self.positions), np.float64)
+        for batch, rows, places in _places(file, self.positions):
+            file.column(column.name, batch).to_numpy().take(places, out=values[rows], mode="clip")
+        return values
 
     def _fill(
         self, positions: Positions, out: Floats, indices: Sequence[int] | None = None
@@ -265,10 +300,15 @@ class Rows:
         """Write column `index` into `out` (rows,), which is contiguous."""
         column = self.columns[index]
         file = self.files[column.origin]
+        wide = file.is_wide(column.name)
         for batch, rows, places in where[column.origin]:
             values = file.column(column.name, batch).to_numpy()
-            values.take(places, out=out[rows], mode="clip")  # "raise" would copy
-        if index in self.known:
+            if wide:
+                read = _distances if self.measured else order_codes
+                out[rows] = read(values.take(places), self.known[index])
+            else:
+                values.take(places, out=out[rows], mode="clip")  # "raise" would copy
+        if column.is_category and index in self.known:
             _forget_unknown(out, self.known[index])
 
 
@@ -290,9 +330,24 @@ def _forget_unknown(values: Floats, known: NDArray[np.bool_]) -> None:
     values[~known[codes]] = np.nan
 
 
-def known_codes(rows: Rows) -> dict[int, NDArray[np.bool_]]:
-    """Which category codes occur in `rows`, per category column."""
-    found = {}
+def order_codes(values: NDArray[Any], known: NDArray[Any]) -> Doubles:
+    """Places of values (n,) among ascending distinct ones (m,), half ways between; NaN stays."""
+    places = np.searchsorted(known, values)
+    codes = places - 0.5
+    inside = places < len(known)
+    codes[inside] += 0.5 * (known[places[inside]] == values[inside])
+    codes[np.isnan(values)] = np.nan
+    return codes
+
+
+def _distances(values: Doubles, known: Doubles) -> Doubles:
+    distances: Doubles = values - (known[len(known) // 2] if len(known) else 0.0)
+    return distances
+
+
+def known_values(rows: Rows) -> dict[int, NDArray[Any]]:
+    """What of each category and each wide column occurs in `rows` (see Rows.known)."""
+    found: dict[int, NDArray[Any]] = known_numbers(rows)
     for index, column in enumerate(rows.columns):
         if column.is_category:
             codes = rows.codes(index)
@@ -300,3 +355,13 @@ def known_codes(rows: Rows) -> dict[int, NDArray[np.bool_]]:
             seen[codes[~np.isnan(codes)].astype(np.intp)] = True
             found[index] = seen
     return found
+
+
+def known_numbers(rows: Rows) -> dict[int, Doubles]:
+    """Of each wide column the distinct values in `rows`, ascending."""
+    return {
+        index: np.unique(values[~np.isnan(values)])
+        for index in range(len(rows.columns))
+        if rows.is_wide(index)
+        for values in [rows.values(index)]
+    }

@@ -21,7 +21,7 @@ from blendmake.features.files import FeatureSetFiles, features_digest
 from blendmake.features.quantiles import quantile_bins, quantile_edges
 from blendmake.features.recipes import STATISTICS, row_statistics
 from blendmake.features.sets import make_features, read_names, select_columns, variance
-from blendmake.matrix import Rows, known_codes
+from blendmake.matrix import Rows, known_values
 from helpers import ReadTables, files_below, flip_byte, read_user_tables, write_user_file
 
 # Spread of the columns, so that their variance ranks are x2, x0, x3, x1.
@@ -291,7 +291,7 @@ def test_few_distinct_values_become_categories(tables: ReadTables) -> None:
 def test_levels_unseen_in_training_read_as_missing(tables: ReadTables) -> None:
     made = MadeSet(tables, {"files": {"main": {}}})
     rows, index = made.rows("test"), made.names.index("city")
-    rows.known = known_codes(made.rows("train"))
+    rows.known = known_values(made.rows("train"))
     expected = [{"a": 0, "b": 1}.get(v, np.nan) for v in tables.decoded("city", "test")]
     assert "new" in tables.decoded("city", "test")
     np.testing.assert_array_equal(rows.codes(index), expected)

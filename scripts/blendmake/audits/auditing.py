@@ -33,7 +33,7 @@ from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.settings import resolve_targets
 from blendmake.folds import read_folds, read_inner
 from blendmake.labels import Labels, read_labels
-from blendmake.matrix import Positions, Rows, known_codes
+from blendmake.matrix import Positions, Rows, known_values
 from blendmake.scratch import found_or_made, locked
 from blendmake.seeds import derive_seed
 from blendmake.window import require_time
@@ -347,7 +347,7 @@ class _Job:
         if self._shared is None or not np.array_equal(self._shared[0], rows):
             self._shared = None  # the old matrix goes before the new one comes
             files = self.train.files
-            codes = known_codes(Rows(files, self.columns, rows))
+            codes = known_values(Rows(files, self.columns, rows))
             data = FoldData(
                 Rows(files, self.columns, rows, codes),
                 Rows(files, self.columns, self.inner_rows[:CHECKED], codes),

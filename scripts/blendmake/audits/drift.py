@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from blendmake.families.lightgbm import LightGBM
 from blendmake.family import Fit, FoldData
 from blendmake.features.files import FeatureSetFiles
 from blendmake.labels import Labels
-from blendmake.matrix import BLOCK_BYTES, Column, Floats, Positions, Rows
+from blendmake.matrix import BLOCK_BYTES, Column, Floats, Positions, Rows, known_numbers
 from blendmake.seeds import derive_seed
 
 COPY = 0.49
@@ -263,10 +263,10 @@ def _drift(column: Column, train: Floats, test: Floats, halves: Bools) -> dict[s
 class _Stacked(Rows):
     """Rows of several tables, one below the other."""
 
-    def __init__(self, parts: Sequence[Rows]) -> None:
+    def __init__(self, parts: Sequence[Rows], known: dict[int, Any] | None = None) -> None:
         positions = np.concatenate([part.positions for part in parts])
-        super().__init__(parts[0].files, parts[0].columns, positions)
-        self.parts = parts
+        super().__init__(parts[0].files, parts[0].columns, positions, known or {})
+        self.parts = [replace(part, known=self.known) for part in parts]
 
     def at(self, places: Positions) -> Rows:
         taken, start = [], 0
@@ -274,13 +274,16 @@ class _Stacked(Rows):
             first, last = np.searchsorted(places, [start, start + len(part)])
             taken.append(part.at(places[first:last] - start))
             start += len(part)
-        return _Stacked(taken)
+        return _Stacked(taken, self.known)
 
     def dense(self) -> Floats:
         return np.concatenate([part.dense() for part in self.parts])
 
     def codes(self, index: int) -> Floats:
         return np.concatenate([part.codes(index) for part in self.parts])
+
+    def values(self, index: int) -> Any:
+        return np.concatenate([part.values(index) for part in self.parts])
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Floats]:
         for part in self.parts:
@@ -339,7 +342,8 @@ def adversarial(
             )
             for which in (half, 1 - half)
         )
-        nothing = Rows(train.files, train.columns, rows[:0])
+        nothing = Rows(train.files, train.columns, rows[:0], known_numbers(fitted_on))
+        fitted_on, judged = (_Stacked(one.parts, nothing.known) for one in (fitted_on, judged))
         family = LightGBM(FoldData(fitted_on, judged, nothing, None), threads)
         task = Fit(
             target="test against train",

@@ -172,7 +172,10 @@ class TabM(NeuralFamily):
             return {}
         return pack(
             [
-                _bins(preparation.scaled(rows.codes(index)[:, None], slice(j, j + 1)), params)
+                _bins(
+                    preparation.scaled(rows.measuring().codes(index)[:, None], slice(j, j + 1)),
+                    params,
+                )
                 for j, index in enumerate(preparation.numbers)
             ]
         )

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
-from blendmake.matrix import Floats, TableFile, writing_table
+from blendmake.matrix import TableFile, writing_table
 
 FIELDS = (
     ("name", pa.string()),
@@ -91,17 +92,18 @@ def matching(
 
 def write_columns(
     path: Path,
-    names: Sequence[str],
+    types: Mapping[str, pa.DataType],
     table: TableFile,
-    make: Callable[[int], Iterable[Floats]],
+    make: Callable[[int], Iterable[NDArray[Any]]],
 ) -> str:
     """Write a file of made columns, batch by batch as those of `table`; returns its digest.
 
     Args:
-        make: from a batch's number to blocks (rows, columns) that are `names` side by side.
+        types: float32 or float64 by name.
+        make: from a batch's number to blocks (rows, columns) that are these columns side by side.
     """
-    schema = pa.schema([pa.field(name, pa.float32()) for name in names])
+    schema = pa.schema([pa.field(name, dtype) for name, dtype in types.items()])
     with writing_table(path, schema) as writer:
-        for batch in range(len(table.offsets) - 1) if names else ():
+        for batch in range(len(table.offsets) - 1) if types else ():
             writer.write([pa.array(p[:, j]) for p in make(batch) for j in range(p.shape[1])])
         return writer.digest

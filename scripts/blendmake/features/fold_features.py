@@ -229,10 +229,10 @@ class _Job:
             inner["train"][train] = group_folds(labels, groups[train], folds, seed)
         return inner
 
-    def _values(self, index: int, positions: Positions) -> Floats:
-        """The set's column `index` at some train rows."""
+    def _values(self, index: int, positions: Positions) -> Any:
+        """The set's column `index` at some train rows, float32, or float64 if it is wide."""
         files = self.files["train"]
-        return Rows(files.files, files.columns, positions).codes(index)
+        return Rows(files.files, files.columns, positions).values(index)
 
     def write(self, part: str, encoders: Sequence[_Encoder], path: Path) -> str:
         """Write the columns made for one part of the tables; returns the file's digest."""
@@ -245,8 +245,8 @@ class _Job:
                 column = files.files[encoder.column.origin].column(encoder.column.name, batch)
                 yield encoder.make(column.to_numpy(), inner)
 
-        names = [name for encoder in encoders for name in encoder.names]
-        return write_columns(path, names, table, make)
+        types = {name: pa.float32() for encoder in encoders for name in encoder.names}
+        return write_columns(path, types, table, make)
 
     # Selection
 

@@ -24,7 +24,7 @@ def quantile_edges(values: Floats, bins: int) -> Floats:
     # The value before a frequent one closes the bin below it.
     before = np.searchsorted(present, edges[counts > 1]) - 1
     edges = np.union1d(edges, present[before[before >= 0]])
-    return np.asarray(edges[edges < present[-1]], np.float32)
+    return np.asarray(edges[edges < present[-1]], values.dtype)
 
 
 def quantile_bins(values: Floats, edges: Floats) -> Positions:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
@@ -33,9 +35,10 @@ class Made:
     file = ""
     levels = 0
     level_names: Sequence[str] = ()
+    dtype = pa.float32()
 
-    def make(self, table: TableFile, batch: int) -> Floats:
-        """(rows of the batch, len(names)) float32."""
+    def make(self, table: TableFile, batch: int) -> Any:
+        """(rows of the batch, len(names)) of `dtype`."""
         raise NotImplementedError
 
 
@@ -121,16 +124,17 @@ class Codes(Made):
 
 
 class Rounded(Made):
-    """A number rounded to some decimals."""
+    """A number rounded to some decimals; of a wide column it is as wide."""
 
-    def __init__(self, name: str, decimals: int) -> None:
+    def __init__(self, name: str, decimals: int, wide: bool = False) -> None:
         self.name, self.names, self.decimals = name, [f"{name}__rounded"], decimals
+        self.dtype = pa.float64() if wide else pa.float32()
 
-    def make(self, table: TableFile, batch: int) -> Floats:
+    def make(self, table: TableFile, batch: int) -> Any:
         numbers = table.column(self.name, batch).to_numpy().astype(np.float64)
         # Adding zero turns -0 into 0.
-        rounded: Floats = (np.round(numbers, self.decimals) + 0.0).astype(np.float32)
-        return rounded[:, None]
+        rounded = np.round(numbers, self.decimals) + 0.0
+        return rounded.astype(self.dtype.to_pandas_dtype())[:, None]
 
 
 class QuantileBin(Made):

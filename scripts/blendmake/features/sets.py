@@ -106,9 +106,9 @@ def variance(values: Floats) -> float:
     return float(present.var()) if len(present) else 0.0
 
 
-def distinct_values(train: TableFile, name: str, limit: int) -> Floats | None:
+def distinct_values(train: TableFile, name: str, limit: int) -> Any:
     """Sorted distinct values of a column, or None if there are more than `limit`."""
-    values = np.empty(0, np.float32)
+    values = np.empty(0, np.float64 if train.is_wide(name) else np.float32)
     for batch in range(len(train.offsets) - 1):
         part = train.column(name, batch).to_numpy()
         values = np.union1d(values, part[~np.isnan(part)])
@@ -156,9 +156,9 @@ def make_features(
 
 
 def _write_made(made: Sequence[Made], table: TableFile, path: Path) -> str:
-    names = [name for maker in made for name in maker.names]
+    types = {name: maker.dtype for maker in made for name in maker.names}
     return write_columns(
-        path, names, table, lambda batch: [maker.make(table, batch) for maker in made]
+        path, types, table, lambda batch: [maker.make(table, batch) for maker in made]
     )
 
 
@@ -218,7 +218,7 @@ class _Recipes:
                 if quantise.get("bins"):
                     yield QuantileBin(name, self.train, quantise["bins"])
                 else:
-                    yield Rounded(name, quantise["decimals"])
+                    yield Rounded(name, quantise["decimals"], self.train.is_wide(name))
         for label in self.settings.get("missing_flags") or ():
             yield MissingFlags(label, self.train, self._numbers("missing_flags", label))
         yield from self._pairs()

@@ -22,7 +22,7 @@ from blendmake.fits.models import save_constant
 from blendmake.fits.settings import TargetSettings, settings_for
 from blendmake.folds import read_folds, read_inner
 from blendmake.labels import Labels
-from blendmake.matrix import Column, Positions, Rows, known_codes
+from blendmake.matrix import Column, Positions, Rows, known_values
 from blendmake.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ class FoldFits:
         watched = str(self.data_key(unit)[0])
         train, stop = self._split(watched)
         files, columns = self.train_files.files, self.columns(unit)
-        known = known_codes(Rows(files, columns, train))
+        known = known_values(Rows(files, columns, train))
 
         def rows(of: Mapping[str, Any], positions: Any) -> Rows:
             return Rows(dict(of), columns, positions, known)

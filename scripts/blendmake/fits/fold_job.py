@@ -20,7 +20,7 @@ from blendmake.fits.bagging import bag_count, undo_undersampling
 from blendmake.fits.fold_fits import JOINT, FoldFits, Unit, two_classes
 from blendmake.fits.models import Kept, keep_models, short_name
 from blendmake.fits.store import StoredFit
-from blendmake.matrix import Rows, known_codes
+from blendmake.matrix import Rows, known_values
 from blendmake.window import require_time
 
 log = logging.getLogger(__name__)
@@ -223,7 +223,7 @@ class FoldJob(FoldFits):
                 kept.append(Kept(target, one.model, watched, columns, one.share, one.column))
         files, columns = self.train_files.files, self.train_files.columns
         for watched in sorted({one.rows for one in kept}):
-            known[watched] = known_codes(Rows(files, columns, self._split(watched)[0]))
+            known[watched] = known_values(Rows(files, columns, self._split(watched)[0]))
         names = self.train_files.level_names
         keep_models(folder, kept, self.family.__module__, columns, names, known)
 

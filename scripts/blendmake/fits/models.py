@@ -69,7 +69,7 @@ def keep_models(
         family: module of their family.
         columns: the feature set's columns, in order.
         level_names: of category columns, what their codes 0, 1, … stand for.
-        known: by Kept.rows: which codes were seen in training (matrix.known_codes).
+        known: by Kept.rows: what was seen in training (matrix.known_values).
     """
     listed: dict[str, list[dict[str, Any]]] = {}
     names: dict[Path, str] = {}
@@ -102,11 +102,23 @@ def keep_models(
         ],
         "known_codes": {
             rows: {
-                columns[index].name: np.flatnonzero(seen).tolist() for index, seen in codes.items()
+                columns[index].name: np.flatnonzero(seen).tolist()
+                for index, seen in values.items()
+                if columns[index].is_category
             }
-            for rows, codes in known.items()
+            for rows, values in known.items()
         },
     }
+    wide = {
+        rows: {
+            columns[index].name: seen.tolist()
+            for index, seen in values.items()
+            if not columns[index].is_category
+        }
+        for rows, values in known.items()
+    }
+    if any(wide.values()):
+        description["known_numbers"] = wide
     write_description(description, folder)
 
 

@@ -72,10 +72,13 @@ def _predict_one(
     columns = [column for column in files.columns if column.name in read]
     known = {}
     codes = description["known_codes"][entry["known_codes"]]
+    numbers = description.get("known_numbers", {}).get(entry["known_codes"], {})
     for index, column in enumerate(columns):
         if column.is_category:
             known[index] = np.zeros(column.levels, bool)
             known[index][codes[column.name]] = True
+        elif column.name in numbers:
+            known[index] = np.array(numbers[column.name], np.float64)
     rows = Rows(dict(files.files), columns, np.arange(files.rows), known)
     predict = importlib.import_module(description["family"]).predict_saved
     values = np.asarray(predict(path, rows, threads), np.float32)

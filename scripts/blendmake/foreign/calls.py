@@ -85,13 +85,16 @@ class Exchange:
             parts["stop"] = data.stop
         for part, rows in parts.items():
             _write_matrix(rows, self.folder / f"{part}.npy")
+            for index in filter(rows.is_wide, range(len(rows.columns))):
+                _save(rows.values(index), self.folder / f"{part}_{index}.npy", np.float64)
         self._rows = {part: len(rows) for part, rows in parts.items()}
         self._columns = [
             {
                 "name": column.name,
                 "levels": list(data.level_names[column.name]) if column.is_category else None,
+                "wide": data.train.is_wide(index),
             }
-            for column in data.train.columns
+            for index, column in enumerate(data.train.columns)
         ]
 
     def remove(self) -> None:
@@ -174,9 +177,9 @@ def _write_matrix(rows: Rows, path: Path) -> None:
         out.flush()
 
 
-def _save(values: Any, path: Path) -> None:
+def _save(values: Any, path: Path, dtype: type[np.floating[Any]] = np.float32) -> None:
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, np.asarray(values, np.float32), allow_pickle=False)
+        np.save(file, np.asarray(values, dtype), allow_pickle=False)
 
 
 def _environment(python: str, threads: int) -> dict[str, str]:

@@ -69,11 +69,13 @@ def _table(path: Path, rows: int, columns: list[dict[str, Any]]) -> Any:
 
     values = np.asarray(np.load(path, mmap_mode="c" if rows else None))
     names = [column["name"] for column in columns]
-    if not any(column["levels"] for column in columns):
+    if not any(column["levels"] or column["wide"] for column in columns):
         return pd.DataFrame(values, columns=names, copy=False)
     made = {}
     for j, column in enumerate(columns):
         made[column["name"]] = values[:, j]
+        if column["wide"]:  # float64, in a file of its own
+            made[column["name"]] = np.load(path.with_name(f"{path.stem}_{j}.npy"))
         if column["levels"]:
             codes = np.where(np.isnan(values[:, j]), -1, values[:, j]).astype(np.int32)
             levels = column["levels"]

@@ -62,6 +62,7 @@ class Preparation:
     @staticmethod
     def learn(rows: Rows, scaling: str) -> Preparation:
         """Learn from training rows, a column at a time, without labels."""
+        rows = rows.measuring()
         numbers, flagged, categories, levels = [], [], [], []
         centers, scales, quantiles = [], [], []
         for index, column in enumerate(rows.columns):
@@ -177,7 +178,7 @@ def prepare(rows: Rows, preparation: Preparation, block_bytes: int = BLOCK_BYTES
     numbers = torch.empty((len(rows), preparation.width), dtype=torch.float32)
     codes = torch.empty((len(rows), len(preparation.categories)), dtype=torch.int32)
     start = 0
-    for block in rows.blocks(block_bytes):
+    for block in rows.measuring().blocks(block_bytes):
         stop = start + len(block)
         numbers.numpy()[start:stop], codes.numpy()[start:stop] = preparation.apply(block)
         start = stop
@@ -278,7 +279,7 @@ class Blocks:
         if self._kept:
             yield from self._kept
             return
-        for block in self.rows.blocks():
+        for block in self.rows.measuring().blocks():
             for start in range(0, len(block), BATCH_ROWS):
                 numbers, codes = self.preparation.apply(block[start : start + BATCH_ROWS])
                 # Copies: sums may depend on how memory is aligned, and torch aligns its own.

@@ -99,5 +99,5 @@ def facts_of_files(
         for field in table.schema
         if field.name not in no_features and not is_like(field.name, left_out)
     ]
-    of_numbers = kinds.count("number") + kinds.count("any")
+    of_numbers = sum(kinds.count(kind) for kind in ("number", "time", "any"))
     return Facts(labelled.rows, of_numbers, kinds.count("category"), positives)

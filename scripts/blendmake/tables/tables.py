@@ -28,6 +28,7 @@ from blendmake.tables.ids import (
 )
 from blendmake.tables.kinds import Decided, Feature, decide
 from blendmake.tables.naming import ACROSS, POSITION
+from blendmake.tables.numbers import PLAIN, NumberFormat, as_numbers, number_formats
 from blendmake.tables.user_files import UserTable
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ def read_tables(
         distinct: ACROSS, no id is in train and in test; else ids of test may begin again.
         taken: names that the position's column must not have.
         out_train, out_test: table files (matrix.py); `out_test` has no rows if there is no test.
-        out_columns: parquet: name, file, kind, levels (list of text, [] for numbers).
+        out_columns: parquet: name, file, kind, levels (list of text, [] for numbers), kept (float32,
+            float64 or order), unit (days or seconds; null for what is no time).
     """
     train_tables = {label: UserTable(path, id_columns, csv_format) for label, path in train.items()}
     # In the order of train, whatever the order in which test names them.
@@ -94,11 +96,17 @@ def read_tables(
     else:
         decided.prepare(tables)
     features = decided.features
+    numbers = {
+        label: [f.name for f in features if f.file == label and f.kind == "number"]
+        for label in train_tables
+    }
+    formats = number_formats(numbers, train_tables, test_tables)
+    kept = {f.name: formats.get(f.name, PLAIN) for f in features}
     id_fields = [pa.field(f.name, f.type) for f in train_ids.schema]
-    schema = pa.schema([*id_fields, *[pa.field(f.name, pa.float32()) for f in features]])
+    schema = pa.schema([*id_fields, *[pa.field(f.name, kept[f.name].dtype) for f in features]])
     digests = {
-        "train": _write_table(out_train, "train", schema, features, tables, train_ids, id_columns),
-        "test": _write_table(out_test, "test", schema, features, tables, test_ids, id_columns),
+        "train": _write_table(out_train, "train", schema, features, kept, tables, train_ids, id_columns),
+        "test": _write_table(out_test, "test", schema, features, kept, tables, test_ids, id_columns),
     }
     columns = pa.table(
         {
@@ -106,6 +114,8 @@ def read_tables(
             "file": pa.array([f.file for f in features], pa.string()),
             "kind": pa.array([f.kind for f in features], pa.string()),
             "levels": pa.array([list(f.levels) for f in features], pa.list_(pa.string())),
+            "kept": pa.array([kept[f.name].name for f in features], pa.string()),
+            "unit": pa.array([kept[f.name].unit for f in features], pa.string()),
         }
     )
     details = {"digests": digests, "id_columns": [f.name for f in id_fields]}
@@ -117,6 +127,7 @@ def _write_table(
     part: str,
     schema: pa.Schema,
     features: Sequence[Feature],
+    kept: Mapping[str, NumberFormat],
     by_part: Mapping[str, Mapping[str, UserTable]],
     ids: pa.Table | None,
     id_columns: Sequence[str],
@@ -134,7 +145,9 @@ def _write_table(
                 rows = batches[0].num_rows
                 here = ids.slice(start, rows)
                 values = [
-                    _as_floats(batch[f.name], f, part, table.path)
+                    as_numbers(batch[f.name], kept[f.name], f.name, table.path)
+                    if f.kind == "number"
+                    else _as_codes(batch[f.name], f, part)
                     for batch, (label, table) in zip(batches, tables.items(), strict=True)
                     for f in by_file[label]
                 ]
@@ -157,21 +170,6 @@ def _in_order(
             yield whole.take(pa.array(order[start : start + BATCH_ROWS]))
 
 
-def _as_floats(column: pa.ChunkedArray, feature: Feature, part: str, path: Path) -> pa.Array:
-    if feature.kind == "category":
-        codes = feature.spellings[part].codes_of(column)
-        return pa.array(codes.to_numpy(zero_copy_only=False).astype(np.float32))
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.int8())
-    elif pa.types.is_decimal(column.type) or pa.types.is_null(column.type):
-        column = column.cast(pa.float64())
-    values = np.asarray(column.to_numpy())
-    with np.errstate(over="ignore"):
-        floats = values.astype(np.float32)
-    if np.isinf(floats).any():
-        row = int(np.flatnonzero(np.isinf(floats))[0])
-        raise BlendmakeError(
-            f"{path}: column '{feature.name}' holds infinity or a number beyond float32 "
-            f"({values[row]}). Replace such values by a missing value or a bound."
-        )
-    return pa.array(floats)
+def _as_codes(column: pa.ChunkedArray, feature: Feature, part: str) -> pa.Array:
+    codes = feature.spellings[part].codes_of(column)
+    return pa.array(codes.to_numpy(zero_copy_only=False).astype(np.float32))

@@ -234,7 +234,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def kind_of(dtype: pa.DataType, named_category: bool) -> str | None:
-    """number, category, `any` (nothing but nulls) or None (unusable)."""
+    """number, time, category, `any` (nothing but nulls) or None (unusable)."""
     if pa.types.is_null(dtype):
         return "any"
     if pa.types.is_dictionary(dtype):
@@ -248,4 +248,6 @@ def kind_of(dtype: pa.DataType, named_category: bool) -> str | None:
         or pa.types.is_decimal(dtype)
     ):
         return "category" if named_category else "number"
+    if pa.types.is_temporal(dtype) and not pa.types.is_interval(dtype):
+        return "category" if named_category else "time"
     return None
