@@ -332,8 +332,10 @@ def _forget_unknown(values: Floats, known: NDArray[np.bool_]) -> None:
 
 def order_codes(values: NDArray[Any], known: NDArray[Any]) -> Doubles:
     """Places of values (n,) among ascending distinct ones (m,), half ways between; NaN stays."""
-    places = np.searchsorted(known, values)
-    codes = places - 0.5
+    turn = np.argsort(values)  # in turn they are found several times as fast
+    places = np.empty(len(values), np.intp)
+    places[turn] = np.searchsorted(known, values[turn])
+    codes = np.asarray(places - 0.5, np.float64)
     inside = places < len(known)
     codes[inside] += 0.5 * (known[places[inside]] == values[inside])
     codes[np.isnan(values)] = np.nan
@@ -341,8 +343,8 @@ def order_codes(values: NDArray[Any], known: NDArray[Any]) -> Doubles:
 
 
 def _distances(values: Doubles, known: Doubles) -> Doubles:
-    distances: Doubles = values - (known[len(known) // 2] if len(known) else 0.0)
-    return distances
+    middle = known[len(known) // 2] if len(known) else 0.0
+    return np.asarray(values - middle, np.float64)
 
 
 def known_values(rows: Rows) -> dict[int, NDArray[Any]]:

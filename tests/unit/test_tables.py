@@ -465,8 +465,8 @@ BAD = {
         ("train.csv", "column 'x' occurs more than once"), text_of("id,x,x\n1,2,3\n")
     ),
     "unsupported type": Bad(
-        ("train.parquet", "column 'when' is of type timestamp", "data.ignore"),
-        table_of(id=[1], when=[datetime(2024, 1, 1)], x=[1]),
+        ("train.parquet", "column 'parts' is of type list", "data.ignore"),
+        table_of(id=[1], parts=[[1, 2]], x=[1]),
     ),
     "unsupported type in test only": Bad(
         ("test.parquet", "column 'x' is of type list"), test=table_of(id=[4], x=[[1]])

@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -99,19 +100,41 @@ def number_formats(
     found = {}
     for label, columns in names.items():
         units = {name: _unit(name, train[label], test.get(label)) for name in columns}
-        scans = {
-            name: _Scan(train[label].schema.field(name).type, units[name], train[label].rows)
-            for name in columns
-            if _may_lose(train[label].schema.field(name).type, units[name])
-        }
-        for batch in train[label].batches(list(scans)) if scans else ():
-            for name, scan in scans.items():
-                scan.add(batch[name])
+        scans = _scanned(train[label], units)
+        orders = _orders([name for name, scan in scans.items() if scan.beyond], train[label])
         for name in columns:
-            plain = NumberFormat(unit=units[name])
-            found[name] = scans[name].format() if name in scans else plain
+            order = orders.get(name)
+            wide = name in scans and scans[name].is_wide(order)
+            found[name] = NumberFormat(wide, units[name], order)
     _tell(found)
     return found
+
+
+def _scanned(table: UserTable, units: Mapping[str, str | None]) -> dict[str, _Scan]:
+    """What the columns ask for that may ask for more than float32."""
+
+    def scanned(names: Sequence[str], most: int | None) -> dict[str, _Scan]:
+        scans = {
+            name: _Scan(table.schema.field(name).type, units[name], table.rows) for name in names
+        }
+        for batch in islice(table.batches(names), most) if names else ():
+            for name, scan in scans.items():
+                scan.add(batch[name])
+        return scans
+
+    names = [name for name in units if _may_lose(table.schema.field(name).type, units[name])]
+    # Most columns are measurements; of them the first batch is read twice, and the rest but once.
+    first = scanned(names, 1)
+    return scanned([name for name in names if not first[name].is_ordinary], None)
+
+
+def _orders(names: Sequence[str], table: UserTable) -> dict[str, pa.Array]:
+    """The distinct values of some columns, ascending."""
+    parts: dict[str, list[pa.Array]] = {name: [] for name in names}
+    for batch in table.batches(names) if names else ():
+        for name, distinct in parts.items():
+            distinct.append(pc.unique(batch[name]).drop_null())
+    return {name: pc.unique(pa.chunked_array(found)).sort() for name, found in parts.items()}
 
 
 def _unit(name: str, train: UserTable, test: UserTable | None) -> str | None:
@@ -151,13 +174,11 @@ class _Scan:
         self.whole = True  # no fractions, so far
         self.inexact = False  # in float32
         self.beyond = False  # float64
-        self.distinct: list[pa.Array] = []  # by batch, of what float64 may not hold
         self.sample: list[NDArray[np.float64]] = []
 
     def add(self, column: pa.ChunkedArray) -> None:
         if _digits_may_be_lost(self.dtype, self.unit):
-            self.distinct.append(pc.unique(column).drop_null())
-            self.beyond = self.beyond or _is_beyond_double(self.distinct[-1])
+            self.beyond = self.beyond or _is_beyond_double(column)
         values = as_doubles(column, self.unit)
         values = values[~np.isnan(values)]
         self.inexact = self.inexact or bool((_narrow(values) != values).any())
@@ -166,12 +187,17 @@ class _Scan:
             self.whole = self.whole and bool(whole.all())
             self.sample.append(values[:: self.step])
 
-    def format(self) -> NumberFormat:
-        if self.beyond:
-            order = pc.unique(pa.chunked_array(self.distinct)).sort()
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether it holds measurements, which float32 keeps apart as far as matters."""
+        return not (self.beyond or self.whole or self._most_are_lost())
+
+    def is_wide(self, order: pa.Array | None) -> bool:
+        """Whether it must be float64; with an `order`, its places."""
+        if order is not None:
             # Places, and half ways between them, are exact in float32 to half of its whole numbers.
-            return NumberFormat(len(order) > SINGLE // 2, self.unit, order)
-        return NumberFormat(self.inexact and (self.whole or self._most_are_lost()), self.unit)
+            return len(order) > SINGLE // 2
+        return self.inexact and (self.whole or self._most_are_lost())
 
     def _most_are_lost(self) -> bool:
         values = np.concatenate(self.sample)
@@ -192,19 +218,16 @@ def _digits_may_be_lost(dtype: pa.DataType, unit: str | None) -> bool:
     return unit == "seconds" and getattr(dtype, "unit", None) in ("us", "ns")
 
 
-def _is_beyond_double(distinct: pa.Array) -> bool:
-    """Whether float64 may make two of some distinct values equal."""
-    dtype = distinct.type
-    if not len(distinct):
+def _is_beyond_double(column: pa.ChunkedArray) -> bool:
+    """Whether float64 may make two different values equal."""
+    dtype = column.type
+    if column.null_count == len(column):
         return False
-    if pa.types.is_decimal(dtype):
-        scale = 10.0 ** max(dtype.scale, 0)
-        ends = pc.min_max(distinct)
-        return bool(max(abs(float(ends[key].as_py())) for key in ("min", "max")) * scale > DOUBLE)
-    if pa.types.is_integer(dtype):
-        ends = pc.min_max(distinct).as_py()
-        return bool(max(-ends["min"], ends["max"]) > DOUBLE)
-    ticks = _ticks(distinct)
+    if pa.types.is_decimal(dtype) or pa.types.is_integer(dtype):
+        scale = 10.0 ** max(getattr(dtype, "scale", 0), 0)
+        ends = pc.min_max(column)
+        return any(abs(float(ends[key].as_py())) * scale > DOUBLE for key in ("min", "max"))
+    ticks = _ticks(column)
     if dtype.unit == "ns" and not (ticks % 1000).any():
         ticks //= 1000
     # So far two seconds that are a tick apart differ in float64.
