@@ -213,8 +213,8 @@ class Rows:
     Models read float32, in which a wide column's values would meet. So it is read as the place of its
     value among those of the training rows, 0, 1, …, a value between two of them half way between
     their places: order and ties are exact up to 2 ** 24 distinct values. With `measured` it is read as
-    its distance from the median of these values instead, for models that reckon with numbers: exact
-    as far as a float32 goes from there.
+    its distance from the median of these values instead (from zero, where they lie around it), for
+    models that reckon with numbers: exact as far as a float32 goes from there.
     """
 
     files: dict[str, TableFile]
@@ -343,7 +343,9 @@ def order_codes(values: NDArray[Any], known: NDArray[Any]) -> Doubles:
 
 
 def _distances(values: Doubles, known: Doubles) -> Doubles:
-    middle = known[len(known) // 2] if len(known) else 0.0
+    # About zero nothing is gained, and zeros stay zeros.
+    apart = len(known) > 0 and (known[0] > 0 or known[-1] < 0)
+    middle = known[len(known) // 2] if apart else 0.0
     return np.asarray(values - middle, np.float64)
 
 

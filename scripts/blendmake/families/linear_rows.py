@@ -131,6 +131,7 @@ class Preparation:
             scaling: `rows` for mostly-zero numbers as counts, `standard` for all numbers alike, `auto`
                 for the first where there are many such.
         """
+        rows = rows.measuring()
         is_category = np.array([column.is_category for column in rows.columns], bool)
         found = [_number(int(index), rows) for index in np.flatnonzero(~is_category)]
         zeros = [one for one in found if one.mostly_zero]
@@ -176,7 +177,7 @@ class Preparation:
         dense = np.empty((len(rows), plain + self.dense_levels * self._hot_width), np.float32)
         hot: list[Any] = []
         start = 0
-        for block in rows.blocks():
+        for block in rows.measuring().blocks():
             here = dense[start : start + len(block)]
             here[:, :plain] = self._scaled(block)
             parts = [self._counted(block)] if len(self.counts) else []
