@@ -105,8 +105,12 @@ def read_tables(
     id_fields = [pa.field(f.name, f.type) for f in train_ids.schema]
     schema = pa.schema([*id_fields, *[pa.field(f.name, kept[f.name].dtype) for f in features]])
     digests = {
-        "train": _write_table(out_train, "train", schema, features, kept, tables, train_ids, id_columns),
-        "test": _write_table(out_test, "test", schema, features, kept, tables, test_ids, id_columns),
+        "train": _write_table(
+            out_train, "train", schema, features, kept, tables, train_ids, id_columns
+        ),
+        "test": _write_table(
+            out_test, "test", schema, features, kept, tables, test_ids, id_columns
+        ),
     }
     columns = pa.table(
         {

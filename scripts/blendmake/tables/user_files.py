@@ -239,7 +239,7 @@ def kind_of(dtype: pa.DataType, named_category: bool) -> str | None:
         return "any"
     if pa.types.is_dictionary(dtype):
         return "category"
-    if is_text(dtype) or (named_category and pa.types.is_temporal(dtype)):
+    if is_text(dtype):
         return "category"
     if (
         pa.types.is_integer(dtype)
