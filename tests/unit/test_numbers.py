@@ -20,7 +20,7 @@ from blendmake.audits.drift import adversarial, check_columns
 from blendmake.errors import BlendmakeError
 from blendmake.features.files import FeatureSetFiles
 from blendmake.files import read_parquet
-from blendmake.fits.models import predict_models
+from blendmake.fits.predicting import predict_models
 from blendmake.matrix import Column, Rows, TableFile, known_values
 from helpers import ReadTables, read_user_tables, write_user_file
 from problems import Problem, run_fold, with_fold_features, write_problem
