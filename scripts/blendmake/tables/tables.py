@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.matrix import BATCH_ROWS, writing_table
 from blendmake.tables.columns import Wanted
