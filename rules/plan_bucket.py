@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 from snakemake.io import local
 
+from blendmake.tables.folders import parts_of
 from plan_requests import PlanRequests
 from plan_window import MOST_THREADS, THREAD
 
@@ -26,13 +28,16 @@ class PlanBucket(PlanRequests):
     def own(self, files: Any) -> Any:
         """Files of the user's, one or several, as inputs: they stay where they are.
 
-        What a built-in data set writes is an artifact as any other.
+        Of a folder all its files. What a built-in data set writes is an artifact as any other.
         """
         if isinstance(files, Mapping):
             return {name: self.own(file) for name, file in files.items()}
         if not isinstance(files, str):
             return [self.own(file) for file in files]
-        return files if files in self.adapter_files else local(files)
+        if files in self.adapter_files:
+            return files
+        parts = [local(self.without_wildcards(part)) for part in parts_of(files)]
+        return parts if os.path.isdir(files) else parts[0]
 
     @property
     def threads_of_fit(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from blendmake.adapters import ADAPTERS
 from blendmake.config.data import Data
 from blendmake.config.problem import Problem
+from blendmake.digests import digest_of
+from blendmake.tables.folders import bytes_of
 from blendmake.tables.naming import ACROSS, POSITION
 
 
@@ -200,13 +203,41 @@ class PlanInputs:
             for name, files in self.external_files.items()
         }
 
+    @property
+    def external_places(self) -> dict[str, dict[str, str]]:
+        """What `places` says of the files of each external source."""
+        return {name: self.places(files.values()) for name, files in self.external_files.items()}
+
     def _sizes(self, files: Iterable[str], artifact: str) -> list[int]:
         if self.bucket:
             return []
         try:
-            return [os.path.getsize(file) for file in files]
+            return [bytes_of(file) for file in files]
         except OSError:
             return list(self.note(artifact).get("sizes", []))
+
+    def places(self, files: Iterable[str]) -> dict[str, str]:
+        """The user's files by their number, where an input is not itself the file: of a folder its files
+        are the inputs, and a path that Snakemake would take for a pattern is reached by a link."""
+        paths = list(files)
+        if self.problem.data.adapter:
+            return {}
+        if any(os.path.isdir(path) or is_pattern(path) for path in paths):
+            return {str(i): path for i, path in enumerate(paths)}
+        return {}
+
+    def without_wildcards(self, path: str) -> str:
+        """A path, or a link to it where braces in it would be wildcards."""
+        if not is_pattern(path):
+            return path
+        name = digest_of(path)[:12] + "_" + re.sub(r"[^\w.-]", "_", os.path.basename(path))
+        link = Path(self.scratch) / "inputs" / name
+        if not link.is_symlink() or os.readlink(link) != os.path.abspath(path):
+            link.parent.mkdir(parents=True, exist_ok=True)
+            temporary = link.with_name(f"{name}.{os.getpid()}")
+            temporary.symlink_to(os.path.abspath(path))
+            temporary.replace(link)
+        return str(link)
 
     def file_code(self, source: str) -> str | None:
         """Digest of a source's own Python file and of what it imports from its folder, if it has one."""
@@ -236,6 +267,11 @@ class PlanInputs:
             ]
             for name, features in self.problem.feature_sets().items()
         }
+
+
+def is_pattern(path: str) -> bool:
+    """Whether Snakemake would see more in a path than its letters: `{x}` or `<x>`."""
+    return re.search(r"\{.*\}|<.*>", path) is not None
 
 
 def _filled_in(value: Any, **words: str) -> Any:

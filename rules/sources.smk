@@ -128,6 +128,7 @@ rule read_external:
     params:
         external=at(plan.slices, "external/{external}"),
         names=plan.slices["names"],
+        places=at(plan.external_places, "{external}"),
         sizes=at(plan.external_sizes, "{external}"),
         code=plan.code["read_external"],
     script:

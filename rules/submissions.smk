@@ -20,6 +20,7 @@ if plan.sample_artifact:
         localrule: True
         params:
             submission=plan.slices["sample"],
+            places=plan.places([plan.data.sample_submission]),
             sizes=plan.sizes([plan.data.sample_submission], "tables/sample.parquet"),
             code=plan.code["read_sample"],
         script:

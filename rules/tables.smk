@@ -37,6 +37,7 @@ rule read_tables:
         runtime=plan.table_minutes,
     params:
         data=plan.slices["tables"],
+        places=plan.places(plan.table_files),
         sizes=plan.sizes(plan.table_files, "tables/columns.parquet"),
         code=plan.code["read_tables"],
     script:
@@ -57,6 +58,7 @@ rule read_targets:
     params:
         data=plan.slices["targets"],
         one_class_allowed=False,
+        places=plan.places([plan.targets_file]),
         sizes=plan.sizes([plan.targets_file], "tables/targets.parquet"),
         code=plan.code["read_targets"],
     script:
@@ -79,6 +81,7 @@ if plan.has_test_targets:
         params:
             data=plan.slices["targets"],
             one_class_allowed=True,
+            places=plan.places([plan.data.test_targets]),
             sizes=plan.sizes([plan.data.test_targets], "tables/test_targets.parquet"),
             code=plan.code["read_targets"],
         script:
@@ -100,6 +103,7 @@ if plan.has_groups:
         localrule: True
         params:
             data=plan.slices["groups"],
+            places=plan.places([plan.groups_file]),
             sizes=plan.sizes([plan.groups_file], "tables/groups.parquet"),
             code=plan.code["read_groups"],
         script:

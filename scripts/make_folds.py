@@ -1,6 +1,6 @@
 """Assign every row to a fold, once."""
 
-from blendmake.job import job, optional_path
+from blendmake.job import job, optional_path, own_paths
 
 with job(snakemake.log[0], script=snakemake, own=["given"]):
     from pathlib import Path
@@ -15,7 +15,7 @@ with job(snakemake.log[0], script=snakemake, own=["given"]):
     given = None
     if folds["column"]:
         column = read_column(
-            snakemake.input.given[0],
+            own_paths(snakemake.params.places, snakemake.input.given)[0],
             folds["column"],
             ids,
             folds["id"],

@@ -1,6 +1,6 @@
 """Check predictions that somebody else made and put them into the project's form."""
 
-from blendmake.job import job
+from blendmake.job import job, own_paths
 
 with job(snakemake.log[0], script=snakemake, own=("oof", "test")):
     from pathlib import Path
@@ -11,7 +11,7 @@ with job(snakemake.log[0], script=snakemake, own=("oof", "test")):
     files, params = snakemake.input, snakemake.params
     name = snakemake.wildcards.external
     read_external(
-        {"oof": files.oof, "test": files.test},
+        dict(zip(("oof", "test"), own_paths(params.places, files.oof, files.test), strict=True)),
         Path(files.targets),
         Path(files.table),
         Path(files.folds),

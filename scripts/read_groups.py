@@ -1,6 +1,6 @@
 """Read the group of each row, in the order of the table."""
 
-from blendmake.job import job
+from blendmake.job import job, own_paths
 
 with job(snakemake.log[0], script=snakemake, own=["groups"]):
     from pathlib import Path
@@ -14,7 +14,7 @@ with job(snakemake.log[0], script=snakemake, own=["groups"]):
     id_columns = read_note(snakemake.input.columns)["id_columns"]
     ids = TableFile(Path(snakemake.input.table)).table(id_columns)
     groups = read_column(
-        snakemake.input.groups,
+        own_paths(snakemake.params.places, snakemake.input.groups)[0],
         data["column"],
         ids,
         data["id"],

@@ -1,6 +1,6 @@
 """Check the sample submission before anything is fitted, and keep it."""
 
-from blendmake.job import job
+from blendmake.job import job, own_paths
 
 with job(snakemake.log[0], script=snakemake, own=["sample"]):
     from pathlib import Path
@@ -15,7 +15,7 @@ with job(snakemake.log[0], script=snakemake, own=["sample"]):
     id_columns = read_note(Path(snakemake.input.columns))["id_columns"]
     _, targets, _ = read_labels(Path(snakemake.input.targets))
     read_sample(
-        snakemake.input.sample,
+        own_paths(snakemake.params.places, snakemake.input.sample)[0],
         TableFile(Path(snakemake.input.table)).table(id_columns),
         Path(snakemake.output[0]),
         id_columns=settings["id"],

@@ -1,6 +1,6 @@
 """Read the feature files: checked, joined by id, typed."""
 
-from blendmake.job import job
+from blendmake.job import job, own_paths
 
 with job(snakemake.log[0], snakemake.threads, script=snakemake, own=("train", "test")):
     from pathlib import Path
@@ -10,10 +10,11 @@ with job(snakemake.log[0], snakemake.threads, script=snakemake, own=("train", "t
     from blendmake.tables.tables import read_tables
 
     data = snakemake.params.data
-    files = snakemake.input
+    files = own_paths(snakemake.params.places, snakemake.input.train, snakemake.input.test)
+    number = len(data["train"])
     read_tables(
-        dict(zip(data["train"], files.train, strict=True)),
-        dict(zip(data["train"], files.test, strict=True)) if data["test"] else None,
+        dict(zip(data["train"], files[:number], strict=True)),
+        dict(zip(data["train"], files[number:], strict=True)) if data["test"] else None,
         data["id"],
         out_train=Path(snakemake.output.train),
         out_test=Path(snakemake.output.test),

@@ -1,6 +1,6 @@
 """Read the labels, of the train rows or of the test rows, in the order of the table."""
 
-from blendmake.job import job
+from blendmake.job import job, own_paths
 
 with job(snakemake.log[0], script=snakemake, own=["targets"]):
     from pathlib import Path
@@ -15,7 +15,7 @@ with job(snakemake.log[0], script=snakemake, own=["targets"]):
     id_columns = note_of(columns)["id_columns"]
     ids = TableFile(Path(snakemake.input.table)).table(id_columns)
     targets = read_targets(
-        snakemake.input.targets,
+        own_paths(snakemake.params.places, snakemake.input.targets)[0],
         data["columns"],
         ids,
         data["id"],

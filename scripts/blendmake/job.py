@@ -6,7 +6,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,16 @@ def _gpu(gpus: int, memory_mb: int, what: str) -> AbstractContextManager[float]:
     taking: Any = importlib.import_module("blendmake.gpus.taking")
     found: AbstractContextManager[float] = taking.take_gpu(memory_mb, what)
     return found
+
+
+def own_paths(places: Mapping[str, str], *inputs: Any) -> list[str]:
+    """The user's files as the config names them.
+
+    Args:
+        places: their paths, where the inputs are not the files themselves (`plan.places`).
+        inputs: the rule's inputs, each one or several.
+    """
+    return list(places.values()) or [path for files in inputs for path in _paths(files)]
 
 
 def _paths(files: Any) -> list[str]:

@@ -167,3 +167,94 @@ def test_raw_files_without_header_and_id(tmp_path: Path, caplog: pytest.LogCaptu
     both = [">50K", ">50K."]
     labels = read_targets(test, ["income"], ids["test"], (), positive=both, **given)
     assert labels.to_pydict() == {"row": [4, 5], "income": [0, 1]}
+
+
+# A folder of parquet files is one table
+
+
+def part(path: Path, **columns: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+
+
+def test_a_folder_is_one_table_in_the_order_of_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blendmake.tables.user_files.BATCH_ROWS", 2)
+    folder = tmp_path / "train.parquet"
+    part(folder / "part-1.parquet", x=[3, 4, 5], c=pa.array(["b", None, "b"]).dictionary_encode())
+    part(folder / "part-0.parquet", c=pa.nulls(2), x=[1, 2])
+    part(
+        folder / "part-2.parquet",
+        x=pa.array([], pa.int64()),
+        c=pa.array([], pa.string()).dictionary_encode(),
+    )
+    (folder / "_SUCCESS").touch()
+    (folder / ".part-0.parquet.crc").touch()
+    found = UserTable(folder)
+    assert found.rows == 5
+    assert content(found) == {"c": [None, None, "b", None, "b"], "x": [1, 2, 3, 4, 5]}
+    batches = list(found.batches(["x"]))
+    assert [batch.num_rows for batch in batches] == [2, 2, 1]
+    read = read_user_tables(tmp_path, {"main": str(folder)}, ids=())
+    assert read.decoded("x") == [1, 2, 3, 4, 5]
+    assert read.decoded("c") == [None, None, "b", None, "b"]
+
+
+def content(table: UserTable) -> dict[str, list[Any]]:
+    return table.read(table.names).to_pydict()
+
+
+def test_names_of_folders_are_columns(tmp_path: Path) -> None:
+    for year, city, x in ((2020, "K%C3%B6ln", 1), (2021, "__HIVE_DEFAULT_PARTITION__", 2)):
+        part(tmp_path / "t" / f"year={year}" / f"city={city}" / "a.parquet", x=[x])
+    found = UserTable(tmp_path / "t")
+    assert content(found) == {"x": [1, 2], "year": [2020, 2021], "city": ["Köln", None]}
+    assert found.schema.field("year").type == pa.int64()
+
+
+def test_an_index_of_some_files_of_a_folder(tmp_path: Path) -> None:
+    shuffled().to_parquet(_made(tmp_path / "t" / "a.parquet"))
+    indexed().to_parquet(tmp_path / "t" / "b.parquet")
+    assert UserTable(tmp_path / "t").names == ["id", "x", "y"]
+
+
+def _made(path: Path) -> Path:
+    path.parent.mkdir()
+    return path
+
+
+FOLDERS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
+    "another type": (
+        {"b.parquet": {"x": ["1"]}},
+        r"b\.parquet: column 'x' is string, in .*a\.parquet int64",
+    ),
+    "a column less": (
+        {"b.parquet": {"y": [1]}},
+        r"b\.parquet lacks column 'x', unlike .*a\.parquet",
+    ),
+    "a column more": ({"b.parquet": {"x": [1], "y": [1]}}, r"b\.parquet has column 'y'"),
+    "other folders": ({"k=1/b.parquet": {"x": [1]}}, r"b\.parquet does not stand in folders as"),
+}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_files_of_a_folder_that_do_not_fit(tmp_path: Path, name: str) -> None:
+    parts, says = FOLDERS[name]
+    part(tmp_path / "t" / "a.parquet", x=[1])
+    for file, columns in parts.items():
+        part(tmp_path / "t" / file, **columns)
+    with pytest.raises(BlendmakeError, match=says):
+        UserTable(tmp_path / "t")
+
+
+def test_folders_that_are_no_table(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    with pytest.raises(BlendmakeError, match="t is a folder and is empty"):
+        UserTable(tmp_path / "t")
+    (tmp_path / "t" / "a.csv").write_text("x\n1\n")
+    with pytest.raises(BlendmakeError, match=r"t is a folder and holds 'a\.csv'"):
+        UserTable(tmp_path / "t")
+    (tmp_path / "t" / "a.csv").rename(tmp_path / "t" / "a.parquet")
+    with pytest.raises(BlendmakeError, match=r"a\.parquet cannot be read"):
+        UserTable(tmp_path / "t")

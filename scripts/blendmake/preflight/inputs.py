@@ -20,6 +20,7 @@ from blendmake.matrix import BATCH_ROWS, writing_table
 from blendmake.preflight.findings import PASS, WARN, Finding, guarded, size_text
 from blendmake.submission import read_sample
 from blendmake.tables.csv_files import PACKED, is_csv
+from blendmake.tables.folders import bytes_of
 from blendmake.tables.ids import (
     check_apart,
     in_one_type,
@@ -108,7 +109,7 @@ class Inputs:
         return all(path is None or path in self.tables for path in paths)
 
     def _open(self, path: str, memory: int | None) -> UserTable:
-        size = Path(path).stat().st_size if Path(path).is_file() else 0
+        size = bytes_of(path) if Path(path).exists() else 0
         grows = PACKED_TEXT_GROWS if path.lower().endswith(PACKED) else TEXT_GROWS
         if is_csv(path) and memory is not None and grows * size > memory:
             raise BlendmakeError(
@@ -123,7 +124,7 @@ class Inputs:
     def _check_file(self, check: str, path: str, memory: int | None) -> Iterator[Finding]:
         table = self._open(path, memory)
         shape = f"{table.rows:,} rows × {len(table.schema.names):,} columns"
-        yield Finding(PASS, check, f"{path}: {shape}, {size_text(Path(path).stat().st_size)}")
+        yield Finding(PASS, check, f"{path}: {shape}, {size_text(bytes_of(path))}")
         for note in table.notes:
             yield Finding(WARN, check, note)
 

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from blendmake.digests import digest_of
 from blendmake.errors import BlendmakeError
 from blendmake.files import content_digest, write_text
 from blendmake.preflight.findings import PASS, WARN, Finding
+from blendmake.tables.folders import parts_of
 from blendmake.tables.ids import read_ids
 from blendmake.tables.naming import some_of
 from blendmake.tables.user_files import UserTable
@@ -35,7 +37,7 @@ def record_findings(
     here = {
         what: _entry(path, tables.get(path), id_columns)
         for what, path in files.items()
-        if Path(path).is_file()
+        if Path(path).exists()
     }
     kept = {what: entry for what, entry in (last or {}).items() if what in files}
     write_text(json.dumps({"inputs": {**kept, **here}}, indent=1) + "\n", record)
@@ -70,8 +72,12 @@ def _read(record: Path) -> dict[str, Entry] | None:
 
 
 def _entry(path: str, table: UserTable | None, id_columns: Sequence[str]) -> Entry:
-    with open(path, "rb") as file:
-        content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    contents = []
+    for part in parts_of(path):
+        with open(part, "rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+        contents.append(digest.hexdigest())
+    content = contents[0] if Path(path).is_file() else digest_of(contents)
     entry: Entry = {"path": path, "content": content}
     if table is not None:
         entry["columns"] = {field.name: str(field.type) for field in table.schema}

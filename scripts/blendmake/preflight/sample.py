@@ -23,6 +23,7 @@ from blendmake.matrix import Positions, TableFile
 from blendmake.preflight.inputs import Inputs
 from blendmake.seeds import derive_seed
 from blendmake.tables.columns import Wanted
+from blendmake.tables.folders import is_parquet
 from blendmake.tables.ids import order_by
 from blendmake.tables.kinds import decide
 from blendmake.tables.tables import read_tables
@@ -277,7 +278,7 @@ def choose_rows(labels: Labels, most: int) -> Positions:
 
 def _rows_of(table: UserTable, rows: NDArray[np.int64]) -> pa.Table:
     """Some rows of a user's file in the order given; of parquet no more is read than up to the last."""
-    if not table.path.name.lower().endswith((".parquet", ".pq")):
+    if table.path.is_dir() or not is_parquet(table.path.name):
         return table.read(table.schema.names).take(pa.array(rows))
     ascending = np.sort(rows)
     parts, start = [], 0

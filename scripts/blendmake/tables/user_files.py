@@ -6,7 +6,6 @@ Every reader here raises BlendmakeError for input the user can mend, naming file
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -14,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from blendmake.errors import BlendmakeError
 from blendmake.matrix import BATCH_ROWS
 from blendmake.tables.csv_files import CsvFile, is_csv
+from blendmake.tables.folders import is_parquet
 from blendmake.tables.naming import some_of
+from blendmake.tables.pandas_index import pandas_index
+from blendmake.tables.parquet_files import ParquetTable
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,8 @@ Reading = Callable[[pa.ChunkedArray], pa.ChunkedArray]  # what is made of a colu
 
 
 class UserTable:
-    """A user's file, opened by its suffix: parquet, CSV in any dialect and packing, or Arrow.
+    """A user's file, opened by its suffix: parquet, CSV in any dialect and packing, or Arrow; or a
+    folder of parquet files, which is one table.
 
     Args:
         id_columns: the ids: in CSV read letter by letter; never taken for what pandas added.
@@ -49,13 +51,13 @@ class UserTable:
         csv: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
+        if not self.path.exists():
             raise BlendmakeError(
                 f"{path} does not exist. Check the path in the config's data section."
             )
-        if self.path.stat().st_size == 0:
+        if self.path.is_file() and self.path.stat().st_size == 0:
             raise BlendmakeError(f"{path} is empty (0 bytes). Write or download it again.")
-        self._parquet: pq.ParquetFile | None = None
+        self._parquet: ParquetTable | None = None
         self._table: pa.Table | None = None
         self._csv: CsvFile | None = None
         self.notes: list[str] = []
@@ -86,9 +88,9 @@ class UserTable:
 
     def _open(self, id_columns: Sequence[str], csv: Mapping[str, Any] | None) -> None:
         name = self.path.name.lower()
-        if name.endswith((".parquet", ".pq")):
-            self._parquet = pq.ParquetFile(self.path)
-            self.schema, self.rows = self._parquet.schema_arrow, self._parquet.metadata.num_rows
+        if self.path.is_dir() or is_parquet(name):
+            self._parquet = ParquetTable(self.path)
+            self.schema, self.rows = self._parquet.schema, self._parquet.rows
         elif is_csv(name):
             self._csv = CsvFile(self.path, csv, id_columns)
             self._table = self._csv.read()
@@ -97,8 +99,8 @@ class UserTable:
             self._table = _read_arrow(self.path)
         else:
             raise BlendmakeError(
-                f"{self.path}: unknown kind of file. Use .parquet, .csv, .tsv, .txt (also packed: .gz, "
-                ".bz2, .zst, .zip) or .arrow."
+                f"{self.path}: unknown kind of file. Use .parquet (or a folder of them), .csv, .tsv, "
+                ".txt (also packed: .gz, .bz2, .zst, .zip) or .arrow."
             )
 
     @property
@@ -137,7 +139,7 @@ class UserTable:
         """Some columns, whole; no names: a table of no columns."""
         try:
             if self._parquet is not None:
-                return self._read(self._parquet.read(columns=list(names)))
+                return self._read(self._parquet.read(names))
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(error) from error
         assert self._table is not None
@@ -186,8 +188,8 @@ class UserTable:
         held: list[pa.Table] = []
         count = 0
         try:
-            for batch in self._parquet.iter_batches(BATCH_ROWS, columns=list(names)):
-                held.append(pa.Table.from_batches([batch]))
+            for batch in self._parquet.batches(BATCH_ROWS, names):
+                held.append(batch)
                 count += batch.num_rows
                 while count >= BATCH_ROWS:
                     table = pa.concat_tables(held)
@@ -197,26 +199,6 @@ class UserTable:
             raise self._unreadable(error) from error
         if count:
             yield self._read(pa.concat_tables(held))
-
-
-def pandas_index(schema: pa.Schema) -> frozenset[str]:
-    """Columns that pandas has added: an index that was saved as if it were data.
-
-    They are named in the metadata of parquet and Arrow, or are called as pandas calls them: a CSV's
-    columns without a name are `Unnamed: 0`, …; an index is those at its beginning, and one that has
-    no values is what a delimiter at the end of each line makes.
-    """
-    about = schema.pandas_metadata or {}
-    found = {name for name in about.get("index_columns", []) if isinstance(name, str)}
-    leading = True
-    for i, field in enumerate(schema):
-        unnamed = re.fullmatch(r"Unnamed: (\d+)(\.\d+)*", field.name)
-        leading = leading and unnamed is not None and int(unnamed[1]) == i
-        if re.fullmatch(r"__index_level_\d+__", field.name) or (
-            unnamed and (leading or unnamed[1] == "0" or pa.types.is_null(field.type))
-        ):
-            found.add(field.name)
-    return frozenset(found & set(schema.names))
 
 
 def _read_arrow(path: Path) -> pa.Table:
