@@ -494,3 +494,18 @@ def test_a_folder_of_that_name_is_a_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 PLAIN = (("sources", {"a": {"family": "linear"}}), ("blends", DELETE))
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ({"family": "linear", "environment": ["A"]}, "'environment' belongs to family custom"),
+        (
+            {"family": "custom", "file": "m.py", "environment": ["A=1"]},
+            "'environment' names no variable: 'A=1'",
+        ),
+    ],
+)
+def test_variables_of_the_environment_are_named(source: dict[str, Any], told: str) -> None:
+    found = mistakes(("sources", {"a": source}), ("blends", DELETE))
+    assert found == [f"sources.a: {told}"]

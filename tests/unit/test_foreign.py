@@ -699,3 +699,65 @@ def test_an_exception_is_one_message_of_the_users_lines(
     text.encode()
     assert "runner.py" not in text + caplog.text
     assert caplog.text.count("Traceback (most recent call last)") == (case != "closed")
+
+
+# what it is told of the environment
+
+SECRETS = (
+    *(
+        "BLENDMAKE_OPTUNA_URL",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "HF_TOKEN",
+        "SLURM_JWT",
+    ),
+    *("SNAKEMAKE_STORAGE_S3_SECRET_KEY", "GOOGLE_APPLICATION_CREDENTIALS", "PGPASSWORD"),
+    *(
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "DATABASE_URL",
+        "GITHUB_TOKEN",
+        "KAGGLE_KEY",
+        "http_proxy",
+    ),
+    *(
+        "WANDB_API_KEY",
+        "PYTHON_KEYRING_BACKEND",
+        "XDG_SESSION_COOKIE",
+        "TF_API_TOKEN",
+        "OMP_SECRET",
+    ),
+    *("SSH_AUTH_SOCK", "MY_PASSPHRASE", "SOMETHING_NEW"),
+)
+
+
+def test_credentials_are_not_handed_on(
+    data: FoldData, task: JointFit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in SECRETS:
+        monkeypatch.setenv(name, "secret")
+    for name in ("CUDA_VISIBLE_DEVICES", "NUMBA_CACHE_DIR", "LC_TIME"):
+        monkeypatch.setenv(name, "0")
+    body = """
+        import json, os
+        (fold.scratch / "seen.json").write_text(json.dumps(dict(os.environ)))
+        import numpy as np
+    """
+    file = written(tmp_path, textwrap.dedent(body) + HALVES)
+    options = {"file": file, "python": None, "environment": ["HF_TOKEN", "SOMETHING_NEW"]}
+    Custom(data, 1, options).fit(task)
+    seen = json.loads((task.scratch / "own" / "seen.json").read_text())
+    assert set(SECRETS) & set(seen) == {"HF_TOKEN", "SOMETHING_NEW"}
+    assert {"PATH", "HOME", "CUDA_VISIBLE_DEVICES", "NUMBA_CACHE_DIR", "LC_TIME"} <= set(seen)
+    assert list(seen.values()).count("secret") == 2
+
+
+def test_a_variable_that_is_not_set_or_not_asked_for_is_told(
+    data: FoldData, task: JointFit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_SECRET", "secret")
+    monkeypatch.delenv("NOT_SET", raising=False)
+    file = written(tmp_path, "import os\nos.environ['MY_SECRET']")
+    assert "to hand it on: the source's key 'environment: [MY_SECRET]'" in message(data, task, file)
+    options = {"file": file, "python": None, "environment": ["NOT_SET"]}
+    with pytest.raises(BlendmakeError, match=r"NOT_SET, which .* names, is not set\. Set it"):
+        Custom(data, 1, options).fit(task)

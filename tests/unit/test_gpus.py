@@ -363,9 +363,11 @@ def plant(path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["pipe", "folder", "link", "dangling"])
 def test_a_lock_that_is_no_plain_file_is_told(kind: str, tmp_path: Path) -> None:
     plant(tmp_path / "lock", kind)
-    with pytest.raises(BlendmakeError, match=r"lock is no plain file \(of .+\): remove it"):
-        with Ledger(tmp_path).opened():
-            pass
+    with (
+        pytest.raises(BlendmakeError, match=r"lock is no plain file \(of .+\): remove it"),
+        Ledger(tmp_path).opened(),
+    ):
+        pass
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -405,9 +407,9 @@ def test_a_lock_that_is_never_let_go_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(holders_module, "LOCKED", 0.1)
-    with Ledger(tmp_path).opened(), pytest.raises(BlendmakeError, match="has held its lock"):
-        with Ledger(tmp_path).opened():
-            pass
+    held = pytest.raises(BlendmakeError, match="has held its lock")
+    with Ledger(tmp_path).opened(), held, Ledger(tmp_path).opened():
+        pass
 
 
 def test_the_usual_folder_is_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -151,6 +152,11 @@ class Source(Strict):
         None,
         description="`custom`, `lightautoml`: interpreter of the environment that it runs in.",
     )
+    environment: list[str] = Field(
+        [],
+        description="`custom`: environment variables that its function is given, by name, beside what "
+        "every program needs (PATH, HOME, threads, GPUs).",
+    )
     keep_models: bool = Field(
         False, description="Keep every fitted model in its library's own format."
     )
@@ -183,6 +189,13 @@ class Source(Strict):
                 "'python' belongs to the families {names}",
                 {"names": ", ".join(sorted(FOREIGN))},
             )
+        if self.environment and self.family != "custom":
+            raise PydanticCustomError("environment", "'environment' belongs to family custom")
+        for name in self.environment:
+            if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+                raise PydanticCustomError(
+                    "environment", "'environment' names no variable: '{name}'", {"name": name}
+                )
         if self.keep_models and self.family in FOREIGN:
             raise PydanticCustomError(
                 "keep_models",

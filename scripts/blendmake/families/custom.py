@@ -42,7 +42,12 @@ class Custom(JointFamily):
         exchange = Exchange(self.data, task.scratch / "exchange")
         try:
             valid, test = exchange.fit(
-                task, self.file, self.python, self.threads, task.scratch / "own"
+                task,
+                self.file,
+                self.python,
+                self.threads,
+                task.scratch / "own",
+                self.options.get("environment") or (),
             )
         finally:
             exchange.remove()

@@ -176,7 +176,9 @@ class FoldFits:
 
     @property
     def _options(self) -> dict[str, Any]:
-        given = {name: self.source.get(name) for name in ("file", "python", "file_code")}
+        given = {
+            name: self.source.get(name) for name in ("file", "python", "environment", "file_code")
+        }
         return {"gpu": self.gpu, **given}
 
     def _data(self, unit: Unit) -> FoldData:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -23,6 +23,7 @@ from blendmake.errors import BlendmakeError
 from blendmake.family import FoldData, JointFit
 from blendmake.files import replacing, write_text
 from blendmake.foreign import runner
+from blendmake.foreign.environment import needed_environment
 from blendmake.job import THREAD_VARIABLES
 from blendmake.matrix import Floats, Rows
 
@@ -102,7 +103,13 @@ class Exchange:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def fit(
-        self, task: JointFit, file: Path, python: str, threads: int, scratch: Path
+        self,
+        task: JointFit,
+        file: Path,
+        python: str,
+        threads: int,
+        scratch: Path,
+        environment: Iterable[str] = (),
     ) -> tuple[Floats, Floats]:
         """Call `fit_fold` of a file.
 
@@ -111,6 +118,7 @@ class Exchange:
             python: the interpreter.
             threads: what its libraries may use.
             scratch: folder of the function's own.
+            environment: variables that it asks for, beside what every program needs.
 
         Returns:
             Predictions of the held-out and of the test rows, (rows, targets) in [0, 1].
@@ -147,7 +155,8 @@ class Exchange:
         answer = self.folder / "answer.json"
         answer.unlink(missing_ok=True)
         write_text(json.dumps(call), self.folder / "call.json")
-        last = _run([python, runner.__file__, str(self.folder)], file, python, threads)
+        given = _environment(python, threads, environment)
+        last = _run([python, runner.__file__, str(self.folder)], file, python, given)
         if not answer.exists():
             raise BlendmakeError(f"{file}: the interpreter {python} {last}")
         _raise_if(json.loads(answer.read_text(encoding="utf-8")), file)
@@ -182,8 +191,8 @@ def _save(values: Any, path: Path, dtype: type[np.floating[Any]] = np.float32) -
         np.save(file, np.asarray(values, dtype), allow_pickle=False)
 
 
-def _environment(python: str, threads: int) -> dict[str, str]:
-    found = dict(os.environ)
+def _environment(python: str, threads: int, asked: Iterable[str]) -> dict[str, str]:
+    found = needed_environment(asked)
     if python != sys.executable:
         # What this interpreter is told to import may be nothing for another.
         for name in ("PYTHONPATH", "PYTHONHOME"):
@@ -198,10 +207,10 @@ def _environment(python: str, threads: int) -> dict[str, str]:
     }
 
 
-def _run(command: list[str], file: Path, python: str, threads: int) -> str:
+def _run(command: list[str], file: Path, python: str, environment: Mapping[str, str]) -> str:
     """Run the interpreter to its end, its output to the log; in words how it ended."""
     said: deque[str] = deque(maxlen=1)
-    with _process(command, python, threads) as process:
+    with _process(command, python, environment) as process:
         assert process.stdout is not None
         reader = threading.Thread(
             target=_log_lines, args=(process.stdout, file.name, said), daemon=True
@@ -219,7 +228,9 @@ def _run(command: list[str], file: Path, python: str, threads: int) -> str:
 
 
 @contextmanager
-def _process(command: list[str], python: str, threads: int) -> Iterator[subprocess.Popen[str]]:
+def _process(
+    command: list[str], python: str, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[str]]:
     """A process in a group of its own, of which nothing is left afterwards."""
     try:
         process = subprocess.Popen(
@@ -227,7 +238,7 @@ def _process(command: list[str], python: str, threads: int) -> Iterator[subproce
             stdin=subprocess.PIPE,  # closed when this process is gone: then that one ends itself
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=_environment(python, threads),
+            env=dict(environment),
             encoding="utf-8",
             errors="replace",
             start_new_session=True,
@@ -260,6 +271,9 @@ def _raise_if(answer: dict[str, Any], file: Path) -> None:
     if "error" not in answer:
         return
     message = f"{file}: {answer['error']}"
+    name = str(answer.get("text", "")).strip("'\"")
+    if answer.get("kind") == "KeyError" and name in os.environ:
+        message += f" {name} is set here; to hand it on: the source's key 'environment: [{name}]'."
     if "text" in answer:
         raise Raised(message, answer["kind"], answer["text"])
     raise BlendmakeError(message)
