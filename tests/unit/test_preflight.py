@@ -743,3 +743,38 @@ def test_memory() -> None:
     assert short.level == FAIL and "3 fits at once" in short.found
     (unknown,) = memory_findings(sizes(10), 1, None)
     assert unknown.level == WARN
+
+
+# Files as people have them
+
+
+def test_what_is_not_plain_about_files_is_told(folder: Path) -> None:
+    """A raw CSV with a label of text, no id, and a folder of parquet files beside it."""
+    rows = 60
+    text = "".join(f"{i};{i % 7},5; {'>50K' if i % 3 == 0 else '<=50K'}\n" for i in range(rows))
+    (folder / "raw.csv").write_text(";x;income\n" + text)
+    for i in range(2):
+        (folder / "more").mkdir(exist_ok=True)
+        part = pa.table({"z": np.arange(rows / 2) % (i + 5)})
+        pq.write_table(part, folder / "more" / f"part-{i}.parquet")
+    data = {
+        "train": {"raw": "raw.csv", "more": "more"},
+        "targets": {"columns": ["income"], "positive": ">50K"},
+    }
+    sources = {"logistic": {"family": "linear"}}
+    findings = found_in(planned(data=data, submissions={}, sources=sources))
+    assert failures(findings) == {}
+    told = [(f.level, f.found) for f in findings if f.check in ("file train.raw", "ids", "targets")]
+    for level, says in (
+        (WARN, "raw.csv is read so: delimiter ';', spaces around fields left out, decimal comma"),
+        (WARN, "raw.csv: 'Unnamed: 0' is the index of a pandas table, no feature"),
+        (PASS, "data.id is not given, so that the row's number is its id (column 'row': 0 to 59"),
+        (PASS, "target 'income': '>50K' (20 rows) is 1, '<=50K' (40 rows) is 0"),
+    ):
+        assert len([found for known, found in told if known == level and says in found]) == 1, told
+    assert any(f.check == "columns" and f.found.startswith("2 features") for f in findings)
+    # A file more in the folder is a change.
+    assert "first run" in next(f.found for f in findings if f.check == "inputs")
+    pq.write_table(part, folder / "more" / "part-2.parquet")
+    again = list(Inputs(planned(data=data, submissions={}), folder).findings(None))
+    assert "60 rows" not in str(failures(again)) and "more has 90 rows" in str(failures(again))
