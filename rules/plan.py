@@ -188,13 +188,13 @@ class Plan(PlanBucket):
                 "not_features": self.not_features,
                 **({"missing": data.missing} if data.missing else {}),
                 **csv,
+                **self.id_settings,
             },
             "targets": {
                 "id": data.id,
                 "columns": data.targets.columns,
                 **({"positive": data.targets.positive} if data.targets.positive else {}),
                 **csv,
-                **self.id_settings,
             },
             "groups": {
                 "id": data.id,

@@ -548,3 +548,22 @@ def test_splits_that_would_leak_are_refused(problem: Problem) -> None:
     with pytest.raises(ValueError, match="no splits"):
         problem.blend("winner")
     problem.blend("mean")
+
+
+@pytest.mark.parametrize("method", ["mean", "winner", "stack"])
+def test_members_close_to_one_stay_apart_on_the_logit_scale(method: str) -> None:
+    """Of a common label, as 1 - p of 1e-9 to 1e-8: in float32 all of it is 1."""
+    rng = np.random.default_rng(4)
+    labels = (rng.random((300, 1)) < 0.7).astype(np.float64)
+    fold = np.arange(300) % 3
+    splits = [Split(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(3)]
+    members = [
+        Member(name, ("t",), 1 - 1e-8 * (2 - labels) * rng.uniform(0.6, 1, (300, 1)), None)
+        for name in ("a", "b")
+    ]
+    done = blend(members, labels, ("t",), splits, fold, BlendOptions(method=method, scale="logit"))
+    assert done.oof.dtype == np.float64
+    assert auc(labels[:, 0], done.oof[:, 0]) > 0.99
+    assert len(np.unique(done.oof)) > 290
+    ranked = blend(members, labels, ("t",), splits, fold, BlendOptions(method="mean"))
+    assert ranked.oof.dtype == np.float32

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from blendmake.config.base import Strict
+from blendmake.config.base import LONGEST_NAME, Strict
 from blendmake.config.loading import load_problem
 from blendmake.errors import BlendmakeError
+from blendmake.files import write_text
 
 CONFIGS = Path(__file__).resolve().parents[2] / "config"
 
@@ -390,6 +391,42 @@ def test_names(section: str, name: str) -> None:
     changed[section][name] = next(iter(changed[section].values()))
     with pytest.raises(BlendmakeError, match=f"{section}.{name}: '{name}' is not a usable name"):
         load_problem(changed)
+
+
+SECTIONS = (
+    "sources",
+    "blends",
+    "features",
+    "groups",
+    "external",
+    "audits",
+    "searches",
+    "campaigns",
+)
+
+
+def test_every_section_refuses_names_that_file_systems_do_not_bear() -> None:
+    for section in SECTIONS:
+        for name, told in (
+            ("a" * 81, f"{section}.{'a' * 81}: '{'a' * 20}…' is not a usable name: 81 bytes long"),
+            ("nul", f"{section}.nul: 'nul' is not a usable name: some file systems"),
+        ):
+            with pytest.raises(BlendmakeError) as error:
+                load_problem(config((section, {name: {}})))
+            assert told in str(error.value)
+    for name in ("b" * 81, "../up", ".hidden", "a/b", "com1", "a b"):
+        with pytest.raises(BlendmakeError, match=r"problem: '.*' is not a usable name"):
+            load_problem(config(("problem", name)))
+    assert load_problem(config(("problem", "b" * 80))).problem == "b" * 80
+
+
+def test_the_longest_names_fit_into_file_names(tmp_path: Path, monkeypatch: Any) -> None:
+    """Of a comparison, as it is written by the machine of the longest name."""
+    monkeypatch.setattr("blendmake.files.HOST", "h" * 64)
+    monkeypatch.setattr("os.getpid", lambda: 4_194_304)
+    name = "n" * LONGEST_NAME
+    write_text("whole", tmp_path / f"{name}__vs__{name}.parquet")
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_an_adapter_brings_its_own_files() -> None:

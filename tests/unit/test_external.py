@@ -127,6 +127,83 @@ def test_a_column_that_says_the_fold_is_passed_over(given: Given) -> None:
     assert read_predictions(given.read()["oof"]).targets == ("full", "rare")
 
 
+def folds_of(given: Given) -> np.ndarray:
+    return read_folds(given.problem.inputs.folds).fold
+
+
+@pytest.mark.parametrize(
+    "renamed",
+    [
+        lambda fold: fold + 1,
+        lambda fold: np.array(["first", "second", "third"])[fold],
+        lambda fold: (fold + 1) % 3,
+        lambda fold: fold.astype(np.float64),
+    ],
+)
+def test_folds_of_other_names_are_the_same_folds(given: Given, renamed: Any) -> None:
+    given.columns["oof"]["fold"] = renamed(folds_of(given))
+    assert read_predictions(given.read()["oof"]).targets == ("full", "rare")
+
+
+def one_row_moved(fold: np.ndarray) -> np.ndarray:
+    moved = fold.copy()
+    moved[7] = (moved[7] + 1) % 3
+    return moved
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (one_row_moved, "row 'r7' is in fold {there} by its column 'fold', but in fold {here} by"),
+        (
+            lambda fold: one_row_moved(fold) + 1,
+            "is in fold {there1} by its column 'fold' (whose rows",
+        ),
+        (lambda fold: np.arange(90), "one of 30 there"),
+        (lambda fold: np.zeros(90, int), "(whose rows are mostly in fold"),
+        (lambda fold: pa.array([None, *fold[1:].tolist()]), "column 'fold' has 1 missing values"),
+    ],
+)
+def test_folds_that_contradict_are_an_error(given: Given, change: Any, told: str) -> None:
+    fold = folds_of(given)
+    there = int(one_row_moved(fold)[7])
+    given.columns["oof"]["fold"] = change(fold)
+    shuffled = np.random.default_rng(0).permutation(90)
+    given.columns["oof"] = {
+        name: pa.array(values).take(pa.array(shuffled))
+        for name, values in given.columns["oof"].items()
+    }
+    found = given.refused()
+    assert told.format(there=there, there1=there + 1, here=fold[7]) in found
+    assert "missing" in found or ("folds.parquet" in found and "folds.column" in found)
+
+
+def test_a_column_fold_of_the_test_file_is_passed_over(given: Given) -> None:
+    given.columns["test"]["fold"] = np.zeros(12)
+    assert read_predictions(given.read()["test"]).targets == ("full", "rare")
+
+
+@pytest.mark.parametrize("near", [lambda d: 1 - d, lambda d: 1e-300 * d, lambda d: 0.5 + d])
+def test_different_predictions_stay_different(given: Given, near: Any) -> None:
+    close = near(1e-9 * (1 + np.arange(90)))
+    given.columns["oof"]["full"] = close
+    found = read_predictions(given.read()["oof"])
+    assert found.values.dtype == np.float64
+    np.testing.assert_array_equal(found.values[:, 0], close)
+
+
+@pytest.mark.parametrize("one", [1 - 1e-12, 1e-60])
+def test_no_prediction_becomes_a_certainty(given: Given, one: float) -> None:
+    given.columns["oof"]["full"] = np.linspace(0.1, 0.9, 90)
+    given.columns["oof"]["full"][3] = one
+    assert read_predictions(given.read()["oof"]).values[3, 0] == one
+
+
+def test_what_float32_holds_is_written_so(given: Given) -> None:
+    given.columns["oof"]["full"] = np.linspace(0, 1, 90)
+    assert read_predictions(given.read()["oof"]).values.dtype == np.float32
+
+
 def test_whole_numbers_and_booleans_are_numbers(given: Given) -> None:
     given.columns["oof"]["full"] = (given.columns["oof"]["full"] > 0.5).astype(np.int64)
     given.columns["oof"]["rare"] = given.columns["oof"]["rare"] > 0.5

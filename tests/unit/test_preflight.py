@@ -227,6 +227,32 @@ def test_wrong_tables(
     assert "preflight-" not in found[check], "a path of the sample's own is shown"
 
 
+def test_ids_of_test_may_begin_again_where_the_config_says_so() -> None:
+    again = [f"r{i:05d}" for i in range(80)]
+    for name in ("test", "sample"):
+        change(name, with_column("id", again))
+    assert "(80 in all) are in train and in test" in failures(found_in(planned()))["ids"]
+    sources = {"logistic": {"family": "linear"}}
+    plan = planned(data={**DATA, "ids": {"distinct": "per_table"}}, sources=sources)
+    assert failures(found_in(plan)) == {}
+
+
+def test_ids_called_like_columns_of_ours_and_folds_of_others() -> None:
+    files = {}
+    for name in ("train", "test", "targets", "sample"):
+        change(
+            name, lambda t: t.rename_columns(["fold" if n == "id" else n for n in t.column_names])
+        )
+    for part, name in (("oof", "train"), ("test", "test")):
+        ids = pq.read_table(f"tables/{name}.parquet")["fold"]
+        files[part] = f"tables/their_{part}.parquet"
+        pq.write_table(pa.table({"fold": ids, "t0": [0.5] * len(ids)}), files[part])
+    data = {**DATA, "id": "fold"}
+    findings = found_in(planned(data=data, external={"theirs": files}))
+    assert failures(findings) == {}
+    assert any(finding.check == "external theirs" for finding in findings)
+
+
 def test_a_target_among_the_features() -> None:
     labels = pq.read_table("tables/targets.parquet")
     change("train", lambda t: t.append_column("t2", labels["t2"]))

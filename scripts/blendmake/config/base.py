@@ -22,7 +22,26 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(known)}" if known else "there are none"
 
 
+# A file name has 255 bytes at most. The longest are those of comparisons while they are written:
+# two names, `__vs__`, the suffix, and the machine (64 bytes) and process that write.
+LONGEST_NAME = 80
+DEVICES = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")  # no files on Windows and its shares
+
+
 def check_name(name: str) -> str:
+    if len(name.encode()) > LONGEST_NAME:
+        raise PydanticCustomError(
+            "name",
+            "'{name}…' is not a usable name: {size} bytes long, {longest} at most (file names are made "
+            "of two of them)",
+            {"name": name[:20], "size": len(name.encode()), "longest": LONGEST_NAME},
+        )
+    if DEVICES.fullmatch(name):
+        raise PydanticCustomError(
+            "name",
+            "'{name}' is not a usable name: some file systems keep it for a device",
+            {"name": name},
+        )
     if not re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", name):
         raise PydanticCustomError(
             "name",

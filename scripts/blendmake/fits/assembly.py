@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,10 @@ from blendmake.files import damaged, note_of, read_parquet, write_parquet
 from blendmake.folds import read_folds
 from blendmake.honest import FELL_BACK, SEARCH_FOLDS, honest_note
 from blendmake.predictions import Predictions, read_predictions, write_predictions
+
+MOST_AT_ONE = 0.01  # share of a target's predictions that may be 1 without a word
+
+log = logging.getLogger(__name__)
 
 
 def assemble_source(
@@ -63,6 +68,7 @@ def assemble_source(
     assert first is not None and values is not None and total is not None and test_ids is not None
     if np.isnan(values).any():
         raise BlendmakeError(f"{out['oof']}: some rows are in no fold and have no prediction.")
+    warn_of_ties(first.targets, values)
     honesty = honest_note(optimistic, first.targets, [honest], folds.n)
     made = {**note, **honesty, "folds": folds.digest}
     made |= {FELL_BACK: sorted(fell_back)} if fell_back else {}
@@ -71,6 +77,19 @@ def assemble_source(
     write_predictions(out["test"], test_ids, first.targets, mean, made)
     write_parquet(fits, out["fits"], made)
     write_predictions(out["oof"], ids, first.targets, values, made)
+
+
+def warn_of_ties(targets: Sequence[str], values: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+    """Log the targets of which float32 has rounded more than a few predictions to 1."""
+    counts = (values == 1).sum(axis=0)
+    for target, count in zip(targets, counts.tolist(), strict=True):
+        if count > max(1, MOST_AT_ONE * len(values)):
+            log.warning(
+                "%d of %d out-of-fold predictions of target '%s' are within 3e-8 of 1, which float32 "
+                "makes 1: they are ties to the AUC. Recode the label so that its rare class is 1 "
+                "(data.targets.positive): near 0 float32 tells them apart.",
+                *(count, len(values), target),
+            )
 
 
 def clear_scratch(folder: Path) -> None:

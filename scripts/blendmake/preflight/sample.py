@@ -26,6 +26,7 @@ from blendmake.tables.columns import Wanted
 from blendmake.tables.folders import is_parquet
 from blendmake.tables.ids import order_by
 from blendmake.tables.kinds import decide
+from blendmake.tables.naming import ACROSS
 from blendmake.tables.tables import read_tables
 from blendmake.tables.user_files import UserTable
 from blendmake.tables.user_labels import read_targets
@@ -112,6 +113,8 @@ class Miniature:
                 out_test=self._table("test"),
                 out_columns=listed,
                 decided=decided,
+                distinct=settings.get("distinct", ACROSS),
+                taken=settings.get("taken", ()),
             )
         features = read_parquet(listed)["name"].to_pylist()
         self.columns = len(features)
