@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from blendmake.errors import BlendmakeError
 from blendmake.tables import csv_files
+from blendmake.tables.dialects import Dialect
 from blendmake.tables.user_files import UserTable
 
 
@@ -313,3 +314,13 @@ def test_what_is_written_in_a_dialect_is_read(
     asked = {**style, "skip_spaces": True} if spaces else style
     found = table(tmp_path / "t.csv", text.encode(encoding), asked)
     assert content(found) == columns
+
+
+@given(st.text(st.sampled_from("ab ,;\n#"), max_size=40), st.sampled_from(["#", None]))
+def test_lines_without_quotes_are_read_alike(text: str, comment: str | None) -> None:
+    """By the short way that is taken for them, and by that which heeds quotes."""
+    dialect = Dialect(comment=comment, skip_spaces=True)
+    lines = text.encode()
+    pattern = csv_files._to_leave_out(dialect)
+    assert pattern is not None
+    assert csv_files._without_quotes(lines, dialect) == pattern.sub(csv_files._kept, lines)
