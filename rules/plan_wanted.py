@@ -46,6 +46,15 @@ class PlanWanted(PlanSearches):
         }
 
     @property
+    def blend_orders(self) -> dict[str, list[str]]:
+        """What else the leaderboard needs of each blend, to score it on some folds only."""
+        shown = [name for name in self.shown if name in self.problem.blends]
+        return {
+            part: [f"{self.folder(name)}/{part}.parquet" for name in shown]
+            for part in ("in_sample", "uncalibrated")
+        }
+
+    @property
     def shown_sources(self) -> list[str]:
         """Sources fitted here that this run builds."""
         return [name for name in self.sources if name in self.shown]
@@ -194,8 +203,8 @@ class PlanWanted(PlanSearches):
         for name in self.shown_searches:
             names += self.search_results(name)
         if self.shown:
-            stems = ("leaderboard.parquet", "leaderboard.csv", "experiments.jsonl")
-            names += [f"{self.results}/{stem}" for stem in stems]
+            stems = ("leaderboard.parquet", "leaderboard.csv", "leaderboard_targets.parquet")
+            names += [f"{self.results}/{stem}" for stem in (*stems, "experiments.jsonl")]
             names += [f"{self.results}/comparisons/{p}.parquet" for p in self.shown_comparisons]
             names += self.report_files
         return names

@@ -1,15 +1,20 @@
 # The report: leaderboard, experiment log, and the figures of Snakemake's own --report.
 #   in:  scores, weights and fits of every source and blend
-#   out: leaderboard.{parquet,csv}, experiments.jsonl, report/*.svg, report/leaderboard.html
+#   out: leaderboard.{parquet,csv}, leaderboard_targets.parquet, experiments.jsonl, report/*.svg, report/leaderboard.html
 
 
 rule build_leaderboard:
     """List every source and blend with its scores; log every experiment."""
     input:
         **plan.scored_files,
+        **plan.blend_orders,
+        targets="<results>/tables/targets.parquet",
+        folds="<results>/folds.parquet",
+        groups=plan.groups_artifact(),
     output:
         parquet="<results>/leaderboard.parquet",
         csv="<results>/leaderboard.csv",
+        by_target="<results>/leaderboard_targets.parquet",
         experiments="<results>/experiments.jsonl",
     log:
         "<logs>/build_leaderboard.log",
@@ -46,8 +51,8 @@ rule draw_figures:
     """Draw the figures that speak of the whole problem."""
     input:
         leaderboard="<results>/leaderboard.parquet",
+        by_target="<results>/leaderboard_targets.parquet",
         correlations="<results>/report/correlations.parquet",
-        scores=plan.scored_files["scores"],
         fits=plan.scored_files["fits"],
     output:
         table=report(
@@ -90,7 +95,6 @@ rule draw_figures:
         "<logs>/draw_figures.log",
     localrule: True
     params:
-        names=plan.shown,
         sources=plan.shown_sources,
         code=plan.code["draw_figures"],
     script:

@@ -1,15 +1,18 @@
 """Build the leaderboard and the experiment log from the scored artifacts."""
 
-from blendmake.job import job
+from blendmake.job import job, optional_path
 
 with job(snakemake.log[0], script=snakemake):
     from pathlib import Path
 
     from blendmake.provenance import provenance
-    from blendmake.reports.leaderboard import Entry, write_leaderboard
+    from blendmake.reports.leaderboard import Entry, Truth, write_leaderboard
 
     files = snakemake.input
     fits = map(Path, files.fits)  # of what was fitted here, in the order of the entries
+    orders = zip(
+        map(Path, files.in_sample), map(Path, files.uncalibrated), strict=True
+    )  # of blends
     entries = [
         Entry(
             entry["name"],
@@ -17,6 +20,7 @@ with job(snakemake.log[0], script=snakemake):
             Path(oof),
             Path(scores),
             next(fits) if entry["fits"] else None,
+            *(next(orders) if entry["kind"] == "blend" else (None, None)),
             **entry.get("scores", {}),
         )
         for entry, oof, scores in zip(
@@ -25,4 +29,6 @@ with job(snakemake.log[0], script=snakemake):
     ]
     out = snakemake.output
     note = provenance({}, snakemake.params.code)
-    write_leaderboard(entries, Path(out.parquet), Path(out.csv), Path(out.experiments), note)
+    truth = Truth(Path(files.targets), Path(files.folds), optional_path(files.groups))
+    paths = [Path(one) for one in (out.parquet, out.csv, out.experiments, out.by_target)]
+    write_leaderboard(entries, truth, *paths, note)

@@ -6,7 +6,7 @@ with job(snakemake.log[0]):
     from pathlib import Path
 
     from blendmake.files import read_parquet
-    from blendmake.reports.leaderboard import leaderboard_text
+    from blendmake.reports.board_text import leaderboard_text
     from blendmake.submission import what_it_holds
 
     lines = [f"problem {snakemake.params.problem}", ""]

@@ -18,6 +18,8 @@ HONEST_FOLDS = "honest_folds"
 FELL_BACK = "fell_back"
 """Targets with a fit that was made otherwise than asked for, for lack of GPU memory."""
 ALL = "all"
+HONEST = ("oof", "cross_fitted")
+"""Estimates by which entries are ranked: no row is scored by what was fitted on it."""
 
 
 def common_folds(honest: Iterable[Collection[int] | None], n: int) -> tuple[list[int] | None, bool]:

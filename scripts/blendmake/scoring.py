@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from blendmake.files import damaged, write_parquet
-from blendmake.folds import read_folds
+from blendmake.folds import Folds, read_folds
 from blendmake.honest import FELL_BACK, HONEST_FOLDS, common_folds
 from blendmake.labels import label_columns, read_groups, read_labels
 from blendmake.predictions import Predictions, read_predictions
-from blendmake.scores import score_predictions
+from blendmake.scores import SCORES, score_predictions
 
 
 def score_artifact(
@@ -40,35 +42,13 @@ def score_artifact(
         uncalibrated: what `oof` was before it was calibrated, if it was. The AUC is of these: folds
             have maps of their own, which would shift the folds against each other.
     """
-    ids, names, labels = read_labels(targets)
-    group = read_groups(groups)
-    split = read_folds(folds)
-    found = read_predictions(oof, ids)
-    honest, flattered = common_folds([found.note.get(HONEST_FOLDS)], split.n)
-    optimistic = set(found.targets if flattered else found.note["optimistic"])
-    fell_back = set(found.note.get(FELL_BACK, ()))
-
-    def score(predictions: Predictions, kind: str, order: Predictions | None = None) -> pa.Table:
-        columns = label_columns(predictions.targets, names, targets)
-        return score_predictions(
-            (predictions if order is None else order).values,
-            labels[:, columns],
-            predictions.targets,
-            probabilities=predictions.values if predictions.are_probabilities else None,
-            folds=split.fold,
-            honest=honest,
-            groups=group,
-            estimate=kind,
-            optimistic=optimistic & set(predictions.targets),
-            fell_back=fell_back & set(predictions.targets),
-        )
-
-    tables = [score(found, estimate, read_order(uncalibrated, ids, found))]
+    known = read_known(targets, folds, groups)
+    tables = [score_file(known, oof, estimate, uncalibrated=uncalibrated)]
     if in_sample is not None:
-        inside = read_predictions(in_sample, ids)
-        if inside.targets:
-            tables.append(score(inside, "in_sample"))
+        tables.append(score_file(known, in_sample, "in_sample"))
     if test_targets is not None:
+        found = read_predictions(oof, known.ids)
+        fell_back = set(found.note.get(FELL_BACK, ()))
         test_ids, test_names, truth = read_labels(test_targets)
         predicted = read_predictions(test, test_ids)
         columns = label_columns(predicted.targets, test_names, test_targets)
@@ -83,6 +63,66 @@ def score_artifact(
             )
         )
     write_parquet(pa.concat_tables(tables), out, note)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What predictions of the train rows are scored against: shapes as in `score_predictions`."""
+
+    path: Path
+    ids: pa.Table
+    names: tuple[str, ...]
+    labels: NDArray[Any]
+    groups: NDArray[Any] | None
+    split: Folds
+
+
+def read_known(targets: Path, folds: Path, groups: Path | None) -> Known:
+    """Read what predictions are scored against.
+
+    Raises:
+        BlendmakeError: a file is missing or damaged.
+    """
+    ids, names, labels = read_labels(targets)
+    return Known(targets, ids, tuple(names), labels, read_groups(groups), read_folds(folds))
+
+
+def score_file(
+    known: Known,
+    predictions: Path,
+    estimate: str,
+    *,
+    uncalibrated: Path | None = None,
+    folds: Sequence[int] | None = None,
+) -> pa.Table:
+    """Scores of the train rows in a prediction file, as `score_predictions` has them.
+
+    Args:
+        uncalibrated: as for `score_artifact`.
+        folds: measure these only, of those that the file's note calls honest; None: all of those.
+
+    Raises:
+        BlendmakeError: a file is missing, damaged, or of other rows or targets.
+    """
+    found = read_predictions(predictions, known.ids)
+    order = read_order(uncalibrated, known.ids, found)
+    honest, flattered = common_folds([found.note.get(HONEST_FOLDS), folds], known.split.n)
+    optimistic = set(found.targets if flattered else found.note["optimistic"])
+    fell_back = set(found.note.get(FELL_BACK, ()))
+    if not found.targets:
+        return SCORES.empty_table()
+    return score_predictions(
+        (found if order is None else order).values,
+        known.labels[:, label_columns(found.targets, known.names, known.path)],
+        found.targets,
+        probabilities=found.values if found.are_probabilities else None,
+        folds=known.split.fold,
+        honest=honest,
+        groups=known.groups,
+        estimate=estimate,
+        optimistic=optimistic & set(found.targets),
+        fell_back=fell_back & set(found.targets),
+    )
 
 
 def read_order(uncalibrated: Path | None, ids: pa.Table, found: Predictions) -> Predictions | None:

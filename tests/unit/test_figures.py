@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -26,9 +25,9 @@ from blendmake.reports.figures import (
     draw_leaderboard,
     draw_weights,
 )
-from blendmake.reports.leaderboard import LEADERBOARD
+from blendmake.reports.leaderboard import BY_TARGET, LEADERBOARD
 from blendmake.reports.leaderboard_page import leaderboard_html
-from blendmake.scores import COMPARISON, SCORES
+from blendmake.scores import COMPARISON
 
 MINUS = "\N{MINUS SIGN}"
 TARGETS = ("easy", "cost_$_<b>&", "hard")
@@ -39,36 +38,38 @@ def entry(name: str, kind: str, macro: float, **more: Any) -> dict[str, Any]:
     row |= {"name": name, "kind": kind, "method": "mean", "members": [], "targets": 3}
     row |= {"macro_auc": macro, "ci_low": macro - 0.01, "ci_high": macro + 0.01}
     row |= {"estimate": "oof", "optimistic": False, "fit_seconds": 7.0}
+    row |= {"board": 1, "rank": 1, "folds": "all", "own_folds": "all", "own_auc": macro}
     return row | more
 
 
 def leaderboard(in_sample: float | None = 0.74, test: float | None = 0.69) -> pa.Table:
+    apart = {"board": 2, "macro_auc": None, "ci_low": None, "ci_high": None}
+    apart |= {"leader": "both", "leader_auc": 0.71}
     rows = [
         entry("both", "blend", 0.72, in_sample=in_sample, test_auc=test, members=["lgb", "lin"]),
         entry("lgb", "source", 0.70, optimistic=True),
-        entry("lin", "source", 0.75, targets=1, ci_low=None, ci_high=None),
-        entry("void", "source", 0.0, targets=1, macro_auc=None, ci_low=None, ci_high=None),
+        entry("lin", "source", 0.75, targets=1, part_auc=0.75, **apart),
+        entry("void", "source", 0.0, targets=1, **apart),
     ]
     return pa.Table.from_pylist(rows, schema=LEADERBOARD)
 
 
-def scores(auc: dict[str, float], targets: int = 0) -> pa.Table:
-    auc = {**auc, **{f"target_{i:02d}_{'y' * 40}": 0.6 for i in range(targets)}}
+def by_target(**entries: dict[str, float]) -> pa.Table:
+    """Scores by entry and target; an entry called `elsewhere` is scored on other folds."""
     rows = [
-        {"target": target, "metric": metric, "value": value, "estimate": estimate}
-        for target, value in [*auc.items(), ("macro", float(np.mean(list(auc.values()))))]
-        for metric, estimate in (("auc", "oof"), ("auc_fold_mean", "oof"), ("auc", "in_sample"))
+        {"name": name, "target": target, "auc": value, "folds": FOLDS_OF.get(name, "all")}
+        for name, auc in entries.items()
+        for target, value in auc.items()
     ]
-    for row in rows:
-        if row["estimate"] == "in_sample":
-            row["value"] = 0.999
-    return pa.Table.from_pylist(rows, schema=SCORES)
+    return pa.Table.from_pylist(rows, schema=BY_TARGET)
 
 
-SCORED = {
-    "lgb": scores({"easy": 0.911, TARGETS[1]: 0.822, "hard": 0.633}),
-    "lin": scores({"hard": 0.644}),
-}
+FOLDS_OF = {"elsewhere": "3 4"}
+SCORED = by_target(
+    lgb={"easy": 0.911, TARGETS[1]: 0.822, "hard": 0.633},
+    lin={"hard": 0.644},
+    elsewhere={"easy": 0.999},
+)
 
 
 def weights(why: str, *found: tuple[str, str, int | None, float]) -> pa.Table:
@@ -125,11 +126,22 @@ Draw = Callable[[Path], None]
 FIGURES: dict[str, tuple[Draw, set[str]]] = {
     "leaderboard": (
         lambda out: draw_leaderboard(leaderboard(), out),
-        {"both", "lgb *", "lin (1/3)", "void (1/3)", "0.7200", "in-sample", "test table"},
+        {
+            *("both", "lgb *", "lin (1/3)", "void (1/3)", "0.7200", "0.7500", "in-sample"),
+            *("test table", "below line 1, apart: ranked on 1 of 3 targets"),
+            "upright mark: the best of the first part on the same rows",
+        },
     ),
     "auc": (
         lambda out: draw_auc_heatmap(SCORED, out),
-        {*TARGETS, "lgb", "lin", ".911", ".644", "grey: the entry does not cover the target"},
+        {
+            *TARGETS,
+            "lgb",
+            "lin",
+            ".911",
+            ".644",
+            "grey: the entry does not cover the target; scored on other folds, not shown: elsewhere",
+        },
     ),
     "weights": (
         lambda out: draw_weights(WEIGHTS, "both", out),
@@ -179,7 +191,7 @@ def test_figure_says_what_it_shows_the_same_twice(name: str, tmp_path: Path) -> 
     assert [p.name for p in first.parent.iterdir()] == ["one.svg"]
 
 
-def test_heat_map_takes_honest_scores_and_sorts_by_them(tmp_path: Path) -> None:
+def test_heat_map_compares_on_the_same_rows_only_and_sorts_by_them(tmp_path: Path) -> None:
     draw_auc_heatmap(SCORED, tmp_path / "f.svg")
     found = texts(tmp_path / "f.svg")
     assert ".999" not in found
@@ -188,7 +200,8 @@ def test_heat_map_takes_honest_scores_and_sorts_by_them(tmp_path: Path) -> None:
 
 
 def test_heat_map_of_many_targets_has_no_numbers_and_short_names(tmp_path: Path) -> None:
-    draw_auc_heatmap({"lgb": scores({"easy": 0.9}, targets=40)}, tmp_path / "f.svg")
+    targets = {f"target_{i:02d}_{'y' * 40}": 0.6 for i in range(40)}
+    draw_auc_heatmap(by_target(lgb={"easy": 0.9, **targets}), tmp_path / "f.svg")
     found = texts(tmp_path / "f.svg")
     assert ".900" not in found
     assert sum(text.startswith("target_") for text in found) == 40
@@ -215,7 +228,7 @@ def test_only_duplicates_are_outlined(tmp_path: Path) -> None:
     ("draw", "told"),
     [
         (lambda out: draw_leaderboard(LEADERBOARD.empty_table(), out), "Nothing has been scored"),
-        (lambda out: draw_auc_heatmap({}, out), "No target has an AUC"),
+        (lambda out: draw_auc_heatmap(BY_TARGET.empty_table(), out), "No target has an AUC"),
         (lambda out: draw_weights(WEIGHTS_SCHEMA.empty_table(), "b", out), "has no weights"),
         (lambda out: draw_correlations(CORRELATIONS.empty_table(), out), "no two sources"),
         (lambda out: draw_honesty(leaderboard(in_sample=None), out), "Nothing was chosen"),
@@ -230,10 +243,11 @@ def test_nothing_to_draw_is_said(draw: Draw, told: str, tmp_path: Path) -> None:
 
 def test_scores_of_some_folds_or_optimistic_ones_are_marked(tmp_path: Path) -> None:
     out = tmp_path / "f.svg"
-    tuned = entry("tuned", "source", 0.7, folds="3 4", optimistic=True)
+    tuned = entry("tuned", "source", 0.7, folds="3 4", own_folds="3 4", optimistic=True)
     draw_leaderboard(pa.Table.from_pylist([tuned], schema=LEADERBOARD), out)
     told = {"(folds …): measured there only, params were searched on the others"}
-    assert {"tuned (folds 3 4) *", *told} <= set(texts(out))
+    caption = "ranked on folds 3 4, which are honest for all of these"
+    assert {"tuned *", caption} <= set(texts(out))
     rows = [{**row, "folds": "3 4", "optimistic": False} for row in DIFFERENCES.to_pylist()]
     some = pa.Table.from_pylist(rows, schema=COMPARISON)
     flattered = [{**row, "folds": "all", "optimistic": True} for row in rows]
@@ -273,7 +287,7 @@ class _Cells(HTMLParser):
 def test_html_is_a_page_of_its_own(tmp_path: Path) -> None:
     out = tmp_path / "l.html"
     table = leaderboard()
-    odd = table.set_column(0, "name", pa.array(["a<b>&", "lgb", "lin", "void"]))
+    odd = table.set_column(2, "name", pa.array(["a<b>&", "lgb", "lin", "void"]))
     leaderboard_html(odd, out)
     page = out.read_text()
     assert not re.search(r"https?:|src=|href=", page)
@@ -281,6 +295,9 @@ def test_html_is_a_page_of_its_own(tmp_path: Path) -> None:
     cells.feed(page)
     assert cells.open == []
     head, *rows = cells.rows
+    assert rows.pop(2) == [
+        "apart: ranked on 1 of 3 targets; = is the best of the first board on these rows"
+    ]
     assert {len(row) for row in rows} == {len(head)}
     first = dict(zip(head, rows[0], strict=True))
     assert first["name"] == "a<b>&"
@@ -291,7 +308,10 @@ def test_html_is_a_page_of_its_own(tmp_path: Path) -> None:
     )
     assert first["members"] == "lgb, lin"
     assert dict(zip(head, rows[1], strict=True))["macro AUC"] == "0.7000*"
-    assert dict(zip(head, rows[2], strict=True))["targets"] == "1/3"
+    leader = dict(zip(head, rows[2], strict=True))
+    assert (leader["#"], leader["name"], leader["macro AUC"]) == ("=", "both", "0.7100")
+    part = dict(zip(head, rows[3], strict=True))
+    assert (part["targets"], part["macro AUC"]) == ("1/3", "0.7500")
     assert "mean of folds" not in head
     assert html.escape("* optimistic") in page
 

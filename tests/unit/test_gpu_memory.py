@@ -20,7 +20,8 @@ from blendmake.files import note_of, read_note, read_parquet
 from blendmake.fits.assembly import assemble_source
 from blendmake.fits.fitting import FoldWork, fit_fold
 from blendmake.fits.gpu_memory import fit_or_fall_back, out_of_memory
-from blendmake.reports.leaderboard import Entry, build_leaderboard, leaderboard_text
+from blendmake.reports.board_text import leaderboard_text
+from blendmake.reports.leaderboard import Entry, build_leaderboard
 from blendmake.scoring import score_artifact
 from fold_data import fold_data
 from problems import FOLDS, Done, Problem, outputs_in, read_done, source, synthetic

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -17,15 +16,13 @@ import pytest
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_note, read_parquet, write_parquet
 from blendmake.predictions import write_predictions
+from blendmake.reports.board_text import leaderboard_text, shortened
 from blendmake.reports.leaderboard import (
     LEADERBOARD,
     Entry,
     build_leaderboard,
-    leaderboard_text,
-    shortened,
     write_leaderboard,
 )
-from blendmake.reports.leaderboard_page import leaderboard_html
 from blendmake.scores import SCORES
 
 TARGETS = ("t0", "t1", "t2")
@@ -185,7 +182,7 @@ def test_scores_without_an_honest_estimate_are_refused(tmp_path: Path) -> None:
 
 def written(entries: list[Entry], folder: Path) -> tuple[Path, Path, Path]:
     paths = (folder / "l.parquet", folder / "l.csv", folder / "experiments.jsonl")
-    write_leaderboard(entries, *paths, {"made": "here"})
+    write_leaderboard(entries, None, *paths, folder / "t.parquet", {"made": "here"})
     return paths
 
 
@@ -197,7 +194,9 @@ def test_the_written_formats_agree(entries: list[Entry], tmp_path: Path) -> None
     with open(text, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == table["name"].to_pylist()
-    assert [float(row["macro_auc"]) for row in rows] == table["macro_auc"].to_pylist()
+    shown = [float(row["macro_auc"]) if row["macro_auc"] else None for row in rows]
+    assert shown == table["macro_auc"].to_pylist()
+    assert [row["board"] for row in rows] == ["1", "1", "1", "1", "2"]
     assert rows[0]["members"] == "lgb+given"
     assert rows[2]["members"] == ""
     assert rows[0]["test_auc"] == ""
@@ -240,7 +239,7 @@ def test_text_is_aligned_and_explains_itself(entries: list[Entry]) -> None:
     assert {line.index("0.7") for line in (lines[2], lgb)} == {lines[2].index("0.7200")}
     assert "* optimistic" in text
     assert "in-sample: weights" in text
-    assert "n/3 targets" in text
+    assert "apart: ranked on 1 of 3 targets; = is the best of the first board" in text
 
 
 def test_text_leaves_out_what_nobody_has(entries: list[Entry]) -> None:
@@ -250,41 +249,13 @@ def test_text_leaves_out_what_nobody_has(entries: list[Entry]) -> None:
     assert len(text.splitlines()) == 3
 
 
-def test_folds_are_named_where_they_are_not_all(entries: list[Entry], tmp_path: Path) -> None:
-    usual = build_leaderboard(entries)
-    assert set(usual["folds"].to_pylist()) == {"all"}
-    assert "folds" not in leaderboard_text(usual)
-    leaderboard_html(usual, tmp_path / "usual.html")
-    assert "folds</th>" not in (tmp_path / "usual.html").read_text().replace("mean of folds", "")
-    rows = score_rows(0.75, "oof", folds="3 4") + score_rows(0.74, "test")
-    tuned = make(tmp_path, "tuned", rows, config={"family": "lightgbm"})
-    table = build_leaderboard([*entries, tuned])
-    assert by_name(table)["tuned"]["folds"] == "3 4"
-    assert by_name(table)["lgb"]["folds"] == "all"
-    lines = leaderboard_text(table).splitlines()
-    assert re.split(r" {2,}", lines[0])[5:8] == ["95% interval", "folds", "in-sample"]
-    assert [line for line in lines[2:8] if "3 4" in line] == [lines[2]]
-    note = "on folds 3 4 only: params, its own or a member's, were searched on the others."
-    assert lines.count(note) == 1
-    page = tmp_path / "board.html"
-    leaderboard_html(table, page)
-    assert page.read_text().count('<td class="n">3 4</td>') == 1
-    assert html.escape(note) in page.read_text()
-    parquet, text, experiments = written([*entries, tuned], tmp_path / "out")
-    assert read_parquet(parquet)["folds"].to_pylist()[0] == "3 4"
-    with open(text, newline="") as file:
-        assert [row["folds"] for row in csv.DictReader(file)] == ["3 4", *["all"] * 5]
-    assert json.loads(experiments.read_text().splitlines()[-1])["folds"] == "3 4"
-
-
 def test_many_folds_take_little_room(tmp_path: Path) -> None:
     folds = " ".join(map(str, range(3, 40)))
     rows = score_rows(0.75, "oof", folds=folds)
     entry = make(tmp_path, "tuned", rows, config={"family": "lightgbm"})
     lines = leaderboard_text(build_leaderboard([entry])).splitlines()
-    assert max(map(len, lines)) <= 100
-    assert "3 4 .." in lines[2]
-    assert "38 39 only" in lines[-1]
+    assert max(map(len, lines)) <= 110
+    assert lines[0].startswith("ranked on folds 3 4 5") and "38 39, which" in lines[0]
 
 
 def test_text_stays_within_the_terminal(tmp_path: Path) -> None:
@@ -292,13 +263,15 @@ def test_text_stays_within_the_terminal(tmp_path: Path) -> None:
     made = []
     for i, name in enumerate(names):
         rows = score_rows(0.7, "cross_fitted", optimistic=True) + score_rows(0.71, "in_sample")
+        rows += [{**row, "metric": "brier"} for row in rows if row["metric"] == "auc"]
+        rows += [{**row, "metric": "log_loss"} for row in rows if row["metric"] == "brier"]
         members = names[:i]
         config = {"method": "optimize_weights"}
         made.append(
             make(tmp_path, name, rows + score_rows(0.6, "test"), config=config, members=members)
         )
     lines = leaderboard_text(build_leaderboard(made)).splitlines()
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= 110
     # Names that differ only in their ends can still be told apart.
     assert len({line.split()[1] for line in lines[2:5]}) == 3
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 REPO = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "rules", "scripts", "profiles", "config")
@@ -303,9 +303,16 @@ def assert_leaderboard_holds(
         oof = frame(row, "oof")
         if row["kind"] == "blend" and len(frame(row, "uncalibrated").columns):
             oof = frame(row, "uncalibrated")
-        assert abs(row["macro_auc"] - macro(labels, oof)) < 1e-9
+        part = "" if row["board"] == 1 else "part_"
+        value = row["macro_auc"] if row["board"] == 1 else row["part_auc"]
+        assert abs(value - macro(labels, oof)) < 1e-9
         assert abs(row["auc_fold_mean"] - fold_mean(oof)) < 1e-9
-        assert row["ci_low"] < row["macro_auc"] < row["ci_high"]
+        assert row[f"{part}ci_low"] < value < row[f"{part}ci_high"]
+        given = frame(row, "oof").astype(float)
+        briers = [brier_score_loss(labels[t], given[t]) for t in given.columns]
+        losses = [log_loss(labels[t], given[t]) for t in given.columns]
+        assert abs(row["brier"] - np.mean(briers)) < 1e-9
+        assert abs(row["log_loss"] - np.mean(losses)) < 1e-6
         assert row["targets"] == len(oof.columns)
         assert np.isclose(row["fit_seconds"], sum(map(seconds, stands_on(row["name"]))))
         chosen = row["kind"] == "blend" and row["method"] != "mean"

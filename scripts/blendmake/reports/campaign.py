@@ -9,8 +9,8 @@ from typing import Any
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import note_of, read_parquet, write_text
+from blendmake.honest import HONEST
 from blendmake.labels import MACRO
-from blendmake.reports.leaderboard import HONEST
 
 
 def manifest(

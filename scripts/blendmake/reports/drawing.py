@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from blendmake.files import replacing
-from blendmake.reports.leaderboard import shortened
+from blendmake.reports.board_text import shortened
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, INK, QUIET = "#0072b2", "#d55e00", "#009e73", "#222222", "#8a8a8a"

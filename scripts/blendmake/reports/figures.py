@@ -14,6 +14,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from blendmake.labels import MACRO
+from blendmake.reports.board_text import (
+    board_auc,
+    boards_of,
+    caption_of,
+    covered,
+    duration_text,
+    folds_shown,
+    shortened,
+)
 from blendmake.reports.correlations import duplicate_pairs
 from blendmake.reports.drawing import (
     ANNOTATE,
@@ -38,20 +47,13 @@ from blendmake.reports.drawing import (
     short_label,
     write_figure,
 )
-from blendmake.reports.leaderboard import (
-    HONEST,
-    covered,
-    duration_text,
-    folds_shown,
-    shortened,
-)
 
 
 def _row_label(row: Mapping[str, Any], most: int) -> str:
     label = short_label(row["name"])
     if row["targets"] != most:
         label += f" ({covered(row, most)})"
-    return label + _reservations(row)
+    return label + (" *" if row["optimistic"] else "")
 
 
 def _reservations(row: Mapping[str, Any]) -> str:
@@ -60,12 +62,12 @@ def _reservations(row: Mapping[str, Any]) -> str:
     return (f" (folds {folds})" if folds else "") + (" *" if row["optimistic"] else "")
 
 
-def _explained(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the reservations in the labels of these rows mean."""
+def _explained(rows: Sequence[Mapping[str, Any]], boards: bool = False) -> list[str]:
+    """What the reservations in the labels of these rows mean; of boards their captions say the folds."""
     lines = []
     if any(row["optimistic"] for row in rows):
         lines.append("* optimistic: something was chosen with the labels that score it")
-    if any(folds_shown(row) for row in rows):
+    if not boards and any(folds_shown(row) for row in rows):
         lines.append("(folds …): measured there only, params were searched on the others")
     return lines
 
@@ -89,17 +91,19 @@ def _leaderboard_figure(rows: list[dict[str, Any]]) -> Figure:
     above = 0.1 if tested else 0.0  # room for the test table's interval below
     for y, row in enumerate(rows):
         colour = KINDS[row["kind"]]
-        _point(axes, y - above, row, ("macro_auc", "ci_low", "ci_high"), "o", colour)
-        _point(axes, y + 0.22, row, ("test_auc", "test_ci_low", "test_ci_high"), "D", QUIET)
+        tests = (row["test_auc"], row["test_ci_low"], row["test_ci_high"])
+        _point(axes, y - above, board_auc(row), "o", colour)
+        _point(axes, y + 0.22, tests, "D", QUIET)
         if row["in_sample"] is not None:
             axes.plot(row["in_sample"], y - above, "o", ms=6, mfc="none", mec=colour, mew=1.2)
-        if row["macro_auc"] is not None:
-            text = f"{row['macro_auc']:.4f}"
-            axes.text(1.01, y, text, transform=axes.get_yaxis_transform(), va="center")
+        if row["leader_auc"] is not None:
+            axes.plot(row["leader_auc"], y - above, "|", color=INK, ms=11, mew=1.4, zorder=4)
+        value = board_auc(row)[0]
+        if value is not None:
+            axes.text(1.01, y, f"{value:.4f}", transform=axes.get_yaxis_transform(), va="center")
     below = ["macro AUC (mean of the targets' AUC; 0.5 is chance), 95% interval"]
-    below += _explained(rows)
-    if any(row["targets"] != most for row in rows):
-        below.append(f"(n/{most}): over n targets only, not comparable with the others")
+    below += _explained(rows, boards=True)
+    below += _between_boards(axes, rows)
     axes.set_xlabel("\n".join(below))
     axes.set_title(title)
     kinds = {row["kind"] for row in rows}
@@ -118,15 +122,29 @@ def _leaderboard_figure(rows: list[dict[str, Any]]) -> Figure:
     return figure
 
 
+def _between_boards(axes: Any, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines between entries that are not to be compared; says what each part is ranked on."""
+    told, y = [], 0
+    for number, board in enumerate(boards_of(rows)):
+        caption = caption_of(board, rows).partition(";")[0]
+        if number > 0:
+            axes.axhline(y - 0.5, color=QUIET, lw=0.9, ls="--")
+            caption = f"below line {number}, {caption}"
+        told += [caption] if caption else []
+        y += len(board)
+    if any(row["leader_auc"] is not None for row in rows):
+        told.append("upright mark: the best of the first part on the same rows")
+    return told
+
+
 def _point(
     axes: Any,
     y: float,
-    row: Mapping[str, Any],
-    keys: tuple[str, str, str],
+    found: tuple[float | None, float | None, float | None],
     marker: str,
     colour: str,
 ) -> None:
-    value, low, high = (row[key] for key in keys)
+    value, low, high = found
     if value is None:
         return
     main = marker == "o"
@@ -135,29 +153,27 @@ def _point(
     axes.plot(value, y, marker, color=colour, ms=6 if main else 3.5, zorder=3)
 
 
-def draw_auc_heatmap(scores: Mapping[str, pa.Table], out: Path) -> None:
+def draw_auc_heatmap(by_target: pa.Table, out: Path) -> None:
     """Heat map of entries by targets: how far each AUC lies below the target's best.
 
     Above it, the AUC itself of every target: best entry and range. Targets are sorted by their best
-    AUC, entries as in the leaderboard.
+    AUC, entries as in the leaderboard. What is scored on other folds than the first board is left
+    out, and named.
 
     Args:
-        scores: the scores table of each entry, by name.
+        by_target: of `leaderboard.LeaderboardTables`.
     """
-    write_figure(out, lambda: _auc_figure(scores))
+    write_figure(out, lambda: _auc_figure(by_target.to_pylist()))
 
 
-def _auc_figure(scores: Mapping[str, pa.Table]) -> Figure:
+def _auc_figure(rows: list[dict[str, Any]]) -> Figure:
     found: dict[str, dict[str, float]] = {}
-    macro: dict[str, float] = {}
-    for name, table in scores.items():
-        rows = [
-            row
-            for row in table.to_pylist()
-            if row["metric"] == "auc" and row["estimate"] in HONEST and row["value"] is not None
-        ]
-        found[name] = {row["target"]: row["value"] for row in rows if row["target"] != MACRO}
-        macro[name] = max((row["value"] for row in rows if row["target"] == MACRO), default=0.0)
+    elsewhere: list[str] = []
+    for row in rows:
+        if row["folds"] != rows[0]["folds"]:
+            elsewhere += [] if row["name"] in elsewhere else [row["name"]]
+        elif row["auc"] is not None:
+            found.setdefault(row["name"], {})[row["target"]] = row["auc"]
     best: dict[str, float] = {}
     for values in found.values():
         for target, value in values.items():
@@ -166,7 +182,7 @@ def _auc_figure(scores: Mapping[str, pa.Table]) -> Figure:
     if not best:
         return note_figure(title, "No target has an AUC.")
     targets = sorted(best, key=lambda target: (-best[target], target))
-    names = sorted(found, key=lambda name: (-len(found[name]), -macro[name], name))
+    names = list(found)
     auc = np.array([[found[name].get(target, np.nan) for target in targets] for name in names])
 
     annotate = len(targets) <= ANNOTATE
@@ -209,8 +225,11 @@ def _auc_figure(scores: Mapping[str, pa.Table]) -> Figure:
     bar.ax.set_yticklabels(["0 (best)", f"{highest / 2:.3f}", f"{highest:.3f}"])
     bar.set_label("AUC below the\ntarget's best")
     bar.outline.set_visible(False)
-    if np.isnan(auc).any():
-        absent_legend(figure, "grey: the entry does not cover the target")
+    told = ["grey: the entry does not cover the target"] if np.isnan(auc).any() else []
+    if elsewhere:
+        told.append(f"scored on other folds, not shown: {', '.join(map(short_label, elsewhere))}")
+    if told:
+        absent_legend(figure, "; ".join(told))
     return figure
 
 
@@ -359,12 +378,13 @@ def draw_honesty(leaderboard: pa.Table, out: Path) -> None:
 
 def _honesty_figure(rows: list[dict[str, Any]]) -> Figure:
     title = "What choosing with labels flatters"
-    rows = [r for r in rows if r["in_sample"] is not None and r["macro_auc"] is not None]
+    rows = [r for r in rows if r["in_sample"] is not None and board_auc(r)[0] is not None]
     if not rows:
         return note_figure(title, "Nothing was chosen with labels: there is no gap to show.")
     figure, axes = rows_figure([short_label(row["name"]) for row in rows], 5.0, 0.34)
     for y, row in enumerate(rows):
-        honest, inside = row["macro_auc"], row["in_sample"]
+        honest, inside = board_auc(row)[0], row["in_sample"]
+        assert honest is not None
         axes.plot([honest, inside], [y, y], color=QUIET, lw=2, zorder=1)
         axes.plot(honest, y, "o", color=ORANGE, ms=7)
         axes.plot(inside, y, "o", mfc="white", mec=ORANGE, mew=1.4, ms=7)
@@ -436,8 +456,11 @@ def _comparisons_figure(comparisons: Mapping[str, pa.Table]) -> Figure:
         for table in comparisons.values()
     ]
     # The last row is the macro's.
+    most = max(len(rows) - 1 for rows in found)
     labels = [
-        _comparison_label(name) + _reservations(rows[-1])
+        _comparison_label(name)
+        + (f" ({len(rows) - 1}/{most} targets)" if len(rows) - 1 < most else "")
+        + _reservations(rows[-1])
         for name, rows in zip(comparisons, found, strict=True)
     ]
     figure, axes = rows_figure(labels, 5.0, 0.5)

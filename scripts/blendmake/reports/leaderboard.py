@@ -1,12 +1,14 @@
-"""The leaderboard: every source and blend with its scores, in one table and in three formats.
+"""The leaderboard: every source and blend with its scores, ranked where they can be compared.
 
 Nothing is computed here that the artifacts do not say: the numbers come from their scores and fits
-tables, the settings from the notes in their prediction files.
+tables, the settings from the notes in their prediction files. Only where entries are honest on
+different folds are they scored again, on those that they have in common.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,28 +20,38 @@ from pyarrow import csv
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, read_note, read_parquet, replacing, write_parquet, write_text
-from blendmake.honest import ALL, FELL_BACK
+from blendmake.honest import FELL_BACK, HONEST, folds_text
 from blendmake.labels import MACRO
-
-TEXT_WIDTH = 100
-HONEST = ("oof", "cross_fitted")
-"""Estimates by which entries are ranked: no row is scored by what was fitted on it."""
+from blendmake.reports.boards import Board, Standing, make_boards, read_folds_text
+from blendmake.scoring import Known, read_known, score_file
 
 _LEADERBOARD: list[tuple[str, pa.DataType]] = [
+    ("board", pa.int32()),
+    ("rank", pa.int32()),
     ("name", pa.string()),
     ("kind", pa.string()),
     ("method", pa.string()),
     ("members", pa.list_(pa.string())),
     ("targets", pa.int32()),
+    ("folds", pa.string()),
     ("macro_auc", pa.float64()),
     ("ci_low", pa.float64()),
     ("ci_high", pa.float64()),
+    ("part_auc", pa.float64()),
+    ("part_ci_low", pa.float64()),
+    ("part_ci_high", pa.float64()),
+    ("leader", pa.string()),
+    ("leader_auc", pa.float64()),
+    ("own_auc", pa.float64()),
+    ("own_folds", pa.string()),
     ("estimate", pa.string()),
     ("optimistic", pa.bool_()),
     ("fell_back", pa.bool_()),
-    ("folds", pa.string()),
     ("in_sample", pa.float64()),
     ("auc_fold_mean", pa.float64()),
+    ("brier", pa.float64()),
+    ("log_loss", pa.float64()),
+    ("probabilities", pa.bool_()),
     ("test_auc", pa.float64()),
     ("test_ci_low", pa.float64()),
     ("test_ci_high", pa.float64()),
@@ -51,13 +63,30 @@ _LEADERBOARD: list[tuple[str, pa.DataType]] = [
 LEADERBOARD = pa.schema(_LEADERBOARD)
 """Columns of `build_leaderboard`."""
 
+_BY_TARGET: list[tuple[str, pa.DataType]] = [
+    ("name", pa.string()),
+    ("board", pa.int32()),
+    ("target", pa.string()),
+    ("folds", pa.string()),
+    ("auc", pa.float64()),
+    ("ci_low", pa.float64()),
+    ("ci_high", pa.float64()),
+    ("brier", pa.float64()),
+    ("log_loss", pa.float64()),
+    ("n", pa.int64()),
+    ("positives", pa.int64()),
+]
+BY_TARGET = pa.schema(_BY_TARGET)
+"""Columns of `LeaderboardTables.by_target`."""
+
 
 @dataclass(frozen=True)
 class Entry:
     """A scored artifact: its name, `source` or `blend`, and its files.
 
-    `fits` is None for a blend, and for a source whose predictions somebody else made. `public` and
-    `private` are what the competition's leaderboard gave its submission.
+    `fits` is None for a blend, and for a source whose predictions somebody else made; `in_sample`
+    and `uncalibrated` are a blend's. `public` and `private` are what the competition's leaderboard
+    gave its submission.
     """
 
     name: str
@@ -65,54 +94,86 @@ class Entry:
     oof: Path
     scores: Path
     fits: Path | None = None
+    in_sample: Path | None = None
+    uncalibrated: Path | None = None
     public: float | None = None
     private: float | None = None
 
 
-def build_leaderboard(entries: Sequence[Entry]) -> pa.Table:
-    """The leaderboard of some entries, best first.
+@dataclass(frozen=True)
+class Truth:
+    """Files that entries are scored against: targets, folds and, where there are any, groups."""
 
-    Those that cover most targets stand first: the macro AUC of a partial source is over its own
-    targets and cannot be compared with the others'. Then by macro AUC, then by name.
+    targets: Path
+    folds: Path
+    groups: Path | None
+
+
+@dataclass(frozen=True)
+class LeaderboardTables:
+    """The leaderboard, and by target what stands behind it.
+
+    `by_target` has a row per entry and target, in the order of the leaderboard: name, board, target,
+    and on the rows that its board ranks on (folds) auc, ci_low, ci_high, brier, log_loss, n and
+    positives.
+    """
+
+    leaderboard: pa.Table
+    by_target: pa.Table
+
+
+def build_leaderboard(entries: Sequence[Entry], truth: Truth | None = None) -> pa.Table:
+    """The leaderboard of some entries: boards of those that can be compared, each best first.
 
     Returns:
-        One row per entry: name, kind; method (a source's family, a blend's method); members (none
-        for a source); targets (how many it covers); macro_auc with its 95% interval; estimate
-        (`oof` or `cross_fitted`); optimistic; fell_back (whether a fit, its own or a member's, was
-        made otherwise than asked for, for lack of GPU memory); folds (on which it was scored:
-        `all`, or those honest for it); in_sample (macro AUC of what was chosen on all rows,
-        null if labels chose nothing); auc_fold_mean; test_auc with its 95% interval (null where
-        test labels are unknown); fit_seconds (of a blend: of the distinct sources it stands on,
-        directly or through other blends; null if nothing was fitted here); public_score and
-        private_score as the config has them; score_difference (private, else public score, less
-        macro_auc).
+        One row per entry: board (1, 2, ...; see `boards.make_boards`) and rank on it; name, kind;
+        method (a source's family, a blend's method); members (none for a source); targets (how many
+        it covers); folds (on which its board ranks: `all`, or those honest for all on it).
+        macro_auc, ci_low, ci_high on these rows, on the first board: on others null, and the same
+        in part_auc, part_ci_low, part_ci_high, so that what cannot be compared is not in one column.
+        There also leader, the best of the first board that is honest on these rows, and leader_auc,
+        its AUC on them (null if there is none). own_auc: on all folds honest for it, own_folds.
+        estimate (`oof` or `cross_fitted`); optimistic; fell_back (whether a fit, its own or a
+        member's, was made otherwise than asked for, for lack of GPU memory). On the board's rows
+        too: in_sample (macro AUC of what was chosen on all rows, null if labels chose nothing),
+        auc_fold_mean, brier and log_loss (null where predictions are no probabilities, which
+        `probabilities` says). test_auc with its 95% interval (null where test labels are unknown);
+        fit_seconds (of a blend: of the distinct sources it stands on, directly or through other
+        blends; null if nothing was fitted here); public_score and private_score as the config has
+        them; score_difference (private, else public score, less the AUC on the board's rows).
 
     Raises:
         BlendmakeError: a file is missing or damaged, or a blend stands on something not among the
             entries.
+        ValueError: entries must be scored again on common folds and there is no truth.
     """
-    return _build(entries, {entry.name: read_note(entry.oof) for entry in entries})
+    notes = {entry.name: read_note(entry.oof) for entry in entries}
+    return _build(entries, truth, notes).leaderboard
 
 
 def write_leaderboard(
     entries: Sequence[Entry],
+    truth: Truth | None,
     parquet: Path,
     csv_path: Path,
     experiments: Path,
+    by_target: Path,
     note: Mapping[str, Any],
 ) -> None:
-    """Write the leaderboard as parquet and CSV, and `experiments`, a JSON line per entry.
+    """Write the leaderboard as parquet and CSV, `by_target`, and `experiments`, a JSON line each.
 
-    The JSON lines hold name, kind, members, settings, macro_auc, estimate, folds, in_sample, the
-    digests of content and code; sorted by name and rebuilt whole each time, without times or dates,
-    so that the same artifacts give the same bytes.
+    The JSON lines hold name, kind, members, settings, the scores with what they were measured on,
+    the digests of content and code; sorted by name and rebuilt whole each time, without times or
+    dates, so that the same artifacts give the same bytes.
 
     Raises:
-        BlendmakeError: as for `build_leaderboard`, or a file cannot be written.
+        BlendmakeError, ValueError: as for `build_leaderboard`, or a file cannot be written.
     """
     notes = {entry.name: read_note(entry.oof) for entry in entries}
-    table = _build(entries, notes)
+    tables = _build(entries, truth, notes)
+    table = tables.leaderboard
     write_parquet(table, parquet, note)
+    write_parquet(tables.by_target, by_target, note)
     joined = pa.array(["+".join(names) for names in table["members"].to_pylist()], pa.string())
     flat = table.set_column(table.column_names.index("members"), "members", joined)
     with replacing(csv_path) as temporary:
@@ -120,72 +181,173 @@ def write_leaderboard(
     lines = []
     for row in sorted(table.to_pylist(), key=lambda row: str(row["name"])):
         made = notes[row["name"]]
-        line = {key: row[key] for key in ("name", "kind", "members", "macro_auc", "estimate")}
-        line |= {"folds": row["folds"], "in_sample": row["in_sample"]}
+        line = {key: row[key] for key in EXPERIMENT}
         line |= {"settings": made.get("config", {})}
         line |= {"digest": made.get("content"), "code": made.get("code")}
         lines.append(json.dumps(line, sort_keys=True) + "\n")
     write_text("".join(lines), experiments)
 
 
-def _build(entries: Sequence[Entry], notes: Mapping[str, Mapping[str, Any]]) -> pa.Table:
+EXPERIMENT = ["name", "kind", "members", "estimate", "board", "rank", "targets", "folds"]
+EXPERIMENT += ["macro_auc", "part_auc", "own_auc", "own_folds", "in_sample", "brier", "log_loss"]
+
+
+class _Scored:
+    """An entry's scores, as they stand and on the rows of a board."""
+
+    def __init__(self, entry: Entry, note: Mapping[str, Any]) -> None:
+        self.entry, self.note = entry, note
+        self.rows: list[dict[str, Any]] = read_parquet(entry.scores).to_pylist()
+        honest = [row for row in self.rows if row["estimate"] in HONEST]
+        if not honest:
+            raise damaged(entry.scores, f"it has no score of kind {' or '.join(HONEST)}")
+        self.estimate = honest[0]["estimate"]
+        self.folds = read_folds_text(honest[0].get("folds"))
+        # In the order of the targets table.
+        self.targets = tuple(dict.fromkeys(r["target"] for r in honest if r["target"] != MACRO))
+        self.probabilities = any(row["metric"] == "brier" for row in honest)
+        self.optimistic = any(row["optimistic"] for row in honest)
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(self.entry.name, self.targets, self.folds)
+
+    def on(self, board: Board, known: Known | None) -> list[dict[str, Any]]:
+        """The rows of its scores table, but of the board's folds."""
+        if board.folds == self.folds:
+            return self.rows
+        if known is None:
+            raise ValueError("entries are honest on different folds: give the truth to score them")
+        entry, folds = self.entry, board.folds
+        order = entry.uncalibrated
+        tables = [score_file(known, entry.oof, self.estimate, uncalibrated=order, folds=folds)]
+        if entry.in_sample is not None:
+            tables.append(score_file(known, entry.in_sample, "in_sample", folds=folds))
+        tests = [row for row in self.rows if row["estimate"] == "test"]
+        return [*pa.concat_tables(tables).to_pylist(), *tests]
+
+
+def _build(
+    entries: Sequence[Entry], truth: Truth | None, notes: Mapping[str, Mapping[str, Any]]
+) -> LeaderboardTables:
+    scored = {entry.name: _Scored(entry, notes[entry.name]) for entry in entries}
     seconds = {entry.name: _seconds(entry) for entry in entries}
-    rows = [_row(entry, notes, seconds) for entry in entries]
-    rows.sort(
-        key=lambda row: (
-            -row["targets"],
-            row["macro_auc"] is None,
-            -(row["macro_auc"] or 0.0),
-            row["name"],
-        )
+    boards = make_boards([one.standing for one in scored.values()])
+    known = None
+    if truth is not None and len({one.folds for one in scored.values()}) > 1:
+        known = read_known(truth.targets, truth.folds, truth.groups)
+    rows: list[dict[str, Any]] = []
+    by_target: list[dict[str, Any]] = []
+    for number, board in enumerate(boards, start=1):
+        here = {name: scored[name].on(board, known) for name in board.names}
+        auc = {name: _macro(scores, HONEST, "auc").get("value") for name, scores in here.items()}
+        order = sorted(here, key=lambda name: (auc[name] is None, -(auc[name] or 0.0), name))
+        leader = None if number == 1 else _leader(rows, scored, board, known)
+        for rank, name in enumerate(order, start=1):
+            row = _row(scored[name], here[name], board, number == 1)
+            row |= {"board": number, "rank": rank} | (leader or {})
+            row["fit_seconds"] = _total(_sources_of(name, notes), seconds)
+            rows.append(row)
+            by_target += _target_rows(name, number, board, here[name])
+    return LeaderboardTables(
+        pa.Table.from_pylist(rows, schema=LEADERBOARD),
+        pa.Table.from_pylist(by_target, schema=BY_TARGET),
     )
-    return pa.Table.from_pylist(rows, schema=LEADERBOARD)
+
+
+def _macro(
+    scores: Sequence[Mapping[str, Any]], estimates: Sequence[str], metric: str
+) -> Mapping[str, Any]:
+    for row in scores:
+        if (row["target"], row["metric"]) == (MACRO, metric) and row["estimate"] in estimates:
+            return row
+    return {}
+
+
+def _leader(
+    rows: Sequence[Mapping[str, Any]],
+    scored: Mapping[str, _Scored],
+    board: Board,
+    known: Known | None,
+) -> dict[str, Any] | None:
+    """The first in rank on the first board that is honest on this board's rows, and its AUC there."""
+    for row in rows:
+        one = scored[row["name"]]
+        if row["board"] != 1 or not one.standing.covers(board):
+            continue
+        if known is None and one.folds != board.folds:
+            raise ValueError("entries are honest on different folds: give the truth to score them")
+        values = [
+            found["value"]
+            for found in one.on(board, known)
+            if found["metric"] == "auc"
+            and found["estimate"] in HONEST
+            and found["target"] in board.targets
+            and found["value"] is not None
+        ]
+        mean = math.fsum(values) / len(values) if values else None
+        return {"leader": row["name"], "leader_auc": mean}
+    return None
 
 
 def _row(
-    entry: Entry,
-    notes: Mapping[str, Mapping[str, Any]],
-    seconds: Mapping[str, float | None],
+    one: _Scored, scores: Sequence[Mapping[str, Any]], board: Board, first: bool
 ) -> dict[str, Any]:
-    note = notes[entry.name]
-    config = note.get("config", {})
-    scores = read_parquet(entry.scores).to_pylist()
-    honest = [row for row in scores if row["estimate"] in HONEST]
-    if not honest:
-        raise damaged(entry.scores, f"it has no score of kind {' or '.join(HONEST)}")
-
-    def macro(estimates: Sequence[str], metric: str) -> dict[str, Any]:
-        for row in scores:
-            if (row["target"], row["metric"]) == (MACRO, metric) and row["estimate"] in estimates:
-                return dict(row)
-        return {}
-
-    main, test = macro(HONEST, "auc"), macro(["test"], "auc")
+    entry, config = one.entry, one.note.get("config", {})
+    main, test = _macro(scores, HONEST, "auc"), _macro(scores, ["test"], "auc")
     given = entry.public if entry.private is None else entry.private
     known = given is not None and main.get("value") is not None
+    shown = ("macro_auc", "ci_low", "ci_high")
+    if not first:
+        shown = ("part_auc", "part_ci_low", "part_ci_high")
     return {
         "name": entry.name,
         "kind": entry.kind,
         "method": config.get("method" if entry.kind == "blend" else "family", "external"),
-        "members": list(note.get("members") or []) if entry.kind == "blend" else [],
-        "targets": len({row["target"] for row in honest} - {MACRO}),
-        "macro_auc": main.get("value"),
-        "ci_low": main.get("ci_low"),
-        "ci_high": main.get("ci_high"),
-        "estimate": honest[0]["estimate"],
-        "optimistic": any(row["optimistic"] for row in honest),
-        "fell_back": bool(note.get(FELL_BACK)),
-        "folds": honest[0].get("folds") or ALL,
-        "in_sample": macro(["in_sample"], "auc").get("value"),
-        "auc_fold_mean": macro(HONEST, "auc_fold_mean").get("value"),
+        "members": list(one.note.get("members") or []) if entry.kind == "blend" else [],
+        "targets": len(one.targets),
+        "folds": folds_text(board.folds),
+        **dict(zip(shown, map(main.get, ("value", "ci_low", "ci_high")), strict=True)),
+        "own_auc": _macro(one.rows, HONEST, "auc").get("value"),
+        "own_folds": folds_text(one.folds),
+        "estimate": one.estimate,
+        "optimistic": one.optimistic,
+        "fell_back": bool(one.note.get(FELL_BACK)),
+        "in_sample": _macro(scores, ["in_sample"], "auc").get("value"),
+        "auc_fold_mean": _macro(scores, HONEST, "auc_fold_mean").get("value"),
+        "brier": _macro(scores, HONEST, "brier").get("value"),
+        "log_loss": _macro(scores, HONEST, "log_loss").get("value"),
+        "probabilities": one.probabilities,
         "test_auc": test.get("value"),
         "test_ci_low": test.get("ci_low"),
         "test_ci_high": test.get("ci_high"),
-        "fit_seconds": _total(_sources_of(entry.name, notes), seconds),
         "public_score": entry.public,
         "private_score": entry.private,
         "score_difference": given - main["value"] if known else None,
     }
+
+
+def _target_rows(
+    name: str, number: int, board: Board, scores: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for row in scores:
+        if row["estimate"] not in HONEST or row["target"] == MACRO:
+            continue
+        line = found.setdefault(
+            row["target"],
+            {
+                "name": name,
+                "board": number,
+                "target": row["target"],
+                "folds": folds_text(board.folds),
+            },
+        )
+        if row["metric"] == "auc":
+            line |= {key: row[key] for key in ("ci_low", "ci_high", "n", "positives")}
+        if row["metric"] in BY_TARGET.names:
+            line[row["metric"]] = row["value"]
+    return list(found.values())
 
 
 def _seconds(entry: Entry) -> float | None:
@@ -226,159 +388,3 @@ def _stands_on(note: Mapping[str, Any]) -> list[str]:
 def _total(sources: Sequence[str], seconds: Mapping[str, float | None]) -> float | None:
     known = [value for source in sources if (value := seconds[source]) is not None]
     return sum(known) if known else None
-
-
-OPTIONAL = ("folds", "in-sample", "test AUC", "public", "private", "diff")
-
-
-def leaderboard_text(table: pa.Table) -> str:
-    """The leaderboard as aligned plain text, at most 100 columns wide, with footnotes.
-
-    Args:
-        table: of `build_leaderboard`.
-    """
-    rows = table.to_pylist()
-    most = max((row["targets"] for row in rows), default=0)
-    header = ["#", "name", "made by", "targets", "macro AUC", "95% interval"]
-    header += ["folds", "in-sample", "test AUC", "public", "private", "diff", "fit s"]
-    cells = [
-        [
-            str(rank),
-            row["name"],
-            made_by(row),
-            covered(row, most),
-            _number(row["macro_auc"]) + (marks(row) or " "),
-            _interval(row["ci_low"], row["ci_high"]),
-            shortened(folds_shown(row), 9),
-            _number(row["in_sample"]),
-            _number(row["test_auc"]),
-            _number(row["public_score"]),
-            _number(row["private_score"]),
-            signed(row["score_difference"]),
-            _seconds_text(row["fit_seconds"]),
-        ]
-        for rank, row in enumerate(rows, start=1)
-    ]
-    # A column that nobody fills says nothing.
-    kept = [
-        i
-        for i, title in enumerate(header)
-        if title not in OPTIONAL or any(line[i] for line in cells)
-    ]
-    header = [header[i] for i in kept]
-    cells = [[line[i] for i in kept] for line in cells]
-    _fit_names(header, cells)
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    lines = [_line(header, widths), "  ".join("-" * width for width in widths)]
-    lines += [_line(line, widths) for line in cells]
-    notes = footnotes(rows)
-    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
-
-
-def marks(row: Mapping[str, Any]) -> str:
-    """What stands behind an entry's score; `footnotes` says what it means."""
-    return ("*" if row["optimistic"] else "") + ("!" if row.get("fell_back") else "")
-
-
-def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a reader of these rows must know, a line of at most 100 characters each."""
-    most = max((row["targets"] for row in rows), default=0)
-    notes = []
-    if any(row["optimistic"] for row in rows):
-        notes.append(
-            "* optimistic: something (say, early stopping) was chosen with the labels scoring it."
-        )
-    if any(row.get("fell_back") for row in rows):
-        notes.append(
-            "! a fit, its own or a member's, was made smaller or on the CPU for lack of GPU memory."
-        )
-    for folds in sorted({folds_shown(row) for row in rows} - {""}):
-        notes.append(
-            f"on folds {shortened(folds, 24)} only: params, its own or a member's, were searched "
-            "on the others."
-        )
-    if any(row["in_sample"] is not None for row in rows):
-        notes.append(
-            "in-sample: weights scored on the rows they were fitted on; what it has over macro AUC "
-            "flatters."
-        )
-    if any(row["score_difference"] is not None for row in rows):
-        notes.append("diff: the competition's score (private, else public) less macro AUC.")
-    if any(row["targets"] < most for row in rows):
-        notes.append(
-            f"n/{most} targets: its macro AUC is over those only, not comparable with the others."
-        )
-    return notes
-
-
-def made_by(row: Mapping[str, Any]) -> str:
-    """A source's family; of a blend, `method of n`."""
-    if row["kind"] != "blend":
-        return str(row["method"])
-    return f"{row['method']} of {len(row['members'])}"
-
-
-def covered(row: Mapping[str, Any], most: int) -> str:
-    """How many targets an entry covers: `41`, or `12/41` if others cover more."""
-    return str(row["targets"]) if row["targets"] == most else f"{row['targets']}/{most}"
-
-
-def folds_shown(row: Mapping[str, Any]) -> str:
-    """The folds on which an entry was scored, or two compared; empty where it was on all."""
-    folds = row.get("folds")
-    return "" if folds in (None, ALL) else str(folds)
-
-
-def duration_text(seconds: float) -> str:
-    """A duration in the unit that suits it, from milliseconds to hours."""
-    for least, unit in ((3600, "h"), (60, "min")):
-        if seconds >= 2 * least:
-            return f"{seconds / least:.1f} {unit}"
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-
-
-def shortened(text: str, width: int) -> str:
-    """The text in at most `width` characters, its middle left out: names differ at their ends."""
-    if len(text) <= width:
-        return text
-    head = (width - 2 + 1) // 2
-    tail = width - 2 - head
-    return text[:head] + ".." + text[len(text) - tail :]
-
-
-def _fit_names(header: Sequence[str], cells: Sequence[list[str]]) -> None:
-    """Shorten names, and if need be what made them, until the lines are narrow enough."""
-    for column, least in ((1, 14), (2, 12)):
-        widths = [max(map(len, c)) for c in zip(header, *cells, strict=True)]
-        excess = sum(widths) + 2 * (len(widths) - 1) - TEXT_WIDTH
-        if excess > 0:
-            for line in cells:
-                line[column] = shortened(line[column], max(widths[column] - excess, least))
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    # Words to the left, numbers to the right.
-    padded = [
-        cell.ljust(width) if i in (1, 2) else cell.rjust(width)
-        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return "  ".join(padded).rstrip()
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def signed(value: float | None) -> str:
-    """A difference with its sign."""
-    return "" if value is None else f"{value:+.4f}"
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{low:.3f}-{high:.3f}"
-
-
-def _seconds_text(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.1f}" if value < 10 else f"{value:.0f}"

@@ -10,17 +10,22 @@ from typing import Any
 import pyarrow as pa
 
 from blendmake.files import write_text
-from blendmake.reports.correlations import DuplicatePair
-from blendmake.reports.drawing import KINDS
-from blendmake.reports.leaderboard import (
+from blendmake.reports.board_text import (
+    board_auc,
+    boards_of,
+    caption_of,
     covered,
     duration_text,
-    folds_shown,
     footnotes,
     made_by,
     marks,
+    probability_score,
+    several_folds,
     signed,
+    with_leader,
 )
+from blendmake.reports.correlations import DuplicatePair
+from blendmake.reports.drawing import KINDS
 
 HTML = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Leaderboard</title>
@@ -33,6 +38,7 @@ th {{ border-bottom: 2px solid #8a8a8a; }}
 td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
 td.members {{ color: #666; font-size: 12px; white-space: normal; min-width: 34em; }}
 .source {{ color: {source}; }} .blend {{ color: {blend}; }}
+td.board {{ color: #555; padding-top: 1.4em; }}
 tr:hover td {{ background: #f5f8fb; }}
 p {{ color: #555; margin: .3em 0; }}
 </style></head><body>
@@ -57,6 +63,7 @@ def leaderboard_html(
     """
     rows = leaderboard.to_pylist()
     most = max((row["targets"] for row in rows), default=0)
+    several = several_folds(rows)
     columns: list[tuple[str, str, Callable[[Mapping[str, Any]], str]]] = [
         ("name", "", lambda row: row["name"]),
         ("kind", "", lambda row: row["kind"]),
@@ -65,12 +72,15 @@ def leaderboard_html(
         (
             "macro AUC",
             "n",
-            lambda row: _auc_text(row["macro_auc"]) + marks(row),
+            lambda row: _auc_text(board_auc(row)[0]) + marks(row),
         ),
-        ("95% interval", "n", lambda row: _interval_text(row["ci_low"], row["ci_high"])),
-        ("folds", "n", folds_shown),
+        ("95% interval", "n", lambda row: _interval_text(*board_auc(row)[1:])),
+        ("own AUC", "n", lambda row: _auc_text(row["own_auc"]) if several else ""),
+        ("own folds", "n", lambda row: row["own_folds"] or "" if several else ""),
         ("in-sample", "n", lambda row: _auc_text(row["in_sample"])),
         ("mean of folds", "n", lambda row: _auc_text(row["auc_fold_mean"])),
+        ("Brier", "n", lambda row: probability_score(row, "brier")),
+        ("log loss", "n", lambda row: probability_score(row, "log_loss")),
         ("test AUC", "n", lambda row: _auc_text(row["test_auc"])),
         (
             "test 95% interval",
@@ -85,17 +95,27 @@ def leaderboard_html(
             "n",
             lambda row: "" if row["fit_seconds"] is None else duration_text(row["fit_seconds"]),
         ),
-        ("members", "members", lambda row: ", ".join(row["members"])),
+        ("members", "members", lambda row: ", ".join(row["members"] or [])),
     ]
     # A column that nobody fills says nothing.
-    columns = [column for column in columns if not rows or any(column[2](row) for row in rows)]
+    columns = [
+        column
+        for column in columns
+        if not rows or any(column[2](row) not in ("", "ranks", "scores") for row in rows)
+    ]
     head = '<th class="n">#</th>' + "".join(_cell("th", c, title) for title, c, _ in columns)
     body = []
-    for rank, row in enumerate(rows, start=1):
-        cells = [f'<td class="n">{rank}</td>']
-        for title, name, text in columns:
-            cells.append(_cell("td", row["kind"] if title in ("name", "kind") else name, text(row)))
-        body.append(f"<tr>{''.join(cells)}</tr>")
+    for board in boards_of(rows):
+        caption = caption_of(board, rows)
+        if caption:
+            what = f'<td class="board" colspan="{len(columns) + 1}">{html.escape(caption)}</td>'
+            body.append(f"<tr>{what}</tr>")
+        for row in with_leader(board):
+            cells = [f'<td class="n">{"=" if row["rank"] is None else row["rank"]}</td>']
+            for title, name, text in columns:
+                kind = row["kind"] if title in ("name", "kind") else name
+                cells.append(_cell("td", kind or "", text(row) or ""))
+            body.append(f"<tr>{''.join(cells)}</tr>")
     texts = [*footnotes(rows), *map(_duplicate_text, duplicates)]
     notes = "\n".join(f"<p>{html.escape(text)}</p>" for text in texts)
     page = HTML.format(

@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from blendmake.reports.board_text import duration_text, shortened
 from blendmake.reports.drawing import (
     ANNOTATE,
     BLUE,
@@ -34,7 +35,6 @@ from blendmake.reports.drawing import (
     short_label,
     write_figure,
 )
-from blendmake.reports.leaderboard import duration_text, shortened
 from blendmake.reports.search_drawing import (
     NAMES,
     NOTHING,

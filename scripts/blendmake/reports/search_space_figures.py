@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import Triangulation
 
+from blendmake.reports.board_text import shortened
 from blendmake.reports.drawing import (
     GREEN,
     INK,
@@ -32,7 +33,6 @@ from blendmake.reports.drawing import (
     short_label,
     write_figure,
 )
-from blendmake.reports.leaderboard import shortened
 from blendmake.reports.search_drawing import (
     DPI,
     NAMES,

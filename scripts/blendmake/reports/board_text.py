@@ -1,0 +1,256 @@
+"""The leaderboard as text: what each board ranks on stands above it, in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+
+from blendmake.honest import ALL
+
+TEXT_WIDTH = 110
+
+OPTIONAL = ["own AUC", "own folds", "in-sample", "test AUC", "Brier", "log loss"]
+OPTIONAL += ["public", "private", "diff"]
+Row = Mapping[str, Any]
+
+
+def leaderboard_text(table: pa.Table) -> str:
+    """The leaderboard as aligned plain text, at most 110 columns wide, with footnotes.
+
+    Args:
+        table: of `leaderboard.build_leaderboard`.
+    """
+    rows = table.to_pylist()
+    most = max((row["targets"] for row in rows), default=0)
+    header = ["#", "name", "made by", "targets", "macro AUC", "95% interval"]
+    header += ["own AUC", "own folds", "in-sample", "test AUC", "Brier", "log loss"]
+    header += ["public", "private", "diff", "fit s"]
+    boards = boards_of(rows)
+    cells = [
+        _cells(row, most, several_folds(rows)) for board in boards for row in with_leader(board)
+    ]
+    # A column that nobody fills says nothing.
+    empty = ("", "ranks", "scores")
+    kept = [
+        i
+        for i, title in enumerate(header)
+        if title not in OPTIONAL or any(line[i] not in empty for line in cells)
+    ]
+    header = [header[i] for i in kept]
+    cells = [[line[i] for i in kept] for line in cells]
+    _fit_names(header, cells)
+    left_out = _leave_out(header, cells)
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    lines = [_line(header, widths), "  ".join("-" * width for width in widths)]
+    shown = iter(cells)
+    for number, board in enumerate(boards):
+        caption = caption_of(board, rows)
+        if caption and number == 0:
+            lines.insert(0, caption)
+        elif caption:
+            lines += ["", caption]
+        lines += [_line(next(shown), widths) for _ in with_leader(board)]
+    notes = footnotes(rows)
+    if left_out:
+        notes.append(f"{' and '.join(left_out)}: no room here; in leaderboard.csv and the report.")
+    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
+
+
+def _cells(row: Row, most: int, several: bool) -> list[str]:
+    value, low, high = board_auc(row)
+    return [
+        "=" if row["rank"] is None else str(row["rank"]),
+        row["name"],
+        made_by(row),
+        covered(row, most),
+        _number(value) + (marks(row) or " "),
+        _interval(low, high),
+        _number(row["own_auc"]) if several else "",
+        shortened(row["own_folds"] or "", 9) if several else "",
+        _number(row["in_sample"]),
+        _number(row["test_auc"]),
+        probability_score(row, "brier"),
+        probability_score(row, "log_loss"),
+        _number(row["public_score"]),
+        _number(row["private_score"]),
+        signed(row["score_difference"]),
+        _seconds_text(row["fit_seconds"]),
+    ]
+
+
+def boards_of(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows of each board, in their order."""
+    return [list(board) for _, board in groupby(rows, key=lambda row: row["board"])]
+
+
+def with_leader(board: Sequence[Row]) -> list[Row]:
+    """A board's rows; before them, without a rank, the best of the first board on the same rows."""
+    first = board[0]
+    if first["leader"] is None:
+        return list(board)
+    kept = ("board", "targets", "folds", "leader", "leader_auc")
+    leader = dict.fromkeys(first) | {key: first[key] for key in kept}
+    leader |= {"name": first["leader"], "part_auc": first["leader_auc"]}
+    return [leader, *board]
+
+
+def board_auc(row: Row) -> tuple[float | None, float | None, float | None]:
+    """The macro AUC that a row is ranked by, with its 95% interval."""
+    if row["macro_auc"] is not None or row["part_auc"] is None:
+        return row["macro_auc"], row["ci_low"], row["ci_high"]
+    return row["part_auc"], row["part_ci_low"], row["part_ci_high"]
+
+
+def several_folds(rows: Sequence[Row]) -> bool:
+    """Whether some entry is honest on more folds than its board ranks on."""
+    return any(row["own_folds"] != row["folds"] for row in rows)
+
+
+def caption_of(board: Sequence[Row], rows: Sequence[Row]) -> str:
+    """What a board of the leaderboard's rows ranks on; empty for the usual one, on everything."""
+    first, most = board[0], max(row["targets"] for row in rows)
+    folds = folds_shown(first)
+    if first["board"] == rows[0]["board"]:
+        return (
+            f"ranked on folds {shortened(folds, 24)}, which are honest for all of these"
+            if folds
+            else ""
+        )
+    what = []
+    if first["targets"] < most:
+        what.append(f"{first['targets']} of {most} targets")
+    elif first["folds"] == rows[0]["folds"]:
+        what.append("other targets")
+    if folds or not what:
+        what.append(f"folds {shortened(folds, 24)}" if folds else "all folds")
+    text = f"apart: ranked on {', '.join(what)}"
+    return text + ("; = is the best of the first board on these rows" if first["leader"] else "")
+
+
+def probability_score(row: Row, key: str) -> str:
+    """A score of probabilities, or what the predictions are instead (of a table that tells)."""
+    if row[key] is not None or row["probabilities"] is not False:
+        return _number(row[key])
+    return "ranks" if row["kind"] == "blend" else "scores"
+
+
+def marks(row: Mapping[str, Any]) -> str:
+    """What stands behind an entry's score; `footnotes` says what it means."""
+    return ("*" if row["optimistic"] else "") + ("!" if row.get("fell_back") else "")
+
+
+def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader of these rows must know, a line of at most 100 characters each."""
+    notes = []
+    if any(row["optimistic"] for row in rows):
+        notes.append(
+            "* optimistic: something (say, early stopping) was chosen with the labels scoring it."
+        )
+    if any(row.get("fell_back") for row in rows):
+        notes.append(
+            "! a fit, its own or a member's, was made smaller or on the CPU for lack of GPU memory."
+        )
+    if several_folds(rows):
+        notes.append(
+            "own AUC: on all folds honest for the entry (params, its own or a member's, were searched"
+        )
+        notes.append("on the others); not to be compared between lines of other own folds.")
+    if any(row["in_sample"] is not None for row in rows):
+        notes.append(
+            "in-sample: weights scored on the rows they were fitted on; what it has over macro AUC "
+            "flatters."
+        )
+    if any(row["score_difference"] is not None for row in rows):
+        notes.append("diff: the competition's score (private, else public) less macro AUC.")
+    return notes
+
+
+def made_by(row: Mapping[str, Any]) -> str:
+    """A source's family; of a blend, `method of n`; empty where another line says it."""
+    if row["method"] is None:
+        return ""
+    if row["kind"] != "blend":
+        return str(row["method"])
+    return f"{row['method']} of {len(row['members'])}"
+
+
+def covered(row: Mapping[str, Any], most: int) -> str:
+    """How many targets an entry covers: `41`, or `12/41` if others cover more."""
+    return str(row["targets"]) if row["targets"] == most else f"{row['targets']}/{most}"
+
+
+def folds_shown(row: Mapping[str, Any]) -> str:
+    """The folds on which an entry was scored, or two compared; empty where it was on all."""
+    folds = row.get("folds")
+    return "" if folds in (None, ALL) else str(folds)
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in the unit that suits it, from milliseconds to hours."""
+    for least, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * least:
+            return f"{seconds / least:.1f} {unit}"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def shortened(text: str, width: int) -> str:
+    """The text in at most `width` characters, its middle left out: names differ at their ends."""
+    if len(text) <= width:
+        return text
+    head = (width - 2 + 1) // 2
+    tail = width - 2 - head
+    return text[:head] + ".." + text[len(text) - tail :]
+
+
+def _fit_names(header: Sequence[str], cells: Sequence[list[str]]) -> None:
+    """Shorten names, and if need be what made them, until the lines are narrow enough."""
+    for column, least in ((1, 14), (2, 12)):
+        widths = [max(map(len, c)) for c in zip(header, *cells, strict=True)]
+        excess = sum(widths) + 2 * (len(widths) - 1) - TEXT_WIDTH
+        if excess > 0:
+            for line in cells:
+                line[column] = shortened(line[column], max(widths[column] - excess, least))
+
+
+def _leave_out(header: list[str], cells: Sequence[list[str]]) -> list[str]:
+    """Take out what can best be done without while the lines are too wide; the titles taken out."""
+    left_out: list[str] = []
+    for title in ("log loss", "Brier", "test AUC"):
+        widths = [max(map(len, c)) for c in zip(header, *cells, strict=True)]
+        if title in header and sum(widths) + 2 * (len(widths) - 1) > TEXT_WIDTH:
+            at = header.index(title)
+            for line in (header, *cells):
+                del line[at]
+            left_out.append(title)
+    return left_out
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    # Words to the left, numbers to the right.
+    padded = [
+        cell.ljust(width) if i in (1, 2) else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def signed(value: float | None) -> str:
+    """A difference with its sign."""
+    return "" if value is None else f"{value:+.4f}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{low:.3f}-{high:.3f}"
+
+
+def _seconds_text(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
