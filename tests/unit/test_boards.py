@@ -21,6 +21,7 @@ from blendmake.reports.boards import Standing, make_boards
 from blendmake.reports.figures import draw_auc_heatmap, draw_leaderboard
 from blendmake.reports.leaderboard import Entry, Truth, build_leaderboard, write_leaderboard
 from blendmake.reports.leaderboard_page import leaderboard_html
+from blendmake.reports.status import read_status, status_text
 
 LATER = np.isin(FOLD, [3, 4])
 # Good on the search folds, whose labels its params have seen, and nowhere else.
@@ -257,3 +258,20 @@ def test_a_tuned_specialist_alone_is_compared_on_its_own_folds(tmp_path: Path) -
     assert made.text()[0].startswith("#")
     with pytest.raises(ValueError, match="give the truth"):
         build_leaderboard(made.entries)
+
+
+def test_status_says_what_a_number_was_measured_on(campaign: Campaign) -> None:
+    campaign.source("part", NOISE[:, :1], targets=["a"])
+    entries = []
+    for entry in campaign.entries:
+        folder = campaign.folder / "each" / entry.name
+        folder.mkdir(parents=True)
+        (folder / "scores.parquet").write_bytes(entry.scores.read_bytes())
+        entries.append({"name": entry.name, "kind": entry.kind, "folder": str(folder)})
+    lines = status_text(read_status(entries, campaign.targets, 5)).splitlines()
+    assert lines[0].endswith("measured on")
+    told = {line.split()[0]: line for line in lines}
+    assert told["tuned"].endswith("folds 3 4") and told["part"].endswith("1 of 2 targets")
+    assert "folds" not in told["plain"] and "targets" not in told["plain"]
+    usual = status_text(read_status(entries[1:3], campaign.targets, 5))
+    assert "measured on" not in usual

@@ -199,3 +199,15 @@ def test_another_problem_takes_what_stands(
         for part, made in out.items():
             first = read_predictions(folder / name / f"{part}.parquet")
             assert np.array_equal(read_predictions(made).values, first.values)
+
+
+def test_scores_of_other_rows_or_targets_are_not_side_by_side_without_a_word(folder: Path) -> None:
+    entries = manifest([item(folder, "linear"), item(folder, "trees")], {})
+    whole, part = entries
+    assert (whole["folds"], part["targets"], part["folds"]) == ("all", 1, "all")
+    assert whole["targets"] > 1
+    lines = manifest_text("night", entries, Path("out.json")).split("\n")
+    assert "  on " not in lines[1]
+    assert lines[2].endswith(f"  on 1 of {whole['targets']} targets")
+    tuned = {**whole, "folds": "3 4"}
+    assert manifest_text("night", [tuned], Path("o")).endswith("  on folds 3 4")

@@ -9,8 +9,8 @@ from typing import Any
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import note_of, read_parquet, write_text
-from blendmake.honest import HONEST
-from blendmake.labels import MACRO
+from blendmake.honest import ALL
+from blendmake.reports.headline import Headline, read_headline
 
 
 def manifest(
@@ -26,8 +26,8 @@ def manifest(
 
     Returns:
         label, state (built or missing), reason; of what has predictions oof_path and test_path (the
-        form that `manifests:` reads), digest, macro_auc, seconds (of its own fits). What does not
-        match its checksums is missing.
+        form that `manifests:` reads), digest, macro_auc with the number of targets and the
+        folds that it is of, seconds (of its own fits). What does not match its checksums is missing.
     """
     return [_entry(item, reasons.get(item["label"], ""), copies) for item in items]
 
@@ -44,23 +44,19 @@ def _entry(item: Mapping[str, Any], reason: str, copies: Path) -> dict[str, Any]
     try:
         paths = [copies / item[f"{part}_path"] for part in ("oof", "test")]
         notes = [note_of(read_parquet(path)) for path in paths]
+        found = read_headline(copies / item["scores"])
         return {
             **entry,
             "oof_path": item["oof_path"],
             "test_path": item["test_path"],
             "digest": notes[0]["content"],
-            "macro_auc": _macro_auc(copies / item["scores"]),
+            "macro_auc": found.macro_auc,
+            "targets": found.targets,
+            "folds": found.folds,
             "seconds": _seconds(copies / item["fits"]) if "fits" in item else None,
         }
     except BlendmakeError as error:
         return {"label": item["label"], "state": "missing", "reason": str(error)}
-
-
-def _macro_auc(scores: Path) -> float | None:
-    for row in read_parquet(scores).to_pylist():
-        if row["target"] == MACRO and row["metric"] == "auc" and row["estimate"] in HONEST:
-            return None if row["value"] is None else float(row["value"])
-    return None
 
 
 def _seconds(fits: Path) -> float:
@@ -77,10 +73,15 @@ def manifest_text(name: str, entries: Sequence[Mapping[str, Any]], path: Path) -
     built = sum(entry["state"] == "built" for entry in entries)
     width = max([len(entry["label"]) for entry in entries], default=0)
     lines = [f"campaign {name}: {built} of {len(entries)} artifacts are built ({path})"]
+    most = max((entry.get("targets", 0) for entry in entries), default=0)
     for entry in entries:
         value, seconds = entry.get("macro_auc"), entry.get("seconds")
         score = "" if value is None else f"{value:.4f}"
         spent = "" if seconds is None else f"{seconds:.0f} s"
         told = f"  missing: {entry['reason']}" if entry["state"] == "missing" else ""
+        if value is not None:
+            on = Headline(value, entry.get("targets", most), entry.get("folds", ALL))
+            other = on.measured_on(most)
+            told += f"  on {other}" if other else ""
         lines.append(f"  {entry['label']:<{width}}  {score:>6}  {spent:>8}{told}".rstrip())
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from blendmake.files import note_of, read_note, read_parquet
 from blendmake.fits.bagging import bag_count
 from blendmake.fits.settings import resolve_targets, settings_for
 from blendmake.fits.target_groups import read_group_files
+from blendmake.reports.headline import Headline, read_headline
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Status:
     state: str
     folds: str
     fits: str
-    macro_auc: float | None
+    headline: Headline | None
     spent: float | None
     expected: float | None
     missing: int | None = None
@@ -143,7 +144,7 @@ def _source_status(
         state=_state(entry, built, bool(done or whole)),
         folds=f"{whole}/{folds}",
         fits=f"{done}/{'?' if total is None else total}",
-        macro_auc=_macro_auc(folder),
+        headline=_headline(folder),
         spent=sum(sum(seconds) for seconds in finished.values()) if finished else None,
         expected=expected,
         missing=missing,
@@ -166,42 +167,43 @@ def _unfitted_status(entry: Mapping[str, Any]) -> Status:
     parts = ("oof", "test", "weights") if kind == "blend" else ("oof", "test")
     built = all((folder / f"{name}.parquet").exists() for name in parts)
     state = "built" if built else "missing"
-    return Status(entry["name"], kind, state, "", "", _macro_auc(folder), None, None)
+    return Status(entry["name"], kind, state, "", "", _headline(folder), None, None)
 
 
-def _macro_auc(folder: Path) -> float | None:
+def _headline(folder: Path) -> Headline | None:
     try:
-        scores = read_parquet(folder / "scores.parquet")
+        return read_headline(folder / "scores.parquet")
     except BlendmakeError:
         return None
-    for row in scores.to_pylist():
-        if row["target"] == "macro" and row["metric"] == "auc":
-            value = row["value"]  # the first is the honest one: oof or cross_fitted
-            return None if value is None else float(value)
-    return None
 
 
 def status_text(rows: Sequence[Status]) -> str:
     """The table as aligned text."""
-    head = ("name", "kind", "state", "folds", "fits", "macro AUC", "spent", "expected")
+    most = max((row.headline.targets for row in rows if row.headline), default=0)
+    measured = [row.headline.measured_on(most) if row.headline else "" for row in rows]
+    head = ["name", "kind", "state", "folds", "fits", "macro AUC", "spent", "expected"]
+    # A number of other rows or targets than its neighbours' says so beside it.
+    head += ["measured on"] if any(measured) else []
     lines = [head]
-    for row in rows:
+    for row, other in zip(rows, measured, strict=True):
+        value = None if row.headline is None else row.headline.macro_auc
         lines.append(
-            (
+            [
                 row.name,
                 row.kind,
                 row.state,
                 row.folds,
                 row.fits,
-                "-" if row.macro_auc is None else f"{row.macro_auc:.4f}",
+                "-" if value is None else f"{value:.4f}",
                 "-" if row.spent is None else clock(row.spent),
                 "-" if row.expected is None else clock(row.expected),
-            )
+                *([other] if any(measured) else []),
+            ]
         )
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     text = [
         "  ".join(
-            cell.ljust(w) if i < 3 else cell.rjust(w)
+            cell.ljust(w) if i < 3 or head[i] == "measured on" else cell.rjust(w)
             for i, (cell, w) in enumerate(zip(line, widths, strict=True))
         )
         for line in lines
