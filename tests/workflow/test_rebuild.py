@@ -108,7 +108,7 @@ def test_dates_rebuild_nothing(copied: Workspace) -> None:
             "scores.py",
             "_nullable(low)",
             "_nullable(low + 0.0)",
-            {"score_source", "score_blend", "compare_artifacts"},
+            {"score_source", "score_blend", "compare_artifacts", "build_leaderboard"},
         ),
     ],
     ids=["family", "registry", "scale", "figures", "page", "script", "scores"],

@@ -205,7 +205,7 @@ def status_text(rows: Sequence[Status]) -> str:
         "  ".join(
             cell.ljust(w) if i < 3 or head[i] == "measured on" else cell.rjust(w)
             for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
+        ).rstrip()
         for line in lines
     ]
     note = "spent, expected: seconds of fits, one after another. What is stale: snakemake -n"
