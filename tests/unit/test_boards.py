@@ -270,7 +270,7 @@ def test_status_says_what_a_number_was_measured_on(campaign: Campaign) -> None:
         entries.append({"name": entry.name, "kind": entry.kind, "folder": str(folder)})
     lines = status_text(read_status(entries, campaign.targets, 5)).splitlines()
     assert lines[0].endswith("measured on")
-    told = {line.split()[0]: line for line in lines}
+    told = {line.split()[0]: line for line in lines if line}
     assert told["tuned"].endswith("folds 3 4") and told["part"].endswith("1 of 2 targets")
     assert "folds" not in told["plain"] and "targets" not in told["plain"]
     usual = status_text(read_status(entries[1:3], campaign.targets, 5))
