@@ -84,7 +84,7 @@ onstart:
 
 
 onerror:
-    plan.close()
+    plan.close(log)
 
 
 rule all:

@@ -151,11 +151,18 @@ class Plan(PlanBucket):
         for text, path in texts.items():
             print(f"\nERROR: {text}\n  ({path})", file=sys.stderr)
 
-    def close(self) -> None:
-        """What a run that failed leaves behind: errors repeated, manifests of its campaigns."""
+    def close(self, logs: Iterable[Any] = ()) -> None:
+        """What a run that failed leaves behind: errors repeated, manifests of its campaigns.
+
+        Args:
+            logs: what Snakemake has written of the run.
+        """
         from blendmake.reports.campaign import manifest, manifest_text, write_manifest
+        from run_log import told
 
         self.print_errors()
+        for text in told(logs):
+            print(f"\nERROR: {text}", file=sys.stderr)
         if self.bucket:
             return  # manifests go by what is at hand, which is not all that stands
         failed = "not built in this run; see the errors above"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import glob
 import hashlib
 import json
@@ -17,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from blendmake.digests import digest_of as digest_of  # it is asked for here
-from blendmake.errors import BlendmakeError
+from blendmake.errors import BlendmakeError, refusal
 
 METADATA_KEY = b"blendmake"
 MADE_KEY = "made"
@@ -46,23 +45,13 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        reason = REFUSALS.get(error.errno or 0)
+        reason = refusal(error, path)
         if reason is None:
             raise
         raise BlendmakeError(f"{path} cannot be written: {reason}") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-REFUSALS = {
-    errno.ENOSPC: "no space left on the device. Free some, then run the same command again: "
-    "what is finished stays.",
-    errno.EDQUOT: "the disk quota is used up. Free some space, then run the same command again.",
-    errno.EROFS: "the file system is read-only. Mount it writable, or run in a writable folder.",
-    errno.EACCES: "permission denied. Make the folder writable for this user.",
-    errno.EPERM: "permission denied. Make the folder writable for this user.",
-}
 
 
 def _sweep(path: Path) -> None:

@@ -6,12 +6,13 @@ import importlib
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from blendmake.errors import BlendmakeError
+from blendmake.errors import BlendmakeError, refusal
 from blendmake.heap import share_heap
 from blendmake.processor import prepare_numpy
 from blendmake.window import heed_sigterm
@@ -58,8 +59,8 @@ def job(
     for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
     prepare_numpy()
-    Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(log_file, mode="w", encoding="utf-8")
+    _complete_environment()
+    handler = _log_handler(Path(log_file))
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     root = logging.getLogger("blendmake")
     root.setLevel(logging.INFO)
@@ -76,11 +77,61 @@ def job(
         root.error("ERROR: %s", error)
         print(f"\nERROR: {error}\n", file=sys.stderr, flush=True)
         sys.exit(1)
-    except Exception:
+    except Exception as error:
+        reason = refusal(error)
+        if reason is not None:
+            path = getattr(error, "filename", None)
+            text = f"{path}: {reason}" if path else reason[0].upper() + reason[1:]
+            root.error("ERROR: %s (%s)", text, error)
+            print(f"\nERROR: {text}\n", file=sys.stderr, flush=True)
+            sys.exit(1)
         root.exception("This is a defect of blendmake, or a failure of the machine:")
         raise
     finally:
-        handler.close()
+        with suppress(OSError):  # the log's disk is full: the work stands all the same
+            handler.close()
+
+
+def _complete_environment() -> None:
+    """HOME and USER, where they are missing: libraries look for caches by them."""
+    import pwd
+
+    try:
+        known = pwd.getpwuid(os.getuid())
+        home, user = known.pw_dir, known.pw_name
+    except KeyError:
+        home, user = tempfile.gettempdir(), str(os.getuid())
+    for name, value in (("HOME", home), ("USER", user), ("LOGNAME", user)):
+        if not os.environ.get(name):
+            os.environ[name] = value
+
+
+class _Log(logging.FileHandler):
+    """A log whose disk may be full: that is told once, and the work goes on."""
+
+    _told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self._told:
+            self._told = True
+            reason = refusal(sys.exc_info()[1] or OSError(), self.baseFilename)
+            _no_log(self.baseFilename, reason or "it cannot be written.")
+
+
+def _log_handler(path: Path) -> logging.Handler:
+    """The job's log; the terminal, where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _Log(path, mode="w", encoding="utf-8")
+    except OSError as error:
+        _no_log(path, refusal(error, path) or str(error))
+        return logging.StreamHandler()
+
+
+def _no_log(path: str | Path, reason: str) -> None:
+    print(
+        f"The log {path} cannot be written, the work goes on: {reason}", file=sys.stderr, flush=True
+    )
 
 
 def fit_job(script: Any) -> AbstractContextManager[float]:

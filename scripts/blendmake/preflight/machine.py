@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from blendmake.errors import BlendmakeError
+from blendmake.errors import REFUSALS, BlendmakeError
 from blendmake.families import FOREIGN
-from blendmake.files import REFUSALS
 from blendmake.foreign.calls import interpreter
 from blendmake.preflight.findings import FAIL, PASS, WARN, Finding, size_text
 from blendmake.preflight.process import ask, run_limited
