@@ -420,6 +420,14 @@ def test_every_section_refuses_names_that_file_systems_do_not_bear() -> None:
     assert load_problem(config(("problem", "b" * 80))).problem == "b" * 80
 
 
+def test_a_folder_named_after_search_folds_is_not_too_long() -> None:
+    search = {"source": "a", "n": 3, "space": {"c": {"low": 0.1, "high": 1}}}
+    many = {"s": {**search, "folds": list(range(95))}}
+    told = mistakes(("searches", many), ("folds", {"n": 100}))
+    assert [line.split(": ")[0] for line in told] == ["searches.s.folds"]
+    load_problem(config(("searches", {"s": search}), ("folds", {"n": 100})))
+
+
 def test_the_longest_names_fit_into_file_names(tmp_path: Path, monkeypatch: Any) -> None:
     """Of a comparison, as it is written by the machine of the longest name."""
     monkeypatch.setattr("blendmake.files.HOST", "h" * 64)

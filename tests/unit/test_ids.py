@@ -71,7 +71,7 @@ def submitted(
     return read_csv(out.with_suffix(".csv"))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(ids=IDS, data=st.data())
 def test_ids_of_csv_files_come_back_as_they_were_written(ids: list[str], data: Any) -> None:
     cut = len(ids) // 2
@@ -97,7 +97,7 @@ def test_ids_of_csv_files_come_back_as_they_were_written(ids: list[str], data: A
         assert found == {"id": mixed, "y": [str(test.index(one)) for one in mixed]}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(rows=st.lists(st.tuples(*[st.text(max_size=3)] * 2), unique=True, min_size=2))
 def test_ids_of_several_columns_are_never_mistaken(rows: list[tuple[str, str]]) -> None:
     first, second = zip(*rows, strict=True)
@@ -268,6 +268,20 @@ def test_numbers_of_one_file_and_text_of_the_other_become_text(
     read = read_user_tables(tmp_path, {"main": files[0]}, {"main": files[1]})
     assert read.train.table(["id"])["id"].to_pylist() == ["1", "2"]
     assert read.test.table(["id"])["id"].to_pylist() == ["A1", "02"]
+
+
+def test_dates_of_one_file_and_text_of_the_other_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    days = [date(2020, 1, 30), date(2020, 1, 31)]
+    main = {"main": write_user_file(tmp_path / "train.parquet", {"id": days, "x": [1, 2]})}
+    test = {"main": write_csv(tmp_path / "test.csv", {"id": ["x1", "x2"], "x": [1, 2]})}
+    read = read_user_tables(tmp_path, main, test)
+    assert read.train.table(["id"])["id"].to_pylist() == ["2020-01-30", "2020-01-31"]
+    assert "test.csv: ids in column 'id' are string ('x1'), in train date32" in caplog.text
+    caplog.clear()
+    read_user_tables(tmp_path, main)
+    assert "taken as text" not in caplog.text
 
 
 def test_ids_of_test_may_begin_again(tmp_path: Path) -> None:

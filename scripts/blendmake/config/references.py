@@ -225,6 +225,9 @@ def _searches(problem: Sections) -> Iterator[str]:
     known = problem.known_targets()
     for name, search in problem.searches.items():
         where = f"searches.{name}"
+        # As part of a file name, of which file systems bear 255 bytes.
+        if len("within" + "_".join(map(str, search.search_folds(problem.folds.n)))) > 255:
+            yield f"{where}.folds: a folder is named after them, which cannot be so long: give fewer"
         for source in search.source:
             yield from _check(f"{where}.source", source, problem.sources, "source")
         for target in search.targets or [] if known is not None else []:

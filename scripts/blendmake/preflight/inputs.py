@@ -24,6 +24,7 @@ from blendmake.tables.folders import bytes_of
 from blendmake.tables.ids import (
     check_apart,
     in_one_type,
+    mixed_text,
     order_by,
     position_column,
     positions_text,
@@ -150,6 +151,8 @@ class Inputs:
                 found[part] = read_ids(tables[0], self.id_columns, first, position)
         if "test" in found and self.id_columns:
             table = parts["test"][0]
+            if mixed := mixed_text(found["train"], found["test"], table):
+                yield Finding(WARN, "ids", mixed)
             found["train"], found["test"] = in_one_type(found["train"], found["test"], table)
             if self.slices["tables"].get("distinct", ACROSS) == ACROSS:
                 check_apart(found["train"], found["test"], table)

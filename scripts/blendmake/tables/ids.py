@@ -10,7 +10,6 @@ Every reader here raises BlendmakeError for input the user can mend, naming file
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
@@ -27,8 +26,6 @@ from blendmake.tables.user_files import UserTable
 WHOLE = r"^(0|-?[1-9][0-9]*)$"  # a whole number as computers write it: 7, not 007 or +7
 POINT_ZERO = r"^(-?[0-9]+)\.0+$"  # one that has passed through a column of floats
 EXACT = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}  # floats of so many bits keep whole numbers below
-
-log = logging.getLogger(__name__)
 
 
 def position_column(tables: Iterable[UserTable], others: Collection[str] = ()) -> str:
@@ -131,16 +128,24 @@ def in_one_type(train: pa.Table, test: pa.Table, table: UserTable) -> tuple[pa.T
                 f"{table.path}: ids in column '{name}' are of type {theirs.type} ({_example(theirs)}), "
                 f"in train {mine.type} ({_example(mine)}). Give them one type."
             )
-        typed = [column for column in (mine, theirs) if column.type != kind]
-        if pa.types.is_string(kind) and typed and not pa.types.is_integer(typed[0].type):
-            log.warning(
-                "%s: ids in column '%s' are %s (%s), in train %s (%s); they are taken as text",
-                *(table.path, name, theirs.type, _example(theirs), mine.type, _example(mine)),
-            )
         at = train.column_names.index(name)
         train = train.set_column(at, name, _as_type(mine, kind))
         test = test.set_column(at, name, _as_type(theirs, kind))
     return train, test
+
+
+def mixed_text(train: pa.Table, test: pa.Table, table: UserTable) -> str | None:
+    """What to say where ids are text in one table, and dates or fractions, say, in the other."""
+    for name in train.column_names:
+        kinds = train[name].type, test[name].type
+        texts = [pa.types.is_string(kind) for kind in kinds]
+        if any(texts) and not all(texts) and not any(map(pa.types.is_integer, kinds)):
+            return (
+                f"{table.path}: ids in column '{name}' are {kinds[1]} ({_example(test[name])}), in "
+                f"train {kinds[0]} ({_example(train[name])}); they are taken as text. Give them one type if "
+                "they mean the same"
+            )
+    return None
 
 
 def _common(a: pa.ChunkedArray, b: pa.ChunkedArray) -> pa.DataType | None:

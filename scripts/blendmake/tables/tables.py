@@ -20,6 +20,7 @@ from blendmake.tables.columns import Wanted
 from blendmake.tables.ids import (
     check_apart,
     in_one_type,
+    mixed_text,
     order_by,
     position_column,
     positions_text,
@@ -80,6 +81,8 @@ def read_tables(
         first_test = next(iter(test_tables.values()))
         test_ids = read_ids(first_test, id_columns, train_ids.num_rows, position)
         if id_columns:
+            if mixed := mixed_text(train_ids, test_ids, first_test):
+                log.warning("WARNING: %s", mixed)
             train_ids, test_ids = in_one_type(train_ids, test_ids, first_test)
             if distinct == ACROSS:
                 check_apart(train_ids, test_ids, first_test)
