@@ -421,7 +421,7 @@ def test_every_section_refuses_names_that_file_systems_do_not_bear() -> None:
 
 
 def test_a_folder_named_after_search_folds_is_not_too_long() -> None:
-    search = {"source": "a", "n": 3, "space": {"c": {"low": 0.1, "high": 1}}}
+    search = {"source": "a", "trials": 3, "space": {"c": {"low": 0.1, "high": 1}}}
     many = {"s": {**search, "folds": list(range(95))}}
     told = mistakes(("searches", many), ("folds", {"n": 100}))
     assert [line.split(": ")[0] for line in told] == ["searches.s.folds"]

@@ -142,8 +142,8 @@ def mixed_text(train: pa.Table, test: pa.Table, table: UserTable) -> str | None:
         if any(texts) and not all(texts) and not any(map(pa.types.is_integer, kinds)):
             return (
                 f"{table.path}: ids in column '{name}' are {kinds[1]} ({_example(test[name])}), in "
-                f"train {kinds[0]} ({_example(train[name])}); they are taken as text. Give them one type if "
-                "they mean the same"
+                f"train {kinds[0]} ({_example(train[name])}); they are taken as text. Give them "
+                "one type if they mean the same"
             )
     return None
 
