@@ -284,7 +284,7 @@ def test_a_column_of_nothing_but_signs_and_commas_is_told(tmp_path: Path, shape:
 
 def test_several_such_columns_are_told_at_once(tmp_path: Path) -> None:
     path = _csv(tmp_path / "a.csv", id=range(201), c=[*PLAIN, "-"], d=["?", *PLAIN], e=[*PLAIN, 1])
-    with pytest.raises(BlendmakeError, match=r"column 'c' .* Likewise columns 'd \(\?\)'"):
+    with pytest.raises(BlendmakeError, match=r"column 'c' .* Likewise d \('\?'\)\."):
         read_user_tables(tmp_path, {"main": path})
 
 
@@ -339,6 +339,21 @@ def test_few_numbers_and_a_sign_are_a_category_with_a_warning(
     assert read.columns["c"]["levels"] == ["0", "1", "2", "3", "?"]
     assert "c ('?')" in caplog.text
     assert "data.missing" in caplog.text
+
+
+def test_a_header_that_is_read_as_a_row_is_told_as_one(tmp_path: Path) -> None:
+    path = _csv(tmp_path / "a.csv", id=range(200), c=PLAIN)
+    with pytest.raises(BlendmakeError, match=r"row 1: column .*data.csv: \{header: true\}"):
+        read_user_tables(tmp_path, {"main": path}, ids=(), csv_format={"header": False})
+
+
+def test_missing_texts_that_no_column_holds_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "blendmake"):
+        _read(tmp_path, ["-", "a", "b"], missing=["-", "?", "NA", "-9"])
+    assert "no feature column holds what data.missing names: '?'" in caplog.text
+    assert "'-'" not in caplog.text
 
 
 # What is missing

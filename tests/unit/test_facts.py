@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -134,6 +135,13 @@ def test_what_is_wrong_with_files_is_said(
     given = {"train": ["main.csv"], "targets": "labels.csv", "columns": None, **changed}
     with pytest.raises(BlendmakeError, match=message):
         facts_of_files(given["train"], ["id"], given["targets"], given["columns"])
+
+
+def test_categoricals_of_pandas_are_categories_though_parquet_forgets_it(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"c": pd.Categorical([3, 1]), "x": [1, 2], "y": [0, 1]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    found = facts_of_files([str(tmp_path / "a.parquet")], [], None, ["y"])
+    assert (found.numbers, found.categories) == (1, 1)
 
 
 def test_tables_that_do_not_stand_tell_nothing(tmp_path: Path) -> None:

@@ -253,6 +253,29 @@ def test_ids_called_like_columns_of_ours_and_folds_of_others() -> None:
     assert any(finding.check == "external theirs" for finding in findings)
 
 
+def with_new(name: str, values: list[str]) -> Callable[[pa.Table], pa.Table]:
+    """An edit: one column more, of the first values."""
+    return lambda table: table.append_column(name, pa.array(values[: table.num_rows]))
+
+
+def test_what_columns_are_is_told_from_all_rows() -> None:
+    names = [f"n{i:03}" for i in range(600)]
+    for part, levels in (("train", ["a", "b", "c"] * 200), ("test", ["u"] * 80)):
+        change(part, with_new("name", names))
+        change(part, with_new("level", levels))
+    warned = [f.found for f in found_in(planned()) if f.check == "columns" and f.level == WARN]
+    assert any("as many levels as rows: name (600 of 600)" in text for text in warned)
+    assert any("level (1 of 1 levels of test are not in train" in text for text in warned)
+
+
+def test_a_text_among_numbers_is_found_though_its_row_is_not_tried() -> None:
+    for part in ("train", "test"):
+        change(part, with_new("rare", [str(i / 7) for i in range(599)] + ["-"]))
+    found = failures(found_in(planned()))
+    assert "tables/train.parquet, row 600: column 'rare' holds '-'" in found["columns"]
+    assert failures(found_in(planned(data={**DATA, "missing": ["-"]}))) == {}
+
+
 def test_a_target_among_the_features() -> None:
     labels = pq.read_table("tables/targets.parquet")
     change("train", lambda t: t.append_column("t2", labels["t2"]))

@@ -13,6 +13,7 @@ import numpy as np
 from blendmake.errors import BlendmakeError
 from blendmake.files import note_of, read_parquet
 from blendmake.labels import labels_of
+from blendmake.tables.kinds import pandas_categories
 from blendmake.tables.label_values import Positive, label_values, positive_of
 from blendmake.tables.user_files import UserTable, kind_of
 
@@ -94,8 +95,12 @@ def facts_of_files(
     tables = [UserTable(file, ids, csv_format) for file in train]
     no_features = {*ids, *names}.union(*(table.index_columns for table in tables))
     kinds = [
-        kind_of(field.type, field.name in categories or is_like(field.name, patterns))
+        kind_of(
+            field.type,
+            field.name in said or field.name in categories or is_like(field.name, patterns),
+        )
         for table in tables
+        for said in [pandas_categories(table.schema)]
         for field in table.schema
         if field.name not in no_features and not is_like(field.name, left_out)
     ]

@@ -23,7 +23,7 @@ from blendmake.tables.levels import (
     merged_order,
     texts_of,
 )
-from blendmake.tables.naming import some_of
+from blendmake.tables.naming import shown
 from blendmake.tables.user_files import UserTable, is_text, kind_of
 from blendmake.tables.written_numbers import USUAL, Judged, judge, mend_of, numbers_of
 
@@ -138,6 +138,7 @@ class _Work:
         self._read_csv_as_text()
         kinds = {c.name: self._kind(c) for c in self.columns}
         texts = self._found(kinds)
+        self._note_idle(texts)
         numbers = self._numbers(kinds, texts)
         features = []
         for column in self.columns:
@@ -198,7 +199,7 @@ class _Work:
         odd = ""
         if judged is not None and judged.odd:
             table, row = self._first(column, judged.odd[0])
-            odd = f" ({judged.odd[0]!r} in row {row} of {table.path})"
+            odd = f" ({shown(judged.odd[0])} in row {row} of {table.path})"
         raise BlendmakeError(
             f"{test.path}: column '{column.name}' is {self.type_of(test, column.name)}, but "
             f"{self.type_of(train, column.name)} in {train.path}{odd}. Give both one type, or list it "
@@ -282,16 +283,17 @@ class _Work:
     def _error(self, errors: Sequence[tuple[Column, Judged]]) -> str:
         column, judged = errors[0]
         table, row = self._first(column, judged.odd[0])
-        others = len(judged.odd) - 1
-        more = f" and {some_of(judged.odd[1:4])}" if others else ""
+        more = f" and {', '.join(map(shown, judged.odd[1:4]))}" if len(judged.odd) > 1 else ""
+        header = "if row 1 is the header, data.csv: {header: true}; "
+        header = header if row == 1 and table.is_csv and not more else ""
         text = (
-            f"{table.path}, row {row}: column '{column.name}' holds {judged.odd[0]!r}{more} among "
-            f"{judged.count:,} different numbers. What to do: "
+            f"{table.path}, row {row}: column '{column.name}' holds {shown(judged.odd[0])}{more} among "
+            f"{judged.count:,} different numbers. What to do: {header}"
             f"{mend_of(judged.odd, is_csv=table.is_csv)}."
         )
         if len(errors) > 1:
-            rest = [f"{c.name} ({j.odd[0]})" for c, j in errors[1:]]
-            text += f" Likewise columns {some_of(rest)}."
+            rest = [f"{c.name} ({shown(j.odd[0])})" for c, j in errors[1:]]
+            text += f" Likewise {_listed(rest)}."
         return text
 
     def _first(self, column: Column, text: str) -> tuple[UserTable, int]:
@@ -318,14 +320,29 @@ class _Work:
 
     # Warnings
 
+    def _note_idle(self, texts: Mapping[str, Sequence[_Values]]) -> None:
+        """Note texts of `missing` that no column of text holds; numbers are not looked for."""
+        meant: set[str] = set()
+        met: set[str] = set()
+        for column in self.columns:
+            missing = [t for t in self.wanted.missing_texts(column.name) if not is_number(t)]
+            meant.update(missing)
+            for values in texts.get(column.name, ()) if missing else ():
+                held = pc.is_in(pa.array(missing, pa.string()), value_set=values.texts)
+                met.update(pc.filter(pa.array(missing, pa.string()), held).to_pylist())
+        # Among numbers of a CSV file the usual ones are missing already.
+        idle = meant - met - set(USUAL) - {""}
+        if idle:
+            self.notes["idle"] = sorted(map(repr, idle))
+
     def _note(self, column: Column, judged: Judged) -> None:
         if judged.told:
-            self.notes.setdefault("odd", []).append(f"{column.name} ({judged.odd[0]!r})")
+            self.notes.setdefault("odd", []).append(f"{column.name} ({shown(judged.odd[0])})")
         forms = {form for form in self.guesses[column.name] if form is not None}
         if judged.odd and "text" in forms and len(forms) > 1:
             table, row = self._first(column, judged.odd[0])
             self.notes.setdefault("mixed", []).append(
-                f"{column.name} ({judged.odd[0]!r} in row {row} of {table.path})"
+                f"{column.name} ({shown(judged.odd[0])} in row {row} of {table.path})"
             )
 
     def _look_at(
@@ -349,13 +366,13 @@ class _Work:
             and 2 * len(unseen) > len(theirs)
             and (len(theirs) > 2 or len(unseen) == len(theirs))
         ):
-            sides = [[levels[i] for i in found[:3]] for found in (sorted(mine), unseen)]
-            shown = "; ".join(
-                f"{part} has {some_of(side)}"
+            sides = [[levels[i] for i in codes[:3]] for codes in (sorted(mine), unseen)]
+            examples = "; ".join(
+                f"{part} has {', '.join(map(shown, side))}"
                 for part, side in zip(("train", "test"), sides, strict=True)
             )
             self.notes.setdefault("apart", []).append(
-                f"{name} ({len(unseen)} of {len(theirs)} levels of test are not in train: {shown})"
+                f"{name} ({len(unseen)} of {len(theirs)} levels of test are not in train: {examples})"
             )
 
     def _tell(self) -> None:
@@ -374,6 +391,7 @@ _TOLD = {
     "odd": "few numbers, and a text that may mean missing: {}. It is a category. If the text means "
     "missing and the column is a number, list it under data.missing; else under "
     "data.categories.columns",
+    "idle": "no feature column holds what data.missing names: {}",
     "forgotten": "ordered categories that are not text, whose order parquet forgets: {}. Their levels "
     "ascend. Save them as feather, or as text, if that is not their order",
 }

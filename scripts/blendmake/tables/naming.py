@@ -14,3 +14,9 @@ def some_of(values: Iterable[Any]) -> str:
     values = list(values)
     text = ", ".join(f"'{value}'" for value in values[:EXAMPLES])
     return text + (f" and {len(values) - EXAMPLES} more" if len(values) > EXAMPLES else "")
+
+
+def shown(text: str, most: int = 40) -> str:
+    """A value as it stands in a message: quoted, and cut if it is long."""
+    quoted = repr(text)
+    return quoted if len(quoted) <= most else quoted[: most - 4] + "...'"

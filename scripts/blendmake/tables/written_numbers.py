@@ -89,6 +89,7 @@ def mend_of(odd: Sequence[str], *, is_csv: bool) -> str:
     if pc.any(near).as_py():
         mends.append("write plain numbers into the file, without signs and blanks")
     far = texts.filter(pc.invert(pc.match_substring_regex(texts, _LOOSE))).to_pylist()
+    far = [text for text in far if len(text) <= 40]
     if far:
         mends.append(f"if it means missing, data.missing: [{', '.join(map(_quoted, far[:3]))}]")
     mends.append("if the column is a category, list it under data.categories.columns")
