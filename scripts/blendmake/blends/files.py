@@ -88,7 +88,7 @@ def blend_files(
     if (config.get("calibrate") or (LOGISTIC if on_ranks else NONE)) == LOGISTIC:
         known = labels[:, label_columns(done.targets, names, targets)]
         calibrated = calibrate_columns(
-            done.oof, done.in_sample, done.test, known, done.targets, splits
+            done.oof, done.in_sample, done.test, known, done.targets, splits, threads
         )
     made = {
         **note,
