@@ -45,4 +45,8 @@ with fit_job(snakemake) as gpu:
     if snakemake.rule == "fit_chunk":
         fit_chunk(work, out, whole=whole, chunk=int(which.chunk), chunks=int(which.chunks))
     else:
+        if int(which.fold) == 0:
+            # By name: what it finds is told and noted, and no fit depends on it.
+            found = importlib.import_module("blendmake.tellers").of_fold(work.job)
+            work.made |= {"told_by": found} if found else {}
         fit_fold(work, whole, jobs=max(1, len(files.chunks)))

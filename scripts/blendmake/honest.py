@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 SEARCH_FOLDS = "search_folds"
 HONEST_FOLDS = "honest_folds"
+TOLD_BY = "told_by"
+"""Key of the notes of predictions: the columns that alone tell a target (tellers.py)."""
 FELL_BACK = "fell_back"
 """Targets with a fit that was made otherwise than asked for, for lack of GPU memory."""
 ALL = "all"

@@ -14,7 +14,7 @@ import pyarrow as pa
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, note_of, read_parquet, write_parquet
 from blendmake.folds import read_folds
-from blendmake.honest import FELL_BACK, SEARCH_FOLDS, honest_note
+from blendmake.honest import FELL_BACK, SEARCH_FOLDS, TOLD_BY, honest_note
 from blendmake.predictions import Predictions, read_predictions, write_predictions
 
 MOST_AT_ONE = 0.01  # share of a target's predictions that may be 1 without a word
@@ -49,6 +49,7 @@ def assemble_source(
     test_ids: pa.Table | None = None
     optimistic: set[str] = set()
     fell_back: set[str] = set()
+    told_by: list[Any] = []
     honest = set(range(folds.n))
     for k, files in enumerate(fold_files):
         rows = folds.rows(k).valid
@@ -64,6 +65,7 @@ def assemble_source(
         total += test.values
         optimistic.update(oof.note["optimistic"])
         fell_back.update(oof.note.get(FELL_BACK, ()))
+        told_by += oof.note.get(TOLD_BY, ())
         honest.difference_update(oof.note.get(SEARCH_FOLDS, ()))
     assert first is not None and values is not None and total is not None and test_ids is not None
     if np.isnan(values).any():
@@ -72,6 +74,7 @@ def assemble_source(
     honesty = honest_note(optimistic, first.targets, [honest], folds.n)
     made = {**note, **honesty, "folds": folds.digest}
     made |= {FELL_BACK: sorted(fell_back)} if fell_back else {}
+    made |= {TOLD_BY: told_by} if told_by else {}
     mean = (total / len(fold_files)).astype(np.float32)
     fits = pa.concat_tables([read_parquet(files["fits"]) for files in fold_files])
     write_predictions(out["test"], test_ids, first.targets, mean, made)

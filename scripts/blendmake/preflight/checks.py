@@ -142,6 +142,8 @@ def _cut(small: Miniature, inputs: Inputs, settings: Mapping[str, Any]) -> Itera
     yield Finding(PASS, "columns", f"{small.columns:,} features, {in_both}")
     for warning in warnings:
         yield Finding(WARN, "columns", warning)
+    for text in small.tellers():
+        yield Finding(WARN, "columns", text)
 
 
 def _make_set(

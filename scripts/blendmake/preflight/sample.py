@@ -19,7 +19,7 @@ from blendmake.features.sets import make_features
 from blendmake.files import read_parquet, replacing, write_parquet
 from blendmake.folds import inner_split, read_folds, stratified_folds, write_folds, write_inner
 from blendmake.labels import Labels, read_labels
-from blendmake.matrix import Positions, TableFile
+from blendmake.matrix import Column, Positions, Rows, TableFile
 from blendmake.preflight.inputs import Inputs
 from blendmake.seeds import derive_seed
 from blendmake.tables.columns import Wanted
@@ -30,6 +30,7 @@ from blendmake.tables.naming import ACROSS
 from blendmake.tables.tables import read_tables
 from blendmake.tables.user_files import UserTable
 from blendmake.tables.user_labels import read_targets
+from blendmake.tellers import find_tellers, teller_texts
 
 TRAIN_ROWS, TEST_ROWS = 400, 50
 FOLDS = 2
@@ -162,6 +163,17 @@ class Miniature:
             seed = derive_seed(self.seed, "inner", k)
             asides.append((train, inner_split(labels, train, INNER_SHARE, seed)))
         write_inner(self.folder / "inner.parquet", ids, asides, {})
+
+    def tellers(self) -> list[str]:
+        """The columns that alone tell a target, among the rows that were cut, in sentences."""
+        if not self.labelled:
+            return []
+        table = TableFile(self._table("train"))
+        listed = read_parquet(self.folder / "tables" / "columns.parquet").to_pylist()
+        columns = [Column(one["name"], "table", len(one["levels"])) for one in listed]
+        _, targets, labels = read_labels(self.folder / "targets.parquet")
+        rows = Rows({"table": table}, columns, np.arange(table.rows))
+        return teller_texts(find_tellers(rows, labels, targets))
 
     # Feature sets
 

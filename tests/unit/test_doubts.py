@@ -1,0 +1,125 @@
+"""Columns that tell a target, and boards that are too good, are doubted aloud; luck is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from blendmake.matrix import Rows
+from blendmake.reports.doubts import doubts_of, far_above
+from blendmake.tellers import find_tellers, teller_texts
+from problems import Problem, write_problem
+
+ROWS = 600
+RNG = np.random.default_rng(5)
+Y = (np.arange(ROWS) % 3 == 0).astype(float)
+ALMOST = np.where(np.arange(ROWS) < 2, 1 - Y, Y)  # two rows of 600 are wrong
+NAMES = pa.array(np.where(Y == 1, "lost", np.where(RNG.random(ROWS) < 0.5, "won", "open")))
+TELLERS: dict[str, Any] = {
+    "copy": ALMOST,
+    "score against it": -Y + 0.2 * RNG.random(ROWS),
+    "only where it happened": pa.array(RNG.random(ROWS), mask=Y == 0),
+    "only where not": pa.array(RNG.random(ROWS), mask=Y == 1),
+    "account": 4_000_000_000 + Y.astype(np.int64),
+    "status": NAMES,
+}
+HONEST_COLUMNS: dict[str, Any] = {
+    "good": Y + 0.8 * RNG.normal(size=ROWS),
+    "noise": RNG.normal(size=ROWS),
+    "holes": pa.array(RNG.random(ROWS), mask=RNG.random(ROWS) < 0.5),
+    "level of each row": pa.array([f"row {i}" for i in range(ROWS)]),
+    "constant": np.ones(ROWS),
+    "empty": pa.nulls(ROWS, pa.float64()),
+}
+
+
+def _found(folder: Path, columns: dict[str, Any], labels: Any = Y[:, None]) -> list[dict[str, Any]]:
+    targets = [f"y{j}" for j in range(labels.shape[1])]
+    train = {
+        name: values if isinstance(values, pa.Array) else pa.array(values)
+        for name, values in columns.items()
+    }
+    problem: Problem = write_problem(folder, train, train, labels, targets)
+    files = problem.inputs.feature_files("train")
+    rows = Rows(files.files, files.columns, np.arange(files.rows))
+    return find_tellers(rows, labels.astype(np.float32), targets)
+
+
+@pytest.mark.parametrize("name", TELLERS)
+def test_a_column_that_tells_the_target_is_found(tmp_path: Path, name: str) -> None:
+    found = _found(tmp_path, {**HONEST_COLUMNS, name: TELLERS[name]})
+    assert [one["column"] for one in found] == [name]
+    assert found[0]["target"] == "y0"
+    assert f"one column tells the target: '{name}'" in teller_texts(found)[0]
+
+
+def test_honest_columns_are_not_doubted(tmp_path: Path) -> None:
+    assert _found(tmp_path, HONEST_COLUMNS) == []
+
+
+def test_targets_with_gaps_are_judged_on_their_own_rows(tmp_path: Path) -> None:
+    other = RNG.permutation(Y)
+    labels = np.column_stack([other, np.where(RNG.random(ROWS) < 0.5, np.nan, Y)])
+    found = _found(tmp_path, {**HONEST_COLUMNS, "copy": ALMOST}, labels)
+    assert [(one["column"], one["target"], one["targets"]) for one in found] == [("copy", "y1", 1)]
+
+
+def test_few_rows_tell_nothing(tmp_path: Path) -> None:
+    """Of eight rows of a class, some column of many orders them perfectly by luck."""
+    labels = (np.arange(60) < 8).astype(float)[:, None]
+    assert _found(tmp_path, {"copy": labels[:, 0], "noise": RNG.normal(size=60)}, labels) == []
+
+
+def _score(**changes: Any) -> dict[str, Any]:
+    row = {"target": "y", "metric": "auc", "value": 0.9995, "positives": 101, "estimate": "oof"}
+    return {**row, **changes}
+
+
+def test_scores_that_are_too_good_are_doubted() -> None:
+    assert "too good: an AUC of 0.99950 for 'y' with 101" in doubts_of([_score()], {}, ["oof"])[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"value": 0.998},
+        {"positives": 100},
+        {"estimate": "in_sample"},
+        {"metric": "brier"},
+        {"value": None},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_other_scores_are_not_doubted(changes: dict[str, Any]) -> None:
+    assert doubts_of([_score(**changes)], {}, ["oof"]) == []
+
+
+def _entry(name: str, auc: float, **changes: Any) -> dict[str, Any]:
+    row = {"name": name, "kind": "source", "macro_auc": auc, "ci_low": auc - 0.01}
+    return {**row, "ci_high": auc + 0.01, "targets": 1, "folds": "all", **changes}
+
+
+def test_a_source_far_above_all_others_is_doubted() -> None:
+    found = far_above([_entry("a", 0.97), _entry("b", 0.85), _entry("c", 0.84)])
+    assert list(found) == ["a"]
+    assert "next b, 0.8500" in found["a"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [_entry("a", 0.97), _entry("b", 0.85)],
+        [_entry("a", 0.97), _entry("b", 0.96), _entry("c", 0.7)],
+        [_entry("a", 0.75), _entry("b", 0.7), _entry("c", 0.7)],
+        [_entry("a", 0.97), _entry("b", 0.85, folds="1 2"), _entry("c", 0.84, targets=2)],
+        [_entry("a", 0.97, kind="blend"), _entry("b", 0.85), _entry("c", 0.84)],
+        [_entry("a", 0.97, ci_low=0.8), _entry("b", 0.85), _entry("c", 0.84)],
+    ],
+    ids=["two sources", "a near one", "small", "other rows", "blend", "wide interval"],
+)
+def test_others_are_not(rows: list[dict[str, Any]]) -> None:
+    assert far_above(rows) == {}
