@@ -3,9 +3,11 @@
 from blendmake.job import job, optional_path
 
 with job(snakemake.log[0], script=snakemake):
+    import logging
     from pathlib import Path
 
     from blendmake.provenance import provenance
+    from blendmake.reports.doubts import DOUBTS, board_doubts
     from blendmake.reports.leaderboard import Entry, Truth, write_leaderboard
 
     files = snakemake.input
@@ -28,7 +30,10 @@ with job(snakemake.log[0], script=snakemake):
         )
     ]
     out = snakemake.output
-    note = provenance({}, snakemake.params.code)
+    doubts = board_doubts(entries)
+    for doubt in doubts:
+        logging.warning("WARNING: %s", doubt)
+    note = {**provenance({}, snakemake.params.code), DOUBTS: doubts}
     truth = Truth(Path(files.targets), Path(files.folds), optional_path(files.groups))
     paths = [Path(one) for one in (out.parquet, out.csv, out.experiments, out.by_target)]
     write_leaderboard(entries, truth, *paths, note)

@@ -8,6 +8,7 @@ with job(snakemake.log[0]):
     from blendmake.files import read_parquet
     from blendmake.reports import figures
     from blendmake.reports.correlations import duplicate_pairs
+    from blendmake.reports.doubts import doubt_lines
     from blendmake.reports.leaderboard_page import leaderboard_html
 
     def tables(names, paths):
@@ -21,6 +22,8 @@ with job(snakemake.log[0]):
     by_target = read_parquet(Path(snakemake.input.by_target))
     figures.draw_auc_heatmap(by_target, out["auc_heatmap"])
     correlations = read_parquet(Path(snakemake.input.correlations))
-    leaderboard_html(leaderboard, out["table"], duplicate_pairs(correlations))
+    leaderboard_html(
+        leaderboard, out["table"], duplicate_pairs(correlations), doubt_lines(leaderboard, 1000)
+    )
     figures.draw_correlations(correlations, out["correlations"])
     figures.draw_fit_seconds(fits, out["fit_seconds"])

@@ -7,10 +7,12 @@ with job(snakemake.log[0]):
 
     from blendmake.files import read_parquet
     from blendmake.reports.board_text import leaderboard_text
+    from blendmake.reports.doubts import doubt_lines
     from blendmake.submission import what_it_holds
 
     lines = [f"problem {snakemake.params.problem}", ""]
-    lines += [leaderboard_text(read_parquet(Path(snakemake.input.leaderboard))), ""]
+    leaderboard = read_parquet(Path(snakemake.input.leaderboard))
+    lines += [leaderboard_text(leaderboard), *doubt_lines(leaderboard), ""]
     for kind, paths in snakemake.params.files.items():
         for path in filter(Path.exists, map(Path, paths)):
             lines.append(f"{kind:<11} {path}{what_it_holds(path)}")

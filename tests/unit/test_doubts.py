@@ -9,8 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from blendmake.files import read_parquet, write_parquet
+from blendmake.honest import TOLD_BY
 from blendmake.matrix import Rows
-from blendmake.reports.doubts import doubts_of, far_above
+from blendmake.reports.doubts import DOUBTS, board_doubts, doubt_lines, doubts_of, far_above
+from blendmake.reports.leaderboard import Entry
+from blendmake.reports.leaderboard_page import leaderboard_html
 from blendmake.tellers import find_tellers, teller_texts
 from problems import Problem, write_problem
 
@@ -80,7 +84,7 @@ def _score(**changes: Any) -> dict[str, Any]:
 
 
 def test_scores_that_are_too_good_are_doubted() -> None:
-    assert "too good: an AUC of 0.99950 for 'y' with 101" in doubts_of([_score()], {}, ["oof"])[0]
+    assert "too good: an AUC of 0.99950 for 'y' with 101" in doubts_of([_score()], {})[0]
 
 
 @pytest.mark.parametrize(
@@ -95,11 +99,11 @@ def test_scores_that_are_too_good_are_doubted() -> None:
     ids=lambda changes: next(iter(changes)),
 )
 def test_other_scores_are_not_doubted(changes: dict[str, Any]) -> None:
-    assert doubts_of([_score(**changes)], {}, ["oof"]) == []
+    assert doubts_of([_score(**changes)], {}) == []
 
 
 def _entry(name: str, auc: float, **changes: Any) -> dict[str, Any]:
-    row = {"name": name, "kind": "source", "macro_auc": auc, "ci_low": auc - 0.01}
+    row = {"name": name, "macro_auc": auc, "ci_low": auc - 0.01}
     return {**row, "ci_high": auc + 0.01, "targets": 1, "folds": "all", **changes}
 
 
@@ -116,10 +120,30 @@ def test_a_source_far_above_all_others_is_doubted() -> None:
         [_entry("a", 0.97), _entry("b", 0.96), _entry("c", 0.7)],
         [_entry("a", 0.75), _entry("b", 0.7), _entry("c", 0.7)],
         [_entry("a", 0.97), _entry("b", 0.85, folds="1 2"), _entry("c", 0.84, targets=2)],
-        [_entry("a", 0.97, kind="blend"), _entry("b", 0.85), _entry("c", 0.84)],
         [_entry("a", 0.97, ci_low=0.8), _entry("b", 0.85), _entry("c", 0.84)],
     ],
-    ids=["two sources", "a near one", "small", "other rows", "blend", "wide interval"],
+    ids=["two sources", "a near one", "small", "other rows", "wide interval"],
 )
 def test_others_are_not(rows: list[dict[str, Any]]) -> None:
     assert far_above(rows) == {}
+
+
+def test_doubts_stand_in_the_leaderboard_and_below_it(tmp_path: Path) -> None:
+    """What notes and scores say is put together, once for all entries that it is said of."""
+    told = {"column": "answer", "target": "y", "auc": 0.9991, "targets": 1}
+    entries = []
+    for name, auc in (("a", 0.9995), ("b", 0.9995), ("c", 0.8)):
+        scores = tmp_path / f"{name}_scores.parquet"
+        row = _score(value=auc, folds="all", ci_low=auc, ci_high=auc)
+        write_parquet(pa.Table.from_pylist([row, {**row, "target": "macro"}]), scores)
+        oof = tmp_path / f"{name}.parquet"
+        write_parquet(pa.table({"id": [1]}), oof, {TOLD_BY: [told]} if name != "c" else {})
+        entries.append(Entry(name, "source", oof, scores))
+    doubts = board_doubts(entries)
+    assert [doubt.partition(":")[0] for doubt in doubts] == ["a, b", "a, b"]
+    write_parquet(pa.table({"name": ["a"]}), tmp_path / "board.parquet", {DOUBTS: doubts})
+    lines = doubt_lines(read_parquet(tmp_path / "board.parquet"))
+    assert lines[0].startswith("DOUBTFUL a, b: one column tells the target: 'answer'")
+    assert max(map(len, lines)) <= 100
+    leaderboard_html(pa.table({"name": []}), tmp_path / "page.html", doubts=lines)
+    assert "DOUBTFUL a, b" in (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -53,13 +53,17 @@ p {{ color: #555; margin: .3em 0; }}
 
 
 def leaderboard_html(
-    leaderboard: pa.Table, out: Path, duplicates: Sequence[DuplicatePair] = ()
+    leaderboard: pa.Table,
+    out: Path,
+    duplicates: Sequence[DuplicatePair] = (),
+    doubts: Sequence[str] = (),
 ) -> None:
     """Write the leaderboard as an HTML page that needs nothing else.
 
     Args:
         leaderboard: of `leaderboard.build_leaderboard`.
         duplicates: of `correlations.duplicate_pairs`; named below the table.
+        doubts: of `doubts.doubt_lines`; likewise.
     """
     rows = leaderboard.to_pylist()
     most = max((row["targets"] for row in rows), default=0)
@@ -116,7 +120,7 @@ def leaderboard_html(
                 kind = row["kind"] if title in ("name", "kind") else name
                 cells.append(_cell("td", kind or "", text(row) or ""))
             body.append(f"<tr>{''.join(cells)}</tr>")
-    texts = [*footnotes(rows), *map(_duplicate_text, duplicates)]
+    texts = [*doubts, *footnotes(rows), *map(_duplicate_text, duplicates)]
     notes = "\n".join(f"<p>{html.escape(text)}</p>" for text in texts)
     page = HTML.format(
         source=KINDS["source"], blend=KINDS["blend"], head=head, body="\n".join(body), notes=notes
