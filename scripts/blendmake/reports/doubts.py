@@ -10,11 +10,10 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from blendmake.files import note_of, read_note, read_parquet
-from blendmake.honest import TOLD_BY
+from blendmake.honest import HONEST, TOLD_BY
 from blendmake.labels import MACRO
 from blendmake.tellers import teller_texts
 
-HONEST = ("oof", "cross_fitted")  # estimates that count
 DOUBTS = "doubts"  # key of the leaderboard's note
 TOO_GOOD = 0.999  # AUC
 ENOUGH = 100  # positives, from which that is no chance
