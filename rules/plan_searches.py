@@ -7,9 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from snakemake.exceptions import WorkflowError
+
 from blendmake.families import FAMILIES
 from plan_files import PlanFiles
 from plan_inputs import given_groups, without
+
+MOST_WORKERS = 10_000
 
 ANALYSIS = (  # of a finished search, in the order of its rule
     "trials.parquet",
@@ -71,9 +75,18 @@ class PlanSearches(PlanFiles):
         """
         path = Path(self.search_folder(name)) / "finished.json"
         if path.exists():
-            finished = json.loads(path.read_text(encoding="utf-8"))
-            if finished["search"] == self.search_digests[name]:
-                return int(finished["workers"])
+            try:
+                finished = json.loads(path.read_text(encoding="utf-8"))
+                known, workers = finished["search"], finished["workers"]
+                if not isinstance(known, str) or not 1 <= int(workers) <= MOST_WORKERS:
+                    raise ValueError("it holds something else")
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                raise WorkflowError(
+                    f"{path} is damaged ({type(error).__name__}). Delete it and run the same command "
+                    f"again; the trials are kept: rm {path}"
+                ) from None
+            if known == self.search_digests[name]:
+                return int(workers)
         return self.problem.searches[name].workers
 
     @cached_property

@@ -15,6 +15,7 @@ from yte import process_yaml
 from command_line import check_config_files, check_targets, config_words
 from helpers import enter_folder
 from plan import Plan
+from plan_searches import PlanSearches
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -213,3 +214,20 @@ def test_files_that_are_not_there_are_told_together(folder: Path) -> None:
     ]
     assert [word for word in told if word not in str(caught.value)] == []
     assert "t.csv" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"search": "d"}', '{"search": "d", "workers": "x"}']
+)
+def test_a_damaged_note_of_a_finished_search_is_told(folder: Path, text: str) -> None:
+    (folder / "finished.json").write_text(text)
+    search = SimpleNamespace(workers=3)
+    own: Any = SimpleNamespace(
+        search_folder=lambda name: str(folder),
+        search_digests={"s": "d"},
+        problem=SimpleNamespace(searches={"s": search}),
+    )
+    with pytest.raises(WorkflowError, match=r"finished\.json is damaged.*rm .*finished\.json"):
+        PlanSearches._workers(own, "s")
+    (folder / "finished.json").write_text('{"search": "d", "workers": 7}')
+    assert PlanSearches._workers(own, "s") == 7

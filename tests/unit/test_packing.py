@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -351,26 +352,30 @@ def test_a_path_elsewhere_is_refused(
         b.unpack("../y.tar")
     assert everything(b.folder) == before
     # With a path of its own place the same archive is taken.
-    forge(b.folder / "../z.tar", ["results/p/x"], [plain("results/p/x")], **about)
-    assert b.unpack("../z.tar").placed == ["results/p/x"]
+    forge(b.folder / "../z.tar", ["results/p/x.json"], [plain("results/p/x.json")], **about)
+    assert b.unpack("../z.tar").placed == ["results/p/x.json"]
 
 
 @pytest.mark.parametrize(
     ("paths", "infos", "words"),
     [
-        (["results/p/x"], [], "ends before results/p/x"),
-        (["results/p/x"], [plain("results/p/x", size=2)], "does not match its digest"),
-        ([], [plain("results/p/x")], "not in its list"),
-        (["results/p/x"], [plain("results/p/x"), plain("results/p/x")], "not in its list"),
-        (["results/p/x"] * 2, [plain("results/p/x")] * 2, "twice"),
+        (["results/p/x.json"], [], "ends before results/p/x.json"),
+        (["results/p/x.json"], [plain("results/p/x.json", size=2)], "does not match its digest"),
+        ([], [plain("results/p/x.json")], "not in its list"),
         (
-            ["results/p/x"],
-            [plain("results/p/x", type=tarfile.SYMTYPE, linkname="/etc/passwd", size=0)],
+            ["results/p/x.json"],
+            [plain("results/p/x.json"), plain("results/p/x.json")],
+            "not in its list",
+        ),
+        (["results/p/x.json"] * 2, [plain("results/p/x.json")] * 2, "twice"),
+        (
+            ["results/p/x.json"],
+            [plain("results/p/x.json", type=tarfile.SYMTYPE, linkname="/etc/passwd", size=0)],
             "no plain file",
         ),
         (
-            ["results/p/x"],
-            [plain("results/p/x", type=tarfile.LNKTYPE, linkname="manifest.json", size=0)],
+            ["results/p/x.json"],
+            [plain("results/p/x.json", type=tarfile.LNKTYPE, linkname="manifest.json", size=0)],
             "no plain file",
         ),
     ],
@@ -384,7 +389,7 @@ def test_members_that_are_not_what_the_list_says(
 ) -> None:
     b = make("b")
     identity = Archive(packed.folder / "../x.tar").manifest["identity"]
-    first = "results/p/first"
+    first = "results/p/first.json"
     forge(b.folder / "../y.tar", [first, *paths], [plain(first), *infos], identity=identity)
     before = everything(b.folder)
     with pytest.raises(BlendmakeError, match=words):
@@ -476,7 +481,7 @@ def test_what_cannot_be_understood_is_refused(
     packed: Machine, make: Callable[..., Machine], about: dict[str, Any], words: str
 ) -> None:
     b = make("b")
-    forge(b.folder / "../y.tar", ["results/p/x"], [plain("results/p/x")], **about)
+    forge(b.folder / "../y.tar", ["results/p/x.json"], [plain("results/p/x.json")], **about)
     with pytest.raises(BlendmakeError, match=words):
         b.unpack("../y.tar")
     with pytest.raises(BlendmakeError, match="Name the archive: snakemake unpack --config unpack="):
@@ -576,3 +581,120 @@ def test_a_kill_while_files_are_moved(
     result = b.unpack()
     assert result.kept == [] and set(standing) <= set(result.there)
     assert all(Path(path).exists() for path in b.plan()["files"])
+
+
+# What nobody packs
+
+
+def refusal(b: Machine) -> str:
+    """The one message with which ../y.tar is refused; nothing has changed."""
+    before = everything(b.folder)
+    with pytest.raises(BlendmakeError) as caught:
+        b.unpack("../y.tar")
+    assert everything(b.folder) == before
+    return str(caught.value)
+
+
+X = "results/p/x.json"
+
+
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        (plain(X, type=tarfile.GNUTYPE_SPARSE), "y.tar"),
+        (plain(X, pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}), "y.tar"),
+        (plain(X, pax_headers={"SCHILY.xattr.user.x": "1"}), "is no plain file"),
+        (plain(X, type=tarfile.FIFOTYPE, size=0), "is no plain file"),
+        (plain(X, type=tarfile.CHRTYPE, size=0), "is no plain file"),
+        (plain(X, type=tarfile.DIRTYPE, size=0), "y.tar"),
+        (plain(X, type=tarfile.CONTTYPE), "is no plain file"),
+    ],
+)
+def test_only_plain_files_are_taken(
+    packed: Machine, make: Callable[..., Machine], info: tarfile.TarInfo, words: str
+) -> None:
+    b = make("b")
+    identity = Archive(packed.folder / "../x.tar").manifest["identity"]
+    forge(b.folder / "../y.tar", [X], [info], identity=identity)
+    assert words in refusal(b)
+
+
+@pytest.mark.parametrize("suffix", [".py", ".so", ".pkl", ".sh", ".pth", ""])
+def test_only_kinds_of_files_that_pack_writes_are_taken(
+    packed: Machine, make: Callable[..., Machine], suffix: str
+) -> None:
+    b = make("b")
+    identity = Archive(packed.folder / "../x.tar").manifest["identity"]
+    path = f"results/p/x{suffix}"
+    forge(b.folder / "../y.tar", [path], [plain(path)], identity=identity)
+    assert "writes no files of that kind" in refusal(b)
+
+
+MEMBER = {"path": X, "bytes": 1, "sha256": "0" * 64, "content": None}
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"units": [{"members": [{**MEMBER, "bytes": 10**15}], "records": {}}]},
+        {"units": [{"members": [{**MEMBER, "bytes": -1}], "records": {}}]},
+        {"units": [{"members": [{**MEMBER, "bytes": True}], "records": {}}]},
+        {"units": [{"members": [{**MEMBER, "bytes": 1.0}], "records": {}}]},
+        {"units": [{"members": [{**MEMBER, "path": 7}], "records": {}}]},
+        {"units": [{"members": [{**MEMBER, "path": "results/p/" + "x" * 9999}], "records": {}}]},
+        {"units": [{"members": [{**MEMBER, "sha256": "0"}], "records": {}}]},
+        {"units": [{"members": [{**MEMBER, "content": 1}], "records": {}}]},
+        {"units": [{"members": [{**MEMBER, "more": 1}], "records": {}}]},
+        {"units": [{"members": [MEMBER], "records": [1]}]},
+        {"units": [{"members": [MEMBER], "records": {X: 1}}]},
+        {"units": 7},
+        {"units": {"a": 1}},
+        {"identity": []},
+        {"base": {"a": 1}},
+        {"base": None},
+        {"preset": "x"},
+        {"problem": None},
+        {"records": 3},
+        {"more": float("nan")},
+    ],
+)
+def test_a_list_of_another_shape_is_refused(
+    packed: Machine, make: Callable[..., Machine], about: dict[str, Any]
+) -> None:
+    b = make("b")
+    forge(b.folder / "../y.tar", [], [], **about)
+    assert "y.tar is damaged (" in refusal(b)
+
+
+def raw(path: Path, info: tarfile.TarInfo, content: bytes, size: int) -> None:
+    """A file of `size` bytes, mostly a hole, that begins with a member as it is given."""
+    with open(path, "wb") as file:
+        file.write(info.tobuf(tarfile.GNU_FORMAT) + content)
+        file.truncate(size)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE])
+def test_absurd_sizes_take_no_memory(
+    make: Callable[..., Machine], kind: bytes, tmp_path: Path
+) -> None:
+    b = make("b")
+    raw(b.folder / "../y.tar", plain("manifest.json", type=kind, size=2**32), b"", 2**33)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "y.tar is damaged (" in refusal(b)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, "NaN", '{"seal": 1e999}', "7"])
+def test_a_list_nested_without_end_is_refused(make: Callable[..., Machine], text: str) -> None:
+    b = make("b")
+    raw(b.folder / "../y.tar", plain("manifest.json", size=len(text)), text.encode(), 2**21)
+    assert "y.tar is damaged (" in refusal(b)
+
+
+def test_an_archive_that_is_no_file_is_refused(make: Callable[..., Machine]) -> None:
+    b = make("b")
+    os.mkfifo("../y.tar")
+    assert "it is no plain file" in refusal(b)
+    Path("../y.tar").unlink()
+    Path("../y.tar").mkdir()
+    assert "is a folder" in refusal(b)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import textwrap
 import threading
 import time
@@ -985,3 +986,35 @@ def test_a_trial_that_takes_too_long_is_pruned(problem: Problem, tmp_path: Path)
     assert {row["reason"] for row in rows[1:]} == {"it took longer than trial_limit"}
     longer = search_params(XGB, trials=6, pruner="none", trial_limit="1h")
     assert states(ran(search_in(problem, longer), tmp_path)) == {"complete": 3, "pruned": 3}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"kind": "cloud"}', '{"kind": 3}'])
+def test_a_damaged_note_of_the_place_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "place.json").write_text(text)
+    told = pytest.raises(BlendmakeError, match=r"place\.json, .* is damaged.*rm .*place\.json")
+    with told, opened(tmp_path, "problem/search"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "damage", [b"x", b"[]\n", b'{"op_code"\n', b"\xff\xfe\n", b"null\n", b"\n"]
+)
+def test_a_damaged_line_of_the_journal_is_told_and_mended(tmp_path: Path, damage: bytes) -> None:
+    def trials() -> int:
+        with opened(tmp_path, "problem/search") as place:
+            study = optuna.create_study(study_name="s", storage=place.storage, load_if_exists=True)
+            study.tell(study.ask(), 1.0)
+            return len(study.trials)
+
+    assert [trials(), trials()] == [1, 2]
+    file = tmp_path / "journal.log"
+    lines = file.read_bytes().splitlines(keepends=True)
+    place = max(n for n, line in enumerate(lines) if json.loads(line)["op_code"] == 4)
+    kept = len(lines[: place - 1])
+    lines[kept] = damage + (lines[kept] if damage == b"x" else b"")
+    file.write_bytes(b"".join(lines))
+    with pytest.raises(BlendmakeError, match=rf"journal\.log, line {kept + 1} is damaged") as told:
+        trials()
+    command = str(told.value).split("before it: ")[1].split("; then")[0]
+    subprocess.run(command, shell=True, check=True)
+    assert trials() == 2

@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import re
+import stat
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +26,16 @@ from blendmake.packing.records import Record
 FORMAT = 1
 MANIFEST = "manifest.json"
 CHUNK = 2**20  # bytes
+MOST_MANIFEST = 2**28  # bytes: some hundred thousand files
+MOST_AT_ONCE = 2**24  # bytes read at once
+MOST_PATH = 4096
+KINDS = frozenset(
+    {
+        *(".parquet", ".arrow", ".json", ".jsonl", ".txt", ".csv", ".md", ".svg", ".html", ".log"),
+        *(".ubj", ".cbm", ".npz", ".pt"),  # models, checkpoints
+    }
+)
+"""Suffixes of what `pack` writes: no code, and nothing that is run when it is read."""
 OF_A_MAKER = ("git_revision", "versions", "code", "sizes", "seal")
 
 
@@ -113,6 +126,68 @@ class _Hashing(io.RawIOBase):
         return data
 
 
+class _Sparing(io.RawIOBase):
+    """A file of which no more is read at once than any part of an archive needs.
+
+    The headers of a tar say how long they are; whoever believes them can be made to read terabytes.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= MOST_AT_ONCE:
+            raise tarfile.ReadError(f"a header asks for {size:,} bytes")
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; of a pipe, not wait for one who writes."""
+    handle = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode) and not stat.S_ISDIR(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise tarfile.ReadError("it is no plain file")
+    return handle
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{MANIFEST} holds {text}")
+
+
+def checked_member(given: Mapping[str, Any]) -> Member:
+    """A member as the list has it.
+
+    Raises:
+        ValueError, TypeError: of another shape.
+    """
+    member = Member(**given)
+    whole = isinstance(member.bytes, int) and not isinstance(member.bytes, bool)
+    texts = isinstance(member.path, str) and isinstance(member.content, str | None)
+    digest = isinstance(member.sha256, str) and re.fullmatch("[0-9a-f]{64}", member.sha256)
+    if not (whole and member.bytes >= 0 and texts and digest and len(member.path) <= MOST_PATH):
+        raise ValueError(f"{MANIFEST} describes a file in another form")
+    return member
+
+
+def _records(unit: Mapping[str, Any]) -> dict[str, Record]:
+    records: dict[str, Record] = unit["records"]
+    if not isinstance(records, dict) or not all(isinstance(r, dict) for r in records.values()):
+        raise ValueError(f"{MANIFEST} holds records in another form")
+    return records
+
+
 class Archive:
     """An archive that is read.
 
@@ -133,9 +208,11 @@ class Archive:
                     f"{path} is no archive of blendmake: it does not begin with {MANIFEST}. Name one "
                     "that `snakemake pack` has written."
                 )
-            text = self._content(tar, first).read()
+            if first.size > MOST_MANIFEST:
+                raise self._damaged(f"its list has {first.size:,} bytes")
+            text = self._content(tar, self._plain(first)).read(MOST_MANIFEST)
         try:
-            manifest = json.loads(text)
+            manifest = json.loads(text, parse_constant=_no_number)
             if manifest.pop("seal") != digest_of(manifest):
                 raise ValueError(f"{MANIFEST} does not match its seal")
             if manifest["format"] != FORMAT:
@@ -144,16 +221,38 @@ class Archive:
                     f"format {FORMAT}. Use the same version on both machines."
                 )
             self.units = [
-                Unit([Member(**member) for member in unit["members"]], unit["records"])
+                Unit([checked_member(member) for member in unit["members"]], _records(unit))
                 for unit in manifest.pop("units")
             ]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise self._damaged(str(error)) from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise self._damaged(str(error) or type(error).__name__) from error
+        size = path.stat().st_size
+        if sum(member.bytes for member in self.members) > size:
+            raise self._damaged(f"its files would have more bytes than it has ({size:,})")
         self.manifest: dict[str, Any] = manifest
 
     @property
     def members(self) -> Iterator[Member]:
         return (member for unit in self.units for member in unit.members)
+
+    def check_form(self) -> None:
+        """Refuse a list that says of itself something else than `pack` does.
+
+        Raises:
+            BlendmakeError: naming the entry.
+        """
+        wanted = {
+            "problem": str,
+            "records": str,
+            "identity": dict,
+            "base": dict,
+            "preset": dict | None,
+        }
+        for key, kind in wanted.items():
+            if key not in self.manifest or not isinstance(self.manifest[key], kind):
+                raise self._damaged(f"{MANIFEST} has '{key}' in another form")
+        if not all(isinstance(digest, str) for digest in self.manifest["base"].values()):
+            raise self._damaged(f"{MANIFEST} has 'base' in another form")
 
     def check_paths(self, roots: Sequence[str], but: Sequence[str]) -> None:
         """Refuse paths that lie elsewhere than where they may be put.
@@ -177,6 +276,11 @@ class Archive:
                     f"those below {' and '.join(roots)} are. Nothing was unpacked."
                 )
         for member in self.members:
+            if PurePosixPath(member.path).suffix not in KINDS:
+                raise BlendmakeError(
+                    f"{self.path} holds '{member.path}', and `snakemake pack` writes no files of that "
+                    "kind. Nothing was unpacked."
+                )
             if member.path in seen:
                 raise self._damaged(f"it lists {member.path} twice")
             seen.add(member.path)
@@ -194,8 +298,10 @@ class Archive:
             tar.next()
             while (info := tar.next()) is not None:
                 member = wanted.pop(info.name, None)
-                if member is None or not info.isreg():
-                    raise self._damaged(f"'{info.name}' is not in its list, or no plain file")
+                if member is None:
+                    raise self._damaged(f"'{info.name}' is not in its list")
+                if self._plain(info).size != member.bytes:
+                    raise self._damaged(f"{member.path} does not match its digest")
                 place = places.get(member.path)
                 if place is None:
                     self._copy(tar, info, member, None)
@@ -214,8 +320,15 @@ class Archive:
             digest.update(chunk)
             if to is not None:
                 to.write(chunk)
-        if info.size != member.bytes or digest.hexdigest() != member.sha256:
+        if digest.hexdigest() != member.sha256:
             raise self._damaged(f"{member.path} does not match its digest")
+
+    def _plain(self, info: tarfile.TarInfo) -> tarfile.TarInfo:
+        """A member that is stored as pack stores all: as it is, and nothing but a file."""
+        plain = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not info.issparse()
+        if not plain or not set(info.pax_headers) <= {"path", "size"}:
+            raise self._damaged(f"'{info.name}' is no plain file")
+        return info
 
     @staticmethod
     def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
@@ -226,15 +339,22 @@ class Archive:
     @contextmanager
     def _opened(self) -> Iterator[tarfile.TarFile]:
         try:
-            with tarfile.open(self.path, "r:") as tar:
+            with (
+                open(self.path, "rb", opener=_without_waiting) as file,
+                tarfile.open(fileobj=_Sparing(file), mode="r:") as tar,
+            ):
                 yield tar
+        except IsADirectoryError:
+            raise BlendmakeError(
+                f"{self.path} is a folder. Name an archive: unpack=FILE.tar"
+            ) from None
         except FileNotFoundError as error:
             if error.filename != str(self.path):
                 raise
             raise BlendmakeError(
                 f"{self.path} does not exist. Name an archive: unpack=FILE.tar"
             ) from None
-        except (tarfile.TarError, EOFError) as error:
+        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
             raise self._damaged(str(error)) from error
 
     def _damaged(self, reason: str) -> BlendmakeError:

@@ -84,6 +84,7 @@ def unpack(plan: Mapping[str, Any], records: Records) -> tuple[Unpacked, Mapping
 
 def _check(archive: Archive, plan: Mapping[str, Any], records: Records) -> None:
     """Refuse what cannot be unpacked here whatever the data."""
+    archive.check_form()
     manifest = archive.manifest
     if manifest["problem"] != plan["problem"]:
         raise BlendmakeError(

@@ -139,6 +139,28 @@ class _JournalLock(BaseJournalFileLock):
                 file.truncate(whole)
 
 
+def _check_journal(file: Path) -> None:
+    """Look at every line: one that is lost in the middle would give later trials the wrong numbers.
+
+    Raises:
+        BlendmakeError: a line is no entry of a journal.
+    """
+    if not file.exists():
+        return
+    with open(file, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                whole = isinstance(json.loads(line)["op_code"], int)
+            except (ValueError, TypeError, KeyError, RecursionError):
+                whole = False
+            if not whole:
+                raise BlendmakeError(
+                    f"{file}, line {number} is damaged. Go on with what stands before it: head -n "
+                    f"{number - 1} {file} > {file}.new && mv {file}.new {file}; then run the same "
+                    "command again."
+                )
+
+
 class JournalPlace(Place):
     """A journal file in a folder that all workers share."""
 
@@ -146,7 +168,13 @@ class JournalPlace(Place):
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "journal.log"
-        self.storage = JournalStorage(JournalFileBackend(str(file), _JournalLock(file)))
+        lock = _JournalLock(file)
+        lock.acquire()
+        try:
+            _check_journal(file)
+        finally:
+            lock.release()
+        self.storage = JournalStorage(JournalFileBackend(str(file), lock))
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
         return _held(self._folder / "lock")
@@ -444,7 +472,18 @@ def _found(folder: Path, name: str) -> Place:
 
 def _noted(folder: Path) -> dict[str, Any]:
     path = folder / PLACE
-    noted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        noted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if noted["kind"] not in (JOURNAL, DATABASE) or not isinstance(noted.get("id", ""), str):
+            raise ValueError
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise BlendmakeError(
+            f"{path}, which notes where the studies of a search stand, is damaged. Delete it, with "
+            f"{URL} set (or not) as it was when the search began, and run the same command again: "
+            f"rm {path}"
+        ) from None
     return noted
 
 
