@@ -13,7 +13,7 @@ import numpy as np
 from blendmake.errors import BlendmakeError
 from blendmake.files import note_of, read_parquet
 from blendmake.labels import labels_of
-from blendmake.tables.kinds import pandas_categories
+from blendmake.tables.distinct import pandas_categories
 from blendmake.tables.label_values import Positive, label_values, positive_of
 from blendmake.tables.user_files import UserTable, kind_of
 

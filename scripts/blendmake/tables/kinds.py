@@ -14,14 +14,12 @@ import pyarrow.compute as pc
 
 from blendmake.errors import BlendmakeError
 from blendmake.tables.columns import Column, Wanted, feature_columns
+from blendmake.tables.distinct import DistinctValues, pandas_categories
 from blendmake.tables.levels import (
-    Found,
     Spelling,
     form_of,
     is_number,
     levels_of,
-    merged_order,
-    texts_of,
 )
 from blendmake.tables.naming import shown
 from blendmake.tables.user_files import UserTable, is_text, kind_of
@@ -224,15 +222,17 @@ class _Work:
 
     # Values
 
-    def _found(self, kinds: Mapping[str, str]) -> dict[str, list[_Values]]:
+    def _found(self, kinds: Mapping[str, str]) -> dict[str, list[DistinctValues]]:
         """By category, what each of its tables holds."""
-        found: dict[str, list[_Values]] = {}
+        found: dict[str, list[DistinctValues]] = {}
         for by_file in self.tables.values():
             for label, table in by_file.items():
                 names = [
                     c.name for c in self.columns if c.file == label and kinds[c.name] == "category"
                 ]
-                values = {name: _Values(table, name, self.type_of(table, name)) for name in names}
+                values = {
+                    name: DistinctValues(table, name, self.type_of(table, name)) for name in names
+                }
                 for batch in table.batches(names) if names else ():
                     for name in names:
                         values[name].add(batch[name])
@@ -241,7 +241,7 @@ class _Work:
         return found
 
     def _numbers(
-        self, kinds: Mapping[str, str], texts: Mapping[str, Sequence[_Values]]
+        self, kinds: Mapping[str, str], texts: Mapping[str, Sequence[DistinctValues]]
     ) -> dict[str, Numbers]:
         """The columns that are read as numbers otherwise than as they are."""
         numbers: dict[str, Numbers] = {}
@@ -272,7 +272,9 @@ class _Work:
             raise BlendmakeError(self._error(errors))
         return numbers
 
-    def _judged(self, column: Column, values: Sequence[_Values], missing: Sequence[str]) -> Judged:
+    def _judged(
+        self, column: Column, values: Sequence[DistinctValues], missing: Sequence[str]
+    ) -> Judged:
         every = pc.unique(pa.concat_arrays([v.texts for v in values if v.form == "text"]))
         drop = pc.is_in(every, value_set=pa.array(missing, pa.string()))
         text = [t for t in self.of(column) if is_text(self.type_of(t, column.name))]
@@ -307,7 +309,7 @@ class _Work:
                 start += batch.num_rows
         raise AssertionError(f"{column.name}: {text}")
 
-    def _category(self, column: Column, values: Sequence[_Values]) -> Feature:
+    def _category(self, column: Column, values: Sequence[DistinctValues]) -> Feature:
         name, missing = column.name, set(self.wanted.missing_texts(column.name))
         forms = {form for form in self.guesses[name] if form is not None}
         if all(table.is_csv for table in self.of(column)) and forms <= {"number", "truth"}:
@@ -320,7 +322,7 @@ class _Work:
 
     # Warnings
 
-    def _note_idle(self, texts: Mapping[str, Sequence[_Values]]) -> None:
+    def _note_idle(self, texts: Mapping[str, Sequence[DistinctValues]]) -> None:
         """Note texts of `missing` that no column of text holds; numbers are not looked for."""
         meant: set[str] = set()
         met: set[str] = set()
@@ -400,61 +402,3 @@ _TOLD = {
 def _listed(notes: Sequence[str], most: int = 5) -> str:
     more = f" and {len(notes) - most} more columns" if len(notes) > most else ""
     return "; ".join(notes[:most]) + more
-
-
-class _Values:
-    """The distinct values of a category in one table, gathered batch by batch."""
-
-    def __init__(self, table: UserTable, name: str, dtype: pa.DataType) -> None:
-        self.path, self.name, self.form = table.path, name, form_of(dtype)
-        self.rows = 0
-        self._parts: list[pa.Array] = []
-        self._order: list[str] | None = None
-        self._last: pa.Array | None = None
-        self.texts: pa.Array = pa.array([], pa.string())
-
-    def add(self, column: pa.ChunkedArray) -> None:
-        self.rows += len(column) - column.null_count
-        for chunk in column.chunks:
-            if pa.types.is_dictionary(chunk.type):
-                if chunk.type.ordered:
-                    self._add_order(chunk.dictionary)
-                chunk = chunk.dictionary.take(pc.unique(chunk.indices))
-            # Types that have no `unique` of their own are turned first.
-            texts = texts_of(pa.chunked_array([chunk]))
-            self._parts.append(pc.unique(texts).drop_null())
-
-    def _add_order(self, dictionary: pa.Array) -> None:
-        if self._last is not None and dictionary.equals(self._last):
-            return
-        self._last = dictionary
-        texts = texts_of(pa.chunked_array([dictionary])).drop_null().to_pylist()
-        where = (f"{self.path} (a later part)", f"{self.path} (an earlier part)")
-        self._order = merged_order(self.name, self._order or [], texts, *where)
-
-    def closed(self) -> _Values:
-        if self._parts:
-            self.texts, self._parts = pc.unique(pa.concat_arrays(self._parts)), []
-        return self
-
-    def found(self, missing: set[str]) -> Found:
-        """What is left without the texts that mean missing."""
-        texts = tuple(text for text in self.texts.to_pylist() if text not in missing)
-        order = None
-        if self._order is not None:
-            order = tuple(text for text in self._order if text not in missing)
-        return Found(texts, self.form, order, str(self.path))
-
-
-def pandas_categories(schema: pa.Schema) -> dict[str, bool]:
-    """The columns that pandas says are categorical, and whether ordered.
-
-    Parquet keeps dictionary types of text alone.
-    """
-    about = schema.pandas_metadata or {}
-    return {
-        column["field_name"] or column["name"]: bool((column.get("metadata") or {}).get("ordered"))
-        for column in about.get("columns", [])
-        if column.get("pandas_type") == "categorical"
-        and (column.get("field_name") or column.get("name")) in schema.names
-    }
