@@ -1,4 +1,5 @@
 # blendmake: make for model blends. This file is the table of contents; each stage is in rules/.
+import os
 import sys
 from pathlib import Path
 
@@ -87,10 +88,27 @@ onerror:
     plan.close(log)
 
 
-rule all:
-    default_target: True
-    input:
-        plan.everything,
+if plan.spends:
+
+    rule all:
+        """Spend a budget: runs of Snakemake that build one source after another, and blends of them."""
+        default_target: True
+        log:
+            "<logs>/spend_budget.log",
+        localrule: True
+        params:
+            facts=plan.budget_facts,
+            process=os.getpid(),
+            code=plan.code["spend_budget"],
+        script:
+            "scripts/spend_budget.py"
+
+else:
+
+    rule all:
+        default_target: True
+        input:
+            plan.everything,
 
 
 # What --config names: only=…, from=… (a place in campaigns and config).

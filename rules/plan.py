@@ -81,7 +81,9 @@ class Plan(PlanBucket):
         except BlendmakeError as error:
             raise WorkflowError(str(error)) from None
         self._refuse_with_bucket(words)
-        if self.window is not None:
+        self.spends = self.spends_budget(sys.argv)
+        self.left = self.left_by_budget()
+        if self.window is not None and not (self.spends or self.builds_for_budget):
             try:
                 self._triage(self.window)
             except BlendmakeError as error:

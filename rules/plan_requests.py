@@ -17,7 +17,8 @@ from typing import Any
 from blendmake.errors import BlendmakeError
 from blendmake.families import FOREIGN
 from blendmake.window import STARTED
-from plan_window import NUMBER, PlanWindow
+from plan_budget import PlanBudget
+from plan_window import NUMBER
 
 PROCESS = 600  # megabytes of an interpreter with its libraries
 MATRIX = 2.5  # of the train table's size: its mapped pages, float32 rows, the library's matrix
@@ -40,7 +41,7 @@ def offered_gpus() -> int:
     return int(os.environ.get(OFFERED, 0))
 
 
-class PlanRequests(PlanWindow):
+class PlanRequests(PlanBudget):
     """Requests of jobs. Methods take what Snakemake hands to functions of resources.
 
     Attributes:
@@ -176,7 +177,7 @@ class PlanRequests(PlanWindow):
             facts, folds = self.facts, len(self.folds)
         except BlendmakeError:
             return _minutes(UNKNOWN_MINUTES, attempt)
-        seconds = predicted_seconds(AUDITED, facts.rows, facts.columns, facts.targets, folds)
+        seconds = predicted_seconds(AUDITED, facts, facts.targets, folds)
         return _minutes(seconds / folds / 60, attempt)
 
     def trials_memory(self, wildcards: Any, attempt: int) -> int:

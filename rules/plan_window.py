@@ -95,15 +95,12 @@ class PlanWindow(PlanWanted):
     def _with_preset(self) -> Problem:
         """The problem with the sources and blends of its preset; its own win."""
         from blendmake.presets import expand, read_preset, with_preset
-        from blendmake.triage import parallelism
 
         p = self.problem
         asked = {"preset": p.preset, "budget": p.budget, "folds": p.folds.n}
         self.preset = read_preset(self.preset_file, asked) or self._unpacked_preset(asked)
         if self.preset is None:
-            side_by_side = parallelism(self.cores, self.fit_threads)
-            chosen = expand(str(p.preset), self.facts, p.folds.n, p.budget, side_by_side)
-            self.preset = {"asked": asked, **chosen}
+            self.preset = {"asked": asked, **expand(str(p.preset), self.facts, p.budget)}
         return with_preset(p, self.preset)
 
     def _unpacked_preset(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -136,6 +133,8 @@ class PlanWindow(PlanWanted):
         from blendmake.window import open_window, time_left
 
         open_window(seconds)
+        if self.left:  # by a budget, which has seen what fits take
+            return
         done = choose(
             self.named_in(self.asked) if self.asked else self.ranking,
             self.stands_on,
@@ -172,7 +171,7 @@ class PlanWindow(PlanWanted):
         source = self.problem.sources[name]
         bags = source.bagging.bags if source.bagging else 1
         targets = self._targets_of(name) if missing is None else missing / folds / bags
-        return predicted_seconds(source.slice(), facts.rows, facts.columns, targets, folds)
+        return predicted_seconds(source.slice(), facts, targets, folds)
 
     # Sources that are fitted in several jobs a fold
 

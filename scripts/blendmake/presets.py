@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blendmake.budget.scheduler import Candidate
 from blendmake.config.loading import load_problem
 from blendmake.config.problem import Problem
 from blendmake.errors import BlendmakeError
@@ -21,15 +22,21 @@ from blendmake.tables.facts import Facts
 from blendmake.triage import predicted_seconds
 
 PRESETS = ("quick", "standard", "strong")
-# Of a budget: seconds before the first fit (Snakemake, tables, folds, features); of what is left, the
-# share that predicted fits may take; seconds of a source beside its fits (put together, scored).
-START = 15.0
-USED = 0.8
-BESIDE = 3.0
-# Rounds of a first source for which there is no time, as shares of those of the ladder; it learns as
-# much faster, up to a rate.
-SHORTER = (0.75, 0.5, 0.35, 0.25, 0.15)
+# The rate that a source with fewer rounds than its own may learn at.
 FASTEST = 0.3
+# Between which shares of its rounds a source may be given, by family; others: its own.
+SHARES = {
+    "xgboost_vector": (0.15, 3.0),
+    "lightgbm": (0.15, 2.0),
+    "xgboost": (0.15, 2.0),
+    "extra_trees": (0.15, 2.0),
+    "linear": (0.5, 1.0),
+    "mlp": (0.35, 1.0),
+    "tabm": (0.5, 1.0),
+}
+# A member of the champion whose own cross-fitted AUC is so far below the other's is not in it.
+CONDEMNED = 0.003
+MANY_MISSING = 0.3  # share of labels that are missing, from which on forests come first
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,18 @@ class Rung:
 
     name: str
     source: Callable[[Facts], dict[str, Any] | None]
+
+
+def _longer(source: Callable[[Facts], dict[str, Any] | None]) -> Callable[[Facts], Any]:
+    """A source with three times its rounds, that learns half as fast."""
+
+    def longer(facts: Facts) -> dict[str, Any] | None:
+        if (found := source(facts)) is None:
+            return None
+        params = {**found["params"], "learning_rate": found["params"]["learning_rate"] / 2}
+        return {**found, "rounds": 3 * found["rounds"], "params": params}
+
+    return longer
 
 
 def _per_target(few: int, many: int, facts: Facts) -> int:
@@ -103,92 +122,122 @@ _tabm = _neural("tabm", {"d_block": 128}, {"d_block": 128, "learning_rate": 0.00
 _WIDE = _vector(
     rounds=250, max_depth=6, learning_rate=0.06, colsample_bytree=0.4, split_dimensions=4
 )
+_FOREST = Rung("extra_trees", _extra_trees)
 QUICK = (Rung("vector", _vector()), Rung("logistic", _logistic), Rung("lightgbm", _lightgbm))
-STANDARD = (*QUICK, Rung("vector_wide", _WIDE), Rung("extra_trees", _extra_trees))
+STANDARD = (*QUICK, Rung("vector_wide", _WIDE), _FOREST)
 STRONG = (
-    Rung("vector", _vector()),
-    Rung("logistic", _logistic),
+    *QUICK,
     Rung("mlp", _mlp),
     Rung("vector_wide", _WIDE),
-    Rung("tabm", _tabm),
-    Rung("extra_trees", _extra_trees),
-    Rung("lightgbm", _lightgbm),
+    _FOREST,
     Rung("xgboost", _xgboost),
+    Rung("tabm", _tabm),
 )
 LADDERS = {"quick": QUICK, "standard": STANDARD, "strong": STRONG}
+# What a budget's time is spent on when its ladder is done: the same again, longer or of another seed
+# (which follows from the name).
+QUICK_MORE = (Rung("vector_long", _longer(_vector())), Rung("lightgbm_long", _longer(_lightgbm)))
+STANDARD_MORE = (*QUICK_MORE, Rung("vector_wide_2", _WIDE), Rung("extra_trees_2", _extra_trees))
+STRONG_MORE = (
+    *QUICK_MORE,
+    Rung("mlp_2", _mlp),
+    Rung("vector_wide_2", _WIDE),
+    Rung("xgboost_long", _longer(_xgboost)),
+    Rung("tabm_2", _tabm),
+    Rung("mlp_3", _mlp),
+)
+MORE = {"quick": QUICK_MORE, "standard": STANDARD_MORE, "strong": STRONG_MORE}
 
 
-def expand(
-    preset: str, facts: Facts, folds: int, budget: float | None, side_by_side: float
-) -> dict[str, Any]:
-    """Sources, blends, submissions and the campaign of a preset.
+def expand(preset: str, facts: Facts, budget: float | None = None) -> dict[str, Any]:
+    """Sources, blends and the campaign of a preset.
 
     Args:
         facts: shape of the problem.
         budget: seconds given for everything, or None.
-        side_by_side: how many fits run at once.
 
     Returns:
-        Config sections; the blends `best_of_<n>` stand on the first n sources, `champion` on all, so
-        that a blend is ready long before the time is over.
+        Config sections. Without a budget the blends `best_of_<n>` stand on the first n sources,
+        `champion` on all. With one, sources are all that may be fitted, by priority, and what is
+        fitted, with how many rounds, and what is blended, is found on the way (`left`: why it is not).
     """
-    sources: dict[str, Any] = {}
-
-    def cost(source: Mapping[str, Any]) -> float:
-        return BESIDE + predicted_seconds(source, facts.rows, facts.columns, facts.targets, folds)
-
-    left = time_for_fits(budget, side_by_side)
-    for rung in LADDERS[preset]:
-        source = rung.source(facts)
-        if source is None:
-            continue
-        if not sources:
-            source = _in_time(source, cost, left)
-        elif cost(source) > left:
-            continue
-        sources[rung.name] = source
-        left -= cost(source)
+    rungs = list(LADDERS[preset])
+    if facts.labelled < 1 - MANY_MISSING and _FOREST in rungs:
+        rungs.remove(_FOREST)
+        rungs.insert(1, _FOREST)
+    rungs += MORE[preset] if budget is not None else ()
+    sources = {rung.name: made for rung in rungs if (made := rung.source(facts)) is not None}
     names = list(sources)
+    if budget is not None:
+        first = {"champion": {"method": "mean", "sources": names[:1], "scale": "logit"}}
+        left = dict.fromkeys([*names, "champion"], "not begun")
+        order = [*names, "champion"]
+        return {"sources": sources, "blends": first, "campaigns": {preset: order}, "left": left}
     blends: dict[str, Any] = {
-        f"best_of_{n}": {"method": "greedy", "sources": names[:n]}
-        for n in range(2, len(names))
-        if n in (2, 3, 5)
+        f"best_of_{n}": best_of(names[:n]) for n in range(2, len(names)) if n in (2, 3, 5)
     }
-    greedy = {"method": "greedy", "sources": names}
     if len(names) > 1 and facts.targets > 1:
-        neighbours = min(5, facts.targets - 1)
-        blends |= {
-            "champion": {"method": "mean", "sources": ["greedy", "stacked"], "scale": "logit"},
-            "greedy": greedy,
-            "stacked": {"method": "stack", "sources": names, "neighbours": neighbours},
-        }
+        blends |= crowned(names, {"greedy": best_of(names)}, facts.targets)
     elif len(names) > 1:
-        blends["champion"] = greedy
+        blends["champion"] = best_of(names)
     order = _order(names, blends)
+    return {"sources": sources, "blends": blends, "campaigns": {preset: order}}
+
+
+def best_of(names: Sequence[str]) -> dict[str, Any]:
+    """A blend of sources by weights of its own for each target."""
+    return {"method": "greedy", "sources": list(names)}
+
+
+def crowned(names: Sequence[str], best: Mapping[str, Any], targets: int) -> dict[str, Any]:
+    """The last blends: a stack of the sources, and the mean of it and the best blend so far.
+
+    A member whose cross-fitted AUC is well below the other's is left out, target by target.
+
+    Args:
+        best: the best blend so far, by its name; None as its config, if it stands already.
+    """
+    (name,) = best
     return {
-        "sources": sources,
-        "blends": blends,
-        "campaigns": {preset: order},
+        "champion": {
+            "method": "mean",
+            "sources": [name, "stacked"],
+            "scale": "logit",
+            "max_auc_gap": CONDEMNED,
+        },
+        **{key: made for key, made in best.items() if made is not None},
+        "stacked": {
+            "method": "stack",
+            "sources": list(names),
+            "neighbours": min(5, targets - 1),
+        },
     }
 
 
-def time_for_fits(budget: float | None, side_by_side: float) -> float:
-    """Seconds that predicted fits may take, one after another; without a budget there is no end."""
-    return math.inf if budget is None else max(0.0, budget - START) * USED * side_by_side
+def candidate(name: str, source: Mapping[str, Any], facts: Facts, folds: int) -> Candidate:
+    """A source as a budget sees it, none of it done.
+
+    Args:
+        source: its config (config.sources.Source as a mapping).
+    """
+    whole = predicted_seconds(source, facts, facts.targets, folds)
+    if not (rounds := source.get("rounds")) or source["family"] not in SHARES:
+        return Candidate(name, source["family"], whole, 0.0)
+    half = predicted_seconds({**source, "rounds": rounds / 2}, facts, facts.targets, folds)
+    variable = 2 * (whole - half)
+    shares = SHARES[source["family"]]
+    return Candidate(name, source["family"], whole - variable, variable, *shares)
 
 
-def _in_time(
-    source: dict[str, Any], cost: Callable[[Mapping[str, Any]], float], seconds: float
-) -> dict[str, Any]:
-    """A first source, with as few rounds as the time allows: something has to stand at the end."""
-    found = source
-    for share in SHORTER:
-        if cost(found) <= seconds:
-            break
-        found = {**source, "rounds": math.ceil(share * source["rounds"])}
-        if rate := source["params"].get("learning_rate"):
-            rate = round(min(FASTEST, rate / share), 3)
-            found["params"] = {**source["params"], "learning_rate": rate}
+def resized(source: Mapping[str, Any], share: float) -> dict[str, Any]:
+    """A source with a share of its rounds; with fewer it learns as much faster, up to a rate."""
+    if share == 1:
+        return dict(source)
+    found = {**source, "rounds": math.ceil(share * source["rounds"])}
+    rate = source.get("params", {}).get("learning_rate")
+    if rate and share < 1:
+        rate = round(min(FASTEST, rate / share), 3)
+        found["params"] = {**source["params"], "learning_rate": rate}
     return found
 
 

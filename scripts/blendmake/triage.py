@@ -10,6 +10,7 @@ from typing import Any
 from blendmake.durations import clock
 from blendmake.families import JOINT
 from blendmake.fits.bagging import bag_count
+from blendmake.tables.facts import Facts
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,18 @@ UNKNOWN = (0.004, 0.1, 0.1)
 ROUNDS = {"linear": 60, "mlp": 60, "tabm": 60}  # where the source gives none
 OTHER_ROUNDS = 300
 LEAST = 0.05
+SPREAD = {"linear", "mlp"}  # a column for each level of a category
 # Of the rounds, where early stopping may end them.
 STOPPED = {"mlp": 0.5, "tabm": 0.9}
 OTHERS_STOPPED = 0.7
 JOB = 2.5  # seconds of a job besides its fits: Python, imports, the matrix
 
 
-def predicted_seconds(
-    source: Mapping[str, Any], rows: int, columns: int, targets: float, folds: int
-) -> float:
+def predicted_seconds(source: Mapping[str, Any], facts: Facts, targets: float, folds: int) -> float:
     """A rule of thumb for the seconds of a source's fits, where none has been seen.
+
+    Categories count as what becomes of them: a column for each level, where the family makes them
+    so. Of a model per target, only rows whose label is known count.
 
     Args:
         source: its config (config.sources.Source as a mapping).
@@ -77,7 +80,9 @@ def predicted_seconds(
     if "early_stopping" in source:
         rounds *= STOPPED.get(family, OTHERS_STOPPED)
     together = family in JOINT
-    trained = rows * (folds - 1) / folds / 1e6
+    columns = facts.columns + (max(0, facts.levels - facts.categories) if family in SPREAD else 0)
+    known = 1.0 if together else facts.labelled
+    trained = facts.rows * known * (folds - 1) / folds / 1e6
     one = (
         trained * (per_cell * columns + per_label * (targets if together else 1) + per_row) * rounds
     )

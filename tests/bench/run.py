@@ -59,6 +59,13 @@ BENCHES = {
         full=_of("toxcast41 diabetes130 --budgets 60s 200s 10m"),
         quick=_of("made --budgets 40s --autogluon 5s --lightautoml 5s"),
     ),
+    "budget": Bench(
+        "bench_budget.py",
+        "Budgets",
+        full=_of("adult covertype diabetes130 tox21 toxcast41 --budgets 60s 200s --cores 1 2"),
+        quick=_of("made --budgets 40s --preset quick"),
+        named=True,
+    ),
     "size": Bench(
         "bench_size.py",
         "The home case at its size",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,13 @@ LABELS = {
     "rare": [int(i in (3, 4, 5)) for i in range(ROWS)],
     "gaps": [None if i % 4 == 0 else int(i % 4 == 1) for i in range(ROWS)],
 }
-EXPECTED = Facts(rows=ROWS, numbers=5, categories=3, positives=(20, 3, 10))
+EXPECTED = Facts(
+    rows=ROWS,
+    numbers=5,
+    categories=3,
+    positives=(20, 3, 10),
+    labelled=round(1 - 10 / (3 * ROWS), 6),
+)
 KINDS: dict[str, Any] = {"categories": ["shop"], "patterns": ["code_*"], "left_out": ["text_*"]}
 
 
@@ -70,7 +77,10 @@ def test_files_and_tables_tell_the_same(suffix: str, tmp_path: Path) -> None:
     found = facts_of_files([*train.values()], ["id"], labels, None, **KINDS)
     assert found == EXPECTED
     assert found.columns == 8 and found.targets == 3
-    assert facts_of_made(tmp_path, train, labels, None, []) == EXPECTED
+    made = facts_of_made(tmp_path, train, labels, None, [])
+    # Only of what is read are levels known.
+    assert made is not None and made.levels > made.categories
+    assert replace(made, levels=0) == EXPECTED
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
@@ -82,9 +92,10 @@ def test_targets_in_the_train_file(suffix: str, tmp_path: Path) -> None:
     names = ["gaps", "common"]
     kinds = {**KINDS, "left_out": ["text_*", "rare", "fold"]}
     found = facts_of_files([file], ["id"], None, names, **kinds)
-    assert found == Facts(ROWS, 5, 3, (10, 20))
+    assert replace(found, labelled=1.0) == Facts(ROWS, 5, 3, (10, 20))
     held = ["rare", "fold", *names]
-    assert facts_of_made(tmp_path, {"main": file}, file, names, held) == found
+    made = facts_of_made(tmp_path, {"main": file}, file, names, held)
+    assert made is not None and replace(made, levels=0) == found
 
 
 def test_labels_of_every_kind_of_number(tmp_path: Path) -> None:
@@ -97,7 +108,7 @@ def test_labels_of_every_kind_of_number(tmp_path: Path) -> None:
     }
     labels = write_user_file(tmp_path / "labels.parquet", {"x": [1, 2, 3], **kinds})
     found = facts_of_files([labels], [], None, list(kinds))
-    assert found == Facts(3, 1, 0, (1, 2, 1, 2, 0))
+    assert found == Facts(3, 1, 0, (1, 2, 1, 2, 0), round(1 - 6 / 15, 6))
 
 
 def test_a_column_without_a_value_is_a_number(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from blendmake.families import FAMILIES, JOINT
 from blendmake.files import write_parquet
 from blendmake.fits.store import StoredFit
 from blendmake.fits.table import FITS
+from blendmake.tables.facts import Facts
 from blendmake.triage import JOB, RATES, Choice, Work, choose, parallelism, predicted_seconds
 from blendmake.window import DEADLINE, RESERVE
 from helpers import enter_folder, flip_byte, write_user_file
@@ -118,7 +120,24 @@ def seconds_for(
     folds: int = 5,
     **source: Any,
 ) -> float:
-    return predicted_seconds({"family": family, **source}, rows, columns, targets, folds)
+    facts = Facts(rows, columns, 0, ())
+    return predicted_seconds({"family": family, **source}, facts, targets, folds)
+
+
+def test_categories_count_as_what_becomes_of_them_and_missing_labels_do_not() -> None:
+    plain = Facts(20_000, 1000, 300, (500,) * 40)
+    levels = replace(plain, levels=3000)
+    for family in ("linear", "mlp"):
+        source = {"family": family, "rounds": 60}
+        assert predicted_seconds(source, levels, 40, 5) > 2 * predicted_seconds(
+            source, plain, 40, 5
+        )
+    trees = {"family": "lightgbm", "rounds": 100}
+    assert predicted_seconds(trees, levels, 40, 5) == predicted_seconds(trees, plain, 40, 5)
+    sparse = replace(plain, labelled=0.06)
+    assert predicted_seconds(trees, sparse, 40, 5) < 0.3 * predicted_seconds(trees, plain, 40, 5)
+    joint = {"family": "xgboost_vector", "rounds": 150}
+    assert predicted_seconds(joint, sparse, 40, 5) == predicted_seconds(joint, plain, 40, 5)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -396,8 +415,8 @@ def test_a_source_of_few_targets_is_no_dearer_than_they_are(tables: bool) -> Non
 
     def expected(targets: int, bags: int = 1) -> float:
         source = {"family": "linear", "bagging": {"bags": bags}}
-        facts = (2, 0) if tables else (1500, 103)
-        return predicted_seconds(source, *facts, targets, 3)
+        facts = Facts(2, 0, 0, ()) if tables else Facts(1500, 103, 0, ())
+        return predicted_seconds(source, facts, targets, 3)
 
     if tables:
         write_parquet(

@@ -31,8 +31,8 @@ class Sections(Strict):
     )
     budget: Duration | None = Field(
         None,
-        description="Time for all of a preset, e.g. `10m`: what it chooses is sized to it, and a run "
-        "has it as its window.",
+        description="Time for all of a preset, e.g. `10m`, from a run's start to its end: sources are "
+        "fitted as long as they end in it, and the best of what stands is handed in.",
     )
     seed: int = Field(42, ge=0, description="Seed of everything that is drawn.")
     data: Data = Field(description="The tables.")

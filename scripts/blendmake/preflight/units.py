@@ -9,6 +9,7 @@ from typing import Any
 from blendmake.durations import clock
 from blendmake.families import JOINT
 from blendmake.preflight.findings import WARN, Finding
+from blendmake.tables.facts import Facts
 from blendmake.triage import predicted_seconds
 
 LONG = 4 * 3600.0  # seconds of a job that a cluster's time limits and machines that go away may hit
@@ -28,7 +29,7 @@ def unit_findings(
     """
     for name, one in sources.items():
         source = {**one["source"], "family": one["family"]}
-        fold = predicted_seconds(source, rows, columns, targets, folds) / folds
+        fold = predicted_seconds(source, Facts(rows, columns, 0, ()), targets, folds) / folds
         chosen, check = one["targets_per_job"], f"jobs of {name}"
         about = f"a fold takes about {clock(fold)} by a rule of thumb"
         advised = min(targets, max(1, round(targets * GOOD / fold)))

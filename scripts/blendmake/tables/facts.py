@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import note_of, read_parquet
@@ -20,12 +21,19 @@ from blendmake.tables.user_files import UserTable, kind_of
 
 @dataclass(frozen=True)
 class Facts:
-    """Train rows, numeric and category columns, and each target's number of positives."""
+    """Train rows, numeric and category columns, and each target's number of positives.
+
+    Attributes:
+        labelled: share of the labels that are known.
+        levels: levels of all categories together; 0 where they have not been counted.
+    """
 
     rows: int
     numbers: int
     categories: int
     positives: tuple[int, ...]
+    labelled: float = 1.0
+    levels: int = 0
 
     @property
     def columns(self) -> int:
@@ -41,14 +49,18 @@ def facts_of_tables(tables: Path) -> Facts | None:
     if not all((tables / name).exists() for name in ("columns.parquet", "targets.parquet")):
         return None
     try:
-        kinds = read_parquet(tables / "columns.parquet")["kind"].to_pylist()
+        columns = read_parquet(tables / "columns.parquet")
         targets = read_parquet(tables / "targets.parquet")
     except BlendmakeError:
         return None  # a job may be replacing them right now
     _, labels = labels_of(targets, note_of(targets)["id_columns"])
     positives = tuple(int(count) for count in np.nansum(labels, axis=0))
+    kinds = columns["kind"].to_pylist()
     numbers = kinds.count("number")
-    return Facts(targets.num_rows, numbers, len(kinds) - numbers, positives)
+    has_levels = "levels" in columns.column_names
+    levels = int(pc.sum(pc.list_value_length(columns["levels"])).as_py() or 0) if has_levels else 0
+    known = round(float(1 - np.isnan(labels).mean()), 6) if labels.size else 1.0
+    return Facts(targets.num_rows, numbers, len(kinds) - numbers, positives, known, levels)
 
 
 def facts_of_files(
@@ -88,6 +100,8 @@ def facts_of_files(
         for name in names
     ]
     positives = tuple(int(np.nansum(one)) for one in values)
+    missing = sum(int(np.isnan(one).sum()) for one in values)
+    known = round(1 - missing / max(1, labelled.rows * len(names)), 6)
 
     def is_like(name: str, shapes: Sequence[str]) -> bool:
         return any(fnmatch.fnmatchcase(name, shape) for shape in shapes)
@@ -105,4 +119,4 @@ def facts_of_files(
         if field.name not in no_features and not is_like(field.name, left_out)
     ]
     of_numbers = sum(kinds.count(kind) for kind in ("number", "time", "any"))
-    return Facts(labelled.rows, of_numbers, kinds.count("category"), positives)
+    return Facts(labelled.rows, of_numbers, kinds.count("category"), positives, known)

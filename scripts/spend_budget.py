@@ -1,0 +1,44 @@
+"""Spend the budget of a preset: sources one after another, a submission as soon as one stands."""
+
+from blendmake.job import job
+
+with job(snakemake.log[0]):
+    import signal
+    import time
+    from pathlib import Path
+
+    import psutil
+
+    from blendmake.budget.pace import Pace
+    from blendmake.budget.scheduler import Scheduler
+    from blendmake.budget.spending import Spending, summary
+    from blendmake.errors import BlendmakeError
+    from blendmake.triage import parallelism
+    from budget_shop import Shop
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupted)
+    facts = snakemake.params.facts
+    began = psutil.Process(snakemake.params.process).create_time()
+    Path(facts["log"]).parent.mkdir(parents=True, exist_ok=True)
+    # What a start took here tells how long an end takes.
+    reserve = max(1.0, 0.15 * (time.time() - began))
+    shop = Shop(facts, snakemake.params.code, began + facts["seconds"] - reserve)
+    scheduler = Scheduler(Pace(), parallelism(facts["cores"], facts["threads"]))
+    spending = Spending(
+        shop,
+        scheduler,
+        began=began,
+        end=shop.end,
+        closing=min(20.0, 0.06 * facts["seconds"]),
+        folds=facts["folds"],
+    )
+    try:
+        outcome = spending.spend()
+    finally:
+        shop.close()
+    shop.tell(summary(outcome, facts["seconds"]))
+    if facts["submissions"] and outcome.handed_in is None:
+        raise BlendmakeError(f"Nothing could be handed in: {shop.error()}")
