@@ -56,11 +56,11 @@ def facts_of_tables(tables: Path) -> Facts | None:
     _, labels = labels_of(targets, note_of(targets)["id_columns"])
     positives = tuple(int(count) for count in np.nansum(labels, axis=0))
     kinds = columns["kind"].to_pylist()
-    numbers = kinds.count("number")
+    categories = kinds.count("category")
     has_levels = "levels" in columns.column_names
     levels = int(pc.sum(pc.list_value_length(columns["levels"])).as_py() or 0) if has_levels else 0
     known = round(float(1 - np.isnan(labels).mean()), 6) if labels.size else 1.0
-    return Facts(targets.num_rows, numbers, len(kinds) - numbers, positives, known, levels)
+    return Facts(targets.num_rows, len(kinds) - categories, categories, positives, known, levels)
 
 
 def facts_of_files(
