@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -243,6 +244,10 @@ class Shop:
             try:
                 self._make_last_resort()
                 status = 0
+            except Exception as error:
+                with self.log.open("a", encoding="utf-8") as log:
+                    traceback.print_exc(file=log)
+                    log.write(f"ERROR: the last resort could not be made: {error}\n")
             finally:
                 os._exit(status)
 
@@ -266,6 +271,7 @@ class Shop:
             predictions,
             sample[0] if sample else None,
             files["parquet"],
+            id_columns=settings["id"],
             targets=read_labels(tables / "targets.parquet")[1],
             rename=settings["rename"],
             note={**provenance(settings, self.code), LAST_RESORT: told},

@@ -2,7 +2,7 @@
 
 from blendmake.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], script=snakemake):
     import signal
     import time
     from pathlib import Path
