@@ -23,8 +23,9 @@ with job(snakemake.log[0], script=snakemake):
     facts = snakemake.params.facts
     began = psutil.Process(snakemake.params.process).create_time()
     Path(facts["log"]).parent.mkdir(parents=True, exist_ok=True)
-    # What a start took here tells how long an end takes.
-    reserve = max(1.0, 0.15 * (time.time() - began))
+    # What a start took here tells how long an end takes: an interpreter that is busy with its own exit,
+    # on a machine with much else to do, was seen to need half of it.
+    reserve = max(1.0, 0.5 * (time.time() - began))
     shop = Shop(facts, snakemake.params.code, began + facts["seconds"] - reserve)
     scheduler = Scheduler(Pace(), parallelism(facts["cores"], facts["threads"]))
     spending = Spending(
