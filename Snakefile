@@ -80,7 +80,7 @@ include: "rules/cluster.smk"
 onstart:
     refuse_replacing(workflow, plan.run.replace)
     plan.freeze()
-    plan.hand_on()
+    plan.hand_on(workflow)
     mark_run(plan.name)
 
 

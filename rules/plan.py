@@ -63,7 +63,7 @@ class Plan(PlanBucket):
         self.scripts = Path(basedir) / "scripts"
         self.preset: dict[str, Any] | None = None
         try:
-            config = as_written(config, files)
+            config = self.config = as_written(config, files)
             super().__init__(load_problem(config))
             window = os.environ.get("BLENDMAKE_WINDOW")
             self.run, _ = load_run({**({"window": window} if window else {}), **config})
@@ -74,10 +74,11 @@ class Plan(PlanBucket):
             raise WorkflowError(str(error)) from None
         self.window = self.problem.budget if self.run.window is None else self.run.window
         self.asked = [name for name in self.campaigns if f"campaign_{name}" in words]
-        self.slices = self._slices()
-        self._check_files(all_of_them="preflight" not in words)
         try:
+            self.slices = self._slices()
+            self._check_files(all_of_them="preflight" not in words)
             self.code = self._code()
+            self.check_planned()
         except BlendmakeError as error:
             raise WorkflowError(str(error)) from None
         self._refuse_with_bucket(words)

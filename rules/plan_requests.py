@@ -7,13 +7,18 @@ decided with the plan (`fit_threads`), because results depend on them.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from snakemake.settings.types import SharedFSUsage
+
+from blendmake.digests import digest_of
 from blendmake.errors import BlendmakeError
 from blendmake.families import FOREIGN
 from blendmake.window import STARTED
@@ -31,6 +36,7 @@ MOST_MINUTES = 24 * 60
 PACKED = 5  # what a compressed text file grows to, about
 AUDITED = {"family": "lightgbm", "rounds": 200}  # about what an audit takes of time for a target
 OFFERED = "BLENDMAKE_GPUS"
+PLANNED = "BLENDMAKE_PLANNED"
 
 
 def offered_gpus() -> int:
@@ -51,14 +57,48 @@ class PlanRequests(PlanBudget):
 
     gpus: int = 0
     started: float
+    config: Mapping[str, Any]
 
-    def hand_on(self) -> None:
-        """Hand to jobs, with the environment, what the profile offers and when the run began.
+    def hand_on(self, workflow: Any) -> None:
+        """Hand to jobs what the profile offers, when the run began, and config and code as they are now.
 
-        For the main process of a run: jobs on other machines read the workflow anew, without hooks.
+        For the main process of a run: jobs on other machines read the workflow anew, without hooks. What
+        is edited meanwhile is for the next run.
         """
         os.environ[OFFERED] = str(self.gpus)
         os.environ[STARTED] = repr(self.started)
+        os.environ[PLANNED] = self.digest
+        if SharedFSUsage.SOURCES in workflow.storage_settings.shared_fs_usage:
+            workflow.config_settings.configfiles = [self._frozen_config()]
+
+    def _frozen_config(self) -> Path:
+        """A copy of the config that this run began with, for its jobs; by content, so it may stay."""
+        text = json.dumps(self.config, default=str)
+        name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        path = Path(".snakemake/blendmake_configs").absolute() / f"{name}.json"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(f".{os.getpid()}.part")
+            part.write_text(text, encoding="utf-8")
+            part.replace(path)
+        return path
+
+    @property
+    def digest(self) -> str:
+        """What identifies all that jobs depend on: slices of the config and code."""
+        return digest_of(json.loads(json.dumps([self.slices, self.code], default=str)))
+
+    def check_planned(self) -> None:
+        """In a job of a run: refuse what has been edited since the run began.
+
+        Raises:
+            BlendmakeError: it would be made of something else than the run's record of it says.
+        """
+        if PLANNED in os.environ and os.environ[PLANNED] != self.digest:
+            raise BlendmakeError(
+                "Code, or a file that the config names, was edited while the run went on, so that this "
+                "job was not begun. Run the same command again: what is finished and still fresh stays."
+            )
 
     # What is known
 
