@@ -22,7 +22,7 @@ from blendmake.config.reading import as_written
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
 from plan_bucket import PlanBucket
-from plan_inputs import given_groups, without
+from plan_inputs import given_groups, in_order, without
 from plan_requests import offered_gpus
 
 VERDICT = {"z", "share", "drift"}  # what an audit's lists depend on, but not its fits
@@ -194,7 +194,7 @@ class Plan(PlanBucket):
                 "test": {name: data.test[name] for name in data.train} if data.test else None,
                 "id": data.id,
                 "categories": data.categories.model_dump(),
-                "ignore": data.ignore,
+                "ignore": sorted(data.ignore),
                 "not_features": self.not_features,
                 **({"missing": data.missing} if data.missing else {}),
                 **csv,
@@ -233,7 +233,7 @@ class Plan(PlanBucket):
             "fit": {
                 name: {
                     "source": {
-                        **without(source.slice_of_results(), "family", "features"),
+                        **in_order(without(source.slice_of_results(), "family", "features")),
                         **self.params_taken(name),
                         **({"file_code": code} if (code := self.file_code(name)) else {}),
                     },

@@ -294,3 +294,11 @@ def given_groups(problem: Problem, names: Iterable[str]) -> dict[str, list[str]]
 def without(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     """A mapping less some keys."""
     return {key: value for key, value in mapping.items() if key not in keys}
+
+
+def in_order(value: Any, sort: bool = False) -> Any:
+    """A nested value with all `params` in the order of their names: a config may have them in any."""
+    if not isinstance(value, Mapping):
+        return value
+    keys = sorted(value) if sort else value
+    return {key: in_order(value[key], sort or key == "params") for key in keys}

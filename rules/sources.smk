@@ -38,6 +38,7 @@ rule fit_chunk:
         fit=at(plan.slices, "fit/{source}"),
         code=at(plan.code, "fit/{source}"),
         scratch=f"{plan.scratch}/sources/{{source}}/fold{{fold}}",
+        kept=f"{plan.scratch}/kept/{{source}}/fold{{fold}}",
     script:
         "../scripts/fit_fold.py"
 
@@ -77,6 +78,7 @@ rule fit_fold:
         fit=at(plan.slices, "fit/{source}"),
         code=at(plan.code, "fit/{source}"),
         scratch=f"{plan.scratch}/sources/{{source}}/fold{{fold}}",
+        kept=f"{plan.scratch}/kept/{{source}}/fold{{fold}}",
     script:
         "../scripts/fit_fold.py"
 

@@ -32,6 +32,7 @@ with fit_job(snakemake) as gpu:
         seed=fit["seed"],
         code=snakemake.params.code,
         scratch=Path(snakemake.params.scratch),
+        kept=Path(snakemake.params.kept),
         threads=snakemake.threads,
         note=provenance(fit["source"], snakemake.params.code, packages=packages, seed=fit["seed"]),
         best=optional_path(files.best),

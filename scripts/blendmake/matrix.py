@@ -135,6 +135,11 @@ class TableFile:
         self.offsets: NDArray[np.int64] = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         self.rows = int(self.offsets[-1])
 
+    def digest_of(self, names: Sequence[str]) -> str:
+        """Digest of the content of some columns, whatever others there are (hex)."""
+        places = [self._position(name) for name in names]
+        return digest_of([list(names), [[checks[i] for i in places] for checks in self._checks]])
+
     def column(self, name: str, batch: int) -> pa.Array:
         """One column of one batch, without a copy; verified on its first reading."""
         index = self._position(name)

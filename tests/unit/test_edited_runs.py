@@ -16,6 +16,7 @@ from snakemake.settings.types import ConfigSettings, SharedFSUsage, StorageSetti
 from snakemake.spawn_jobs import SpawnedJobArgsFactory
 
 from blendmake.config.reading import as_written
+from blendmake.digests import serialised
 from plan import Plan
 from plan_requests import OFFERED, PLANNED
 from workflow.conftest import CONFIG, REPO, write_tables
@@ -77,3 +78,24 @@ def test_a_job_of_an_edited_plan_does_not_begin(folder: Path) -> None:
     source.write_text("def fit_fold(fold):\n    return 2\n")
     with pytest.raises(WorkflowError, match="was edited while the run went on"):
         Plan(again, str(REPO))
+
+
+def test_order_in_the_config_is_no_matter(folder: Path) -> None:
+    params = {"num_leaves": 7, "lambda_l2": 0.5, "min_data_in_leaf": 20}
+    override = {"targets": {"t0": {"params": {"num_leaves": 3, "lambda_l2": 1.0}}}}
+    lgb = {"family": "lightgbm", "params": params, "overrides": override}
+
+    def slices(backwards: bool) -> list[str]:
+        def turned(value: Any) -> Any:
+            if not isinstance(value, dict) or not backwards:
+                return value
+            return {key: turned(value[key]) for key in reversed(value)}
+
+        names = ["x6", "kind"]
+        ignored = {**CONFIG["data"], "ignore": names[::-1] if backwards else names}
+        sources = {**CONFIG["sources"], "lgb": turned(lgb)}
+        plan = Plan(turned({**CONFIG, "data": ignored, "sources": sources}), str(REPO))
+        of = [plan.slices["tables"], *(plan.slices["fit"][name] for name in sorted(sources))]
+        return [str(serialised(one)) for one in of]  # as records keep them: in order
+
+    assert slices(True) == slices(False)

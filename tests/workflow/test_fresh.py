@@ -7,7 +7,11 @@ import os
 import shutil
 from pathlib import Path
 
-from workflow.conftest import CONFIG, Workspace
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workflow.conftest import CONFIG, Workspace, digests, finished_fits
 from workflow.test_rebuild import fits
 
 # Rules of what has no note of its own: text and figures, made anew in seconds.
@@ -73,3 +77,37 @@ def test_dates_hide_nothing(copied: Workspace) -> None:
     assert copied.dry_run().nothing
     swapped_bytes(copied.folder / "tables" / "train.parquet")
     assert ("read_tables",) in copied.dry_run().jobs()
+
+
+def test_what_no_model_reads_refits_nothing(copied: Workspace) -> None:
+    # Test rows are read by every fit: of them nothing may change but what no model reads.
+    before, bytes_before = finished_fits(copied), digests(copied)
+    features = {"few": {"files": {"main": {"first": 5}}}}
+    sources = {"lin": {"family": "linear", "features": "few"}}
+    rest = {"features": features, "blends": {}, "comparisons": [], "submissions": {}}
+    copied.write_config(sources={**CONFIG["sources"], **sources}, **rest)
+    copied.snakemake("results/small/sources/lin/oof.parquet")
+    before = finished_fits(copied)
+    for part in ("train", "test"):
+        path = copied.folder / "tables" / f"{part}.parquet"
+        table = pq.read_table(path)
+        other = pa.array(np.arange(len(table), dtype=float)[::-1])
+        table = table.set_column(table.column_names.index("x6"), "x6", other)
+        pq.write_table(table, path, compression="gzip", row_group_size=50)
+    labels = copied.folder / "tables" / "targets.parquet"
+    pq.write_table(pq.read_table(labels), labels, compression="none", row_group_size=7)
+    run = copied.snakemake("results/small/sources/lin/oof.parquet")
+    assert "read_tables" in run.text and "read_targets" in run.text
+    assert finished_fits(copied) == before
+    assert digests(copied)["folds.parquet"] == bytes_before["folds.parquet"]
+    # What is taken over tells what it is made of now.
+    shutil.rmtree(copied.folder / ".snakemake" / "metadata")
+    assert copied.dry_run("results/small/sources/lin/oof.parquet").nothing
+    # A column that it reads refits it.
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(1, "x0", table["x6"]), path)
+    copied.snakemake("results/small/sources/lin/oof.parquet")
+    after = finished_fits(copied)
+    assert {fit for fit in after if after[fit] != before[fit]} == {
+        f for f in before if f[0] == "lin"
+    }

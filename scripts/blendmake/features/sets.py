@@ -151,7 +151,11 @@ def make_features(
     ]
     check_listings(listings, recipes.name)
     digests = {part: _write_made(made, TableFile(tables[part]), out[part]) for part in out}
-    all_digests = {"tables": note_of(listed)["digests"], "made": digests}
+    # Of the columns that it takes: another column of the tables is no matter of this set's.
+    read = [line["name"] for line in listings if line["origin"] == "table"]
+    names = [*note_of(listed)["id_columns"], *read]
+    of_tables = {part: TableFile(path).digest_of(names) for part, path in tables.items()}
+    all_digests = {"tables": of_tables, "made": digests}
     write_listings(listings, FIELDS, out_columns, {**(note or {}), "digests": all_digests})
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, note_of, read_parquet, write_parquet
+from blendmake.fits.table import result_note
 from blendmake.folds import read_folds
 from blendmake.honest import FELL_BACK, SEARCH_FOLDS, TOLD_BY, honest_note
 from blendmake.predictions import Predictions, read_predictions, write_predictions
@@ -78,7 +79,7 @@ def assemble_source(
     mean = (total / len(fold_files)).astype(np.float32)
     fits = pa.concat_tables([read_parquet(files["fits"]) for files in fold_files])
     write_predictions(out["test"], test_ids, first.targets, mean, made)
-    write_parquet(fits, out["fits"], made)
+    write_parquet(fits, out["fits"], {**made, **result_note(fits)})
     write_predictions(out["oof"], ids, first.targets, values, made)
 
 

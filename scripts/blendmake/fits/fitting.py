@@ -16,9 +16,10 @@ from blendmake.errors import BlendmakeError
 from blendmake.files import digest_of, note_of, read_note, read_parquet, write_parquet, write_text
 from blendmake.fits.fold_job import FoldJob
 from blendmake.fits.inputs import FoldInputs
+from blendmake.fits.kept import keep_fold, take_fold
 from blendmake.fits.settings import resolve_targets
 from blendmake.fits.store import mean_prediction
-from blendmake.fits.table import FITS
+from blendmake.fits.table import FITS, result_note
 from blendmake.honest import FELL_BACK, SEARCH_FOLDS
 from blendmake.labels import labels_of
 from blendmake.predictions import write_predictions
@@ -36,6 +37,11 @@ class FoldOutputs:
     fits: Path
     models: Path
 
+    @property
+    def tables(self) -> dict[str, Path]:
+        """The files but the models; oof last, as it says that the others stand."""
+        return {"test": self.test, "fits": self.fits, "oof": self.oof}
+
 
 class FoldWork:
     """The fits of a source on one fold: which, with what, and where they are kept.
@@ -48,6 +54,7 @@ class FoldWork:
         scratch: folder for finished fits; one that holds a target's fit saves it being done again.
         threads: threads per fit.
         note: provenance of the outputs.
+        kept: where the last finished fold is kept, to be taken over by who would fit the same.
         best: best.parquet of the search that the source takes its params from, if it does.
         gpu, out_of_memory: as of FoldFits; where fits run is no part of what identifies them.
 
@@ -72,6 +79,7 @@ class FoldWork:
         scratch: Path,
         threads: int,
         note: Mapping[str, Any],
+        kept: Path | None = None,
         best: Path | None = None,
         gpu: float = 0.0,
         out_of_memory: str = "error",
@@ -101,7 +109,7 @@ class FoldWork:
             out_of_memory=out_of_memory,
         )
         key = digest_of([code, inputs.digest(), family, seed, note.get("versions")])
-        self.folder = scratch / key
+        self.folder, self.kept = scratch / key, kept
         self.keep = bool(source.get("keep_models"))
         fits = [key, self.job.fit_names(self.targets), self.keep, *told.values()]
         self.made = {
@@ -123,10 +131,16 @@ def fit_fold(work: FoldWork, outputs: FoldOutputs, *, jobs: int = 1) -> None:
         jobs: how many jobs have shared the targets before.
     """
     job, targets, keep = work.job, work.targets, work.keep
+    of_jobs = {"jobs": jobs} if jobs > 1 else {}
     with locked(work.folder):
         if _stands(outputs, work.made["fits"]):
             log.info("another run has finished this source and fold meanwhile")
             return
+        if work.kept is not None and _is_kept(work, outputs):
+            notes = {"oof": work.made, "test": work.made, "fits": {**work.made, **of_jobs}}
+            if take_fold(outputs.tables, work.kept, work.made["fits"], notes):
+                log.info("all that is read holds what it held: the fold is taken over as it was")
+                return
         finished = job.run(targets, work.folder, keep)
         valid_ids = work.ids.take(pa.array(job.valid_rows))
         test_ids = job.test_files.files["table"].table(work.ids.column_names)
@@ -140,8 +154,10 @@ def fit_fold(work: FoldWork, outputs: FoldOutputs, *, jobs: int = 1) -> None:
         test = np.stack([mean_prediction([one.test for one in of]) for of in bags], axis=1)
         write_predictions(outputs.test, test_ids, targets, test, made)
         fits = pa.Table.from_pylist(rows, schema=FITS)
-        write_parquet(fits, outputs.fits, {**made, **({"jobs": jobs} if jobs > 1 else {})})
+        write_parquet(fits, outputs.fits, {**made, **result_note(fits), **of_jobs})
         write_predictions(outputs.oof, valid_ids, targets, oof, made)
+        if work.kept is not None:
+            keep_fold(outputs.tables, work.kept, work.made["fits"])
 
 
 def fit_chunk(work: FoldWork, out: Path, *, whole: FoldOutputs, chunk: int, chunks: int) -> None:
@@ -155,7 +171,7 @@ def fit_chunk(work: FoldWork, out: Path, *, whole: FoldOutputs, chunk: int, chun
     """
     targets = [str(target) for target in np.array_split(work.targets, chunks)[chunk]]
     with locked(work.folder, part=f"{chunk}of{chunks}"):
-        if targets and not _stands(whole, work.made["fits"]):
+        if targets and not _stands(whole, work.made["fits"]) and not _is_kept(work, whole):
             work.job.run(targets, work.folder, work.keep)
     write_text(json.dumps({"targets": targets}) + "\n", out)
 
@@ -198,6 +214,13 @@ def _tuned(
     except BlendmakeError as error:
         raise BlendmakeError(f"sources.{name}.params_from: {error}") from None
     return tuned, {"params_from": told, SEARCH_FOLDS: told["search_folds"]}
+
+
+def _is_kept(work: FoldWork, outputs: FoldOutputs) -> bool:
+    """Whether a finished fold of the same fits is kept, with its models where such are wanted."""
+    if work.kept is None or not (work.kept / work.made["fits"]).is_dir():
+        return False
+    return not work.keep or outputs.models.is_dir()
 
 
 def _stands(outputs: FoldOutputs, fits: str) -> bool:

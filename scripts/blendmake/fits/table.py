@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from blendmake.files import content_digest
+from blendmake.made import RESULT
+
+MEASURED = ["seconds", "peak_rss_mb", "anonymous_mb"]
+
 FITS = pa.schema(
     [
         ("source", pa.string()),
@@ -25,3 +30,8 @@ FITS = pa.schema(
         ("seed", pa.int64()),
     ]
 )
+
+
+def result_note(fits: pa.Table) -> dict[str, str]:
+    """For the note of a table of fits: what fits of the same would say, without what was measured."""
+    return {RESULT: content_digest(fits.drop_columns(MEASURED))}
