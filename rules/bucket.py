@@ -230,9 +230,10 @@ def ignore_dates() -> None:
     by_dates = _IOFile.is_newer
 
     async def is_newer(self: Any, time: float) -> bool:
+        triggers = self.rule.workflow.rerun_triggers
         # The trigger on code asks whether an output is newer than a script.
-        code = RerunTrigger.CODE in self.rule.workflow.rerun_triggers
-        return bool(await by_dates(self, time)) if code or self.is_storage else False
+        by_content = RerunTrigger.INPUT in triggers and RerunTrigger.CODE not in triggers
+        return False if by_content and not self.is_storage else bool(await by_dates(self, time))
 
     _IOFile.is_newer = is_newer
 

@@ -72,6 +72,7 @@ def test_fits_that_went_with_scratch_are_made_again(shared: Workspace, tmp_path:
     for part in ("oof", "test", "fits"):
         (fold / f"{part}.parquet").unlink()
     assert not (space.folder / "scratch/small/sources/xgb").exists()
+    shutil.rmtree(space.folder / "scratch/small/kept/xgb")
     asked = space.dry_run("--resources", "gpu=1").text
     # The marks of the jobs before it stand, their fits do not: this one fits, and has the GPU.
     assert "gpu=1" in asked.split("rule fit_fold:")[1].split("rule ")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -206,6 +207,7 @@ def test_damaged_table_is_named(copied: Workspace) -> None:
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
     copied.path("sources", "logistic", "fold0", "oof.parquet").unlink()
+    shutil.rmtree(copied.folder / "scratch/small/kept")  # else the fold is taken over, unread
     run = copied.snakemake("results/small/sources/logistic/fold0/oof.parquet", check=False)
     assert run.code != 0
     assert "train.arrow" in run.text
