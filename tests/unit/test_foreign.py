@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -30,7 +31,7 @@ from blendmake.features.files import FeatureSetFiles
 from blendmake.files import HOST
 from fold_data import fold_data, joint_fit, labels_at
 from helpers import files_below, heed_interrupts
-from problems import Problem, synthetic
+from problems import Problem, run_fold, synthetic
 
 REPO = Path(__file__).resolve().parents[2]
 EXAMPLE = REPO / "config" / "custom" / "example.py"
@@ -761,3 +762,12 @@ def test_a_variable_that_is_not_set_or_not_asked_for_is_told(
     options = {"file": file, "python": None, "environment": ["NOT_SET"]}
     with pytest.raises(BlendmakeError, match=r"NOT_SET, which .* names, is not set\. Set it"):
         Custom(data, 1, options).fit(task)
+
+
+def test_an_exception_stays_one_message_in_a_job(problem: Problem, tmp_path: Path) -> None:
+    file = written(tmp_path, "return fold.params['nothing']")
+    with pytest.raises(BlendmakeError) as caught:
+        run_fold(problem, "custom", tmp_path / "out", file=file)
+    told = r"sources\.\S+: \S+mine\.py: KeyError: 'nothing' \(line 2 in fit_fold: "
+    assert re.match(told, str(caught.value))
+    assert caught.value.__cause__ is None

@@ -284,7 +284,8 @@ class FoldFits:
             return fit()
         except BlendmakeError as error:
             # Of the same kind: one that there was no time for is no failure.
-            raise type(error)(f"sources.{self.name}: {error}") from error
+            error.args = (f"sources.{self.name}: {error}",)
+            raise
 
     def seed_of(self, target: str, bag: int) -> int:
         return derive_seed(self.seed, self.name, target, self.fold, bag)
