@@ -82,7 +82,9 @@ class Shop:
         name = self.blend_of(whole)
         self._build(whole, {name: best_of(whole)} if len(whole) > 1 else {})
         files = [self._file(source) for source in whole[-1:]]
-        return self._run([*files, self._file(name), *self._submissions(name)])
+        for artifact in {name, *filter(self._covers_all, whole)}:
+            files += self._submissions(artifact)
+        return self._run([*files, self._file(name)])
 
     def crown(self, whole):
         targets = self._problem.targets
@@ -150,6 +152,11 @@ class Shop:
                 one = candidate(name, source, self._problem, self.facts["folds"])
                 found.append(replace(one, done=min(0.95, self.progress(name))))
         return found
+
+    def _covers_all(self, source):
+        """Whether a source can be handed in alone: a submission has all targets."""
+        own = self.facts["own"].get(source, {})
+        return own.get("targets", ["all"]) in ("all", ["all"])
 
     def standing(self):
         whole = self.preset["whole"]

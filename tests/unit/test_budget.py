@@ -54,12 +54,14 @@ class PretendShop:
 
     Attributes:
         gain: what a source adds to the macro AUC of the blend.
+        alone: the macro AUC of a source by itself, where it is to have one.
         fine: whether fits are small enough to be seen one by one; else only whole folds are.
     """
 
     sources: list[Candidate]
     slower: Mapping[str, float]
     gain: Mapping[str, float] = field(default_factory=dict)
+    alone: Mapping[str, float] = field(default_factory=dict)
     fails: Sequence[str] = ()
     fine: bool = False
     tables: int = 0
@@ -140,6 +142,8 @@ class PretendShop:
         return BEST
 
     def score(self, artifact: str) -> float | None:
+        if artifact in self.alone:
+            return self.alone[artifact] if self.is_whole(artifact) else None
         work = self.blends.get(artifact)
         if work is None or work.stopped or work.ended() is None:
             return None
@@ -247,6 +251,12 @@ def test_as_soon_as_one_source_stands_it_is_handed_in_and_each_further_one_impro
     assert shop.handed_in[0] == outcome.whole[0]
     assert shop.handed_in[1:4] == ["best_of_2", "best_of_3", "best_of_4"]
     assert outcome.of == BEST
+
+
+def test_a_source_that_is_above_all_blends_is_handed_in() -> None:
+    outcome, shop, _ = spend(600, alone={"logistic": 0.99})
+    assert "logistic" in outcome.whole
+    assert outcome.of == "logistic" == shop.handed_in[-1]
 
 
 def test_where_no_source_can_end_the_last_resort_is_handed_in_and_named() -> None:

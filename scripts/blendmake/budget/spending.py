@@ -16,7 +16,7 @@ POLL = 0.25  # seconds from one look at what runs to the next
 # An extra source that brings less macro AUC than this brings nothing; after so many the rest is left.
 GAIN = 0.0002
 VAIN = 2
-# A later blend is handed in unless an earlier one is better by more than chance would have it.
+# Of sources and blends, in this order, the last is handed in that none is better than by more than this.
 WORSE = 0.0005
 
 
@@ -53,7 +53,7 @@ class Workshop(Protocol):
         """Sources that stand from an earlier run."""
 
     def fit(self, choice: Choice | None, whole: Sequence[str]) -> Work:
-        """Begin a source, then the blend of all in `whole`, it among them, and its submission.
+        """Begin a source, then the blend of all in `whole`, it among them, and what both hand in.
 
         Args:
             choice: the source; None: blend only.
@@ -243,8 +243,8 @@ class Spending:
     def _hand_in(self) -> None:
         """The best of what stands, in place."""
         whole = self.outcome.whole
-        blends = [self.shop.blend_of(whole[:n]) for n in range(1, len(whole) + 1)]
-        best = self._best([*blends, self.shop.champion()])
+        blends = [self.shop.blend_of(whole[:n]) for n in range(2, len(whole) + 1)]
+        best = self._best([*whole, *blends, self.shop.champion()])
         if best is not None:
             self.outcome.of = best
             self.outcome.handed_in = self.shop.hand_in(best) or self.outcome.handed_in
@@ -308,7 +308,7 @@ def summary(outcome: Outcome, seconds: float) -> str:
     elif outcome.of is None:
         told = f"LAST RESORT handed in, as no source ended in time: {outcome.handed_in}"
     else:
-        told = f"handed in: {outcome.handed_in} ({outcome.of} of {', '.join(outcome.whole)})"
+        told = f"handed in: {outcome.handed_in} ({outcome.of}; {', '.join(outcome.whole)} stand)"
     left = "; ".join(f"{name} ({reason})" for name, reason in outcome.left.items())
     if left:
         left += f"; {clock(outcome.unused)} were left"
