@@ -58,7 +58,7 @@ def write_user_file(path: Path, columns: Mapping[str, Any] | pa.Table) -> str:
 def enter_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a folder the present one; what a plan leaves in the environment is taken back."""
     monkeypatch.chdir(folder)
-    for name in (DEADLINE, "BLENDMAKE_WINDOW"):
+    for name in (DEADLINE, "BLENDMAKE_WINDOW", "BLENDMAKE_PLANNED"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     return folder

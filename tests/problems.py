@@ -179,7 +179,7 @@ def with_fold_features(
     grouped = None
     if groups is not None:
         grouped = folder / "groups.parquet"
-        write_parquet(pa.table({"group": groups}), grouped)
+        write_parquet(pa.table({"group": groups}), grouped, {"column": "group"})
     made = {part: folder / f"{part}.arrow" for part in inputs.tables}
     make_fold_features(
         SetInputs(

@@ -28,7 +28,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "problem.yaml").write_text(yaml.safe_dump(CONFIG))
     monkeypatch.chdir(tmp_path)
     for name in (OFFERED, PLANNED, "BLENDMAKE_STARTED"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that what a plan leaves is taken back
+        monkeypatch.delenv(name)
     return tmp_path
 
 

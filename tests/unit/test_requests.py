@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import snakemake.api  # noqa: F401 (its modules import each other, this one first)
+from snakemake.settings.types import SharedFSUsage, StorageSettings
 
 from blendmake.files import write_parquet
 from blendmake.fits.table import FITS
@@ -37,6 +39,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     columns = {"id": list(rows), "x": [float(i) for i in rows], "y": [i % 2 for i in rows]}
     write_user_file(tmp_path / "train.parquet", columns)
     return enter_folder(tmp_path, monkeypatch)
+
+
+WORKFLOW = SimpleNamespace(  # of a machine that shares no sources: the config is not frozen
+    storage_settings=StorageSettings(shared_fs_usage=SharedFSUsage.all() - {SharedFSUsage.SOURCES})
+)
 
 
 def plan(gpus: int | None = 0, **changes: Any) -> Plan:
@@ -211,9 +218,9 @@ def test_a_job_on_a_cluster_knows_what_the_profile_offers(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(OFFERED, "")  # restored in the end
-    plan(gpus=2).hand_on()
+    plan(gpus=2).hand_on(WORKFLOW)
     assert plan(gpus=None).fit_gpu(of("xgb")) == 1
-    plan(gpus=0).hand_on()
+    plan(gpus=0).hand_on(WORKFLOW)
     assert plan(gpus=None).fit_gpu(of("xgb")) == 0
     monkeypatch.delenv(OFFERED)
     assert plan(gpus=None).fit_gpu(of("xgb")) == 0
@@ -223,9 +230,9 @@ def test_jobs_know_when_their_run_began(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv(OFFERED, "")
     monkeypatch.setenv(STARTED, "of a run before")
     run = plan()
-    run.hand_on()
+    run.hand_on(WORKFLOW)
     plan()  # in a job of the run
     assert os.environ[STARTED] == repr(run.started)
     again = plan()
-    again.hand_on()
+    again.hand_on(WORKFLOW)
     assert os.environ[STARTED] == repr(again.started) != repr(run.started)

@@ -35,6 +35,7 @@ from blendmake.searches.table import COUNTED, Trial
 from blendmake.searches.trials import TrialFits, Watch
 from blendmake.searches.worker_job import PARTIAL, work
 from blendmake.searches.working import STOP, Unfinished, Worker
+from blendmake.user_code import user_digest
 from blendmake.window import DEADLINE, STARTED
 from problems import Problem, run_fold, synthetic
 from search_worker import (
@@ -533,6 +534,7 @@ def test_a_function_of_ones_own_is_searched(problem: Problem, tmp_path: Path) ->
     params = search_params(
         {"mine": source}, trials=2, sampler="grid", space={"sign": {"choices": [1, -1]}}
     )
+    params["sources"]["mine"]["code"] = user_digest(file)
     rows = ran(search_in(problem, params), tmp_path)
     assert [row["params"] for row in rows] == [{"sign": 1}, {"sign": -1}]
     assert rows[0]["value"] > 0.6 and rows[0]["value"] + rows[1]["value"] == pytest.approx(1.0)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from blendmake.errors import BlendmakeError
-from blendmake.families import FAMILIES, linear
+from blendmake.families import FAMILIES, extra_trees
 from blendmake.family import Fitted
 from blendmake.window import DEADLINE, RESERVE, open_window, require_time, time_left
 from fold_data import fold_data, joint_fit
@@ -129,8 +129,8 @@ def watched(monkeypatch: pytest.MonkeyPatch, family: type[Any]) -> Watched:
 
 @pytest.fixture
 def fits(monkeypatch: pytest.MonkeyPatch) -> Watched:
-    """Fits of the family `linear`."""
-    return watched(monkeypatch, linear.FAMILY)
+    """Fits of the family `extra_trees`, one after another."""
+    return watched(monkeypatch, extra_trees.FAMILY)
 
 
 @pytest.fixture
@@ -139,11 +139,12 @@ def joint_fits(monkeypatch: pytest.MonkeyPatch) -> Watched:
     return watched(monkeypatch, Together)
 
 
-def run(problem: Problem, folder: Path, family: str = "linear", **settings: Any) -> Done:
+def run(problem: Problem, folder: Path, family: str = "extra_trees", **settings: Any) -> Done:
+    settings = {"rounds": 5, **settings} if family == "extra_trees" else settings
     return run_fold(problem, family, folder / "out", scratch=folder / "scratch", **settings)
 
 
-def stopped(problem: Problem, folder: Path, family: str = "linear", **settings: Any) -> str:
+def stopped(problem: Problem, folder: Path, family: str = "extra_trees", **settings: Any) -> str:
     """The message with which a fold ends; nothing of it stands but what is in scratch."""
     with pytest.raises(BlendmakeError) as error:
         run(problem, folder, family, **settings)
@@ -211,7 +212,9 @@ def test_a_fold_whose_fits_stand_needs_no_time(
 ) -> None:
     fits.after[4] = end_now
     first = run(problem, tmp_path)
-    again = run_fold(problem, "linear", tmp_path / "again", scratch=tmp_path / "scratch")
+    again = run_fold(
+        problem, "extra_trees", tmp_path / "again", scratch=tmp_path / "scratch", rounds=5
+    )
     assert len(fits.targets) == 4 and contents(again) == contents(first)
 
 

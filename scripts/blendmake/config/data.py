@@ -255,7 +255,12 @@ class Data(Strict):
                     {"name": self.adapter, "hint": nearest(self.adapter, ADAPTERS)},
                 )
             own = {"adapter", "categories", "ignore", *ADAPTERS[self.adapter].OPTIONS}
-            given = sorted(self.model_fields_set - own)
+            fields = type(self).model_fields
+            given = sorted(
+                key
+                for key in self.model_fields_set - own
+                if getattr(self, key) != fields[key].get_default(call_default_factory=True)
+            )
             if given:
                 raise PydanticCustomError(
                     "adapter",
