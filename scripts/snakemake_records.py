@@ -16,7 +16,7 @@ from snakemake.persistence import (
 )
 from snakemake.persistence.file import FilePersistence
 
-from blendmake.digests import params_digest, quick_digest, serialised, sha256
+from blendmake.digests import is_mark, params_digest, quick_digest, serialised, sha256
 
 SHA256 = "sha256:"
 # Stands for the params of an artifact of which nothing is known: no job has such, so it is made anew.
@@ -162,7 +162,9 @@ class ContentRecords(FilePersistence):
     def _changed_inputs(self, job):
         """The inputs of other content than a job's files were made of; whether more was looked at
         than sizes and dates."""
-        changed, looked, paths = set(), False, [str(file) for file in job.input]
+        changed, looked = set(), False
+        files = [file for file in job.input if not is_mark(file)]
+        paths = [str(file) for file in files]
         for output in job.output:
             key = self._get_key(output)
             record = self._read_record(key)
@@ -170,7 +172,7 @@ class ContentRecords(FilePersistence):
                 continue
             seen, stat = record.seen or {}, self._stat(key)
             looked |= bool(record.made) or (record.artifact or [])[:2] != stat
-            for number, (path, file) in enumerate(zip(paths, job.input, strict=True)):
+            for number, (path, file) in enumerate(zip(paths, files, strict=True)):
                 stat = self._stat(path)
                 if stat is None or seen.get(path) == stat:
                     continue

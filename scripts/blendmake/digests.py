@@ -66,3 +66,11 @@ def quick_digest(path: Path) -> str:
             file.seek(max(0, start))
             digest.update(file.read(min(length, size)))
     return digest.hexdigest()
+
+
+def is_mark(path: str | Path) -> bool:
+    """Whether a file only says that some targets of a fold were fitted, in how many jobs they were.
+
+    How work is spread is no part of what an artifact is made of.
+    """
+    return Path(path).parent.name == "chunks"

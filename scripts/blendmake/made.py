@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blendmake import files
-from blendmake.digests import params_digest, serialised, sha256
+from blendmake.digests import is_mark, params_digest, serialised, sha256
 from blendmake.errors import BlendmakeError
 
 MADE = files.MADE_KEY
@@ -42,6 +42,7 @@ def say_made(
         "inputs": [
             SHA256 + sha256(Path(path)) if path in own else content_of(Path(path))
             for path in inputs
+            if not is_mark(path)
         ],
     }
 
