@@ -104,7 +104,7 @@ def test_ragged_csv(space: Workspace) -> None:
     lines = ["id,x", "a,1", "b,2,3", "c,4"]
     (space.folder / "tables/train.csv").write_text("\n".join(lines) + "\n")
     space.write_config(data={**space.config["data"], "train": "tables/train.csv"})
-    assert_fails(space, "tables/train.csv", "Expected 2 columns, got 3")
+    assert_fails(space, "tables/train.csv", "line 3: 3 fields, 2 are expected")
 
 
 def test_target_with_fewer_positives_than_folds(space: Workspace) -> None:

@@ -89,11 +89,11 @@ def test_dates_rebuild_nothing(copied: Workspace) -> None:
     ("file", "old", "new", "rules"),
     [
         # A family's own file: its sources only (which ones: the next test).
-        ("families/linear.py", "CLIP = 10.0", "CLIP = 9.0", {"fit_fold"}),
+        ("families/linear_rows.py", "CLIP = 10.0", "CLIP = 9.0", {"fit_fold"}),
         # The registry is no part of any fit.
         ("families/__init__.py", '    "linear":', '    "linea": "",\n    "linear":', set()),
         # Scales: what blends, never what fits or scores.
-        ("blends/scale.py", "1e-6", "2e-6", {"blend_sources"}),
+        ("blends/scale.py", "999_999", "499_999", {"blend_sources"}),
         # Figures: what draws.
         (
             "reports/figures.py",
@@ -108,7 +108,7 @@ def test_dates_rebuild_nothing(copied: Workspace) -> None:
             "scores.py",
             "_nullable(low)",
             "_nullable(low + 0.0)",
-            {"score_source", "score_blend", "compare_artifacts", "build_leaderboard"},
+            {"score_source", "score_blend", "compare_artifacts"},
         ),
     ],
     ids=["family", "registry", "scale", "figures", "page", "script", "scores"],
@@ -121,7 +121,7 @@ def test_a_changed_constant_rebuilds_what_imports_it(
 
 
 def test_a_familys_constant_refits_its_sources_only(copied: Workspace) -> None:
-    copied.edit("scripts/blendmake/families/linear.py", "CLIP = 10.0", "CLIP = 9.0")
+    copied.edit("scripts/blendmake/families/linear_rows.py", "CLIP = 10.0", "CLIP = 9.0")
     jobs = copied.dry_run().jobs()
     assert {job for job in jobs if job[0] == "fit_fold"} == fits("logistic")
 
@@ -185,7 +185,7 @@ def test_threads_and_cores_rebuild_nothing(copied: Workspace) -> None:
 
 
 def test_finished_artifacts_can_be_accepted_after_a_refactoring(copied: Workspace) -> None:
-    copied.edit("scripts/blendmake/families/linear.py", "CLIP = 10.0", "CLIP = 5.0 + 5.0")
+    copied.edit("scripts/blendmake/families/linear_rows.py", "CLIP = 10.0", "CLIP = 5.0 + 5.0")
     assert not copied.dry_run().nothing
     copied.snakemake("--touch")
     assert copied.snakemake().nothing

@@ -269,7 +269,7 @@ def test_a_budget_hands_in_though_its_first_prediction_is_wrong_by_ten_times(
     text, line = budget_run(space, 150)
     assert "handed in: results/small/submissions/" in line and "LAST RESORT" not in line
     assert "tables and folds stand" in text and " stands, macro AUC 0." in text
-    best = line.split("(")[1].split(" of ")[0]
+    best = line.split("(")[1].split(";")[0]
     for suffix in ("csv", "parquet"):
         handed_in = space.path(f"submission.{suffix}")
         assert handed_in.read_bytes() == space.path("submissions", f"{best}.{suffix}").read_bytes()
