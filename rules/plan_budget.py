@@ -13,6 +13,8 @@ from plan_window import PlanWindow
 
 SPENT = "BLENDMAKE_BUDGET"
 """Environment variable of runs that build for a budget: it is spent elsewhere."""
+PLANNED = "BLENDMAKE_PLANNED"
+"""Environment variable of jobs: digest of all that their run has planned; empty where none has."""
 # Options with which Snakemake builds nothing, and those that would build all anew with every source.
 LOOKING = (
     *(
@@ -83,6 +85,7 @@ class PlanBudget(PlanWindow):
             "arguments": _arguments(sys.argv[1:]),
             "rules": str(Path(self.scripts).parent / "rules"),
             "spent": SPENT,
+            "planned": PLANNED,
             "preset": p.preset,
             "preset_file": str(self.preset_file),
             "asked": (self.preset or {})["asked"],

@@ -22,7 +22,7 @@ from blendmake.digests import digest_of
 from blendmake.errors import BlendmakeError
 from blendmake.families import FOREIGN
 from blendmake.window import STARTED
-from plan_budget import PlanBudget
+from plan_budget import PLANNED, PlanBudget
 from plan_window import NUMBER
 
 PROCESS = 600  # megabytes of an interpreter with its libraries
@@ -36,7 +36,6 @@ MOST_MINUTES = 24 * 60
 PACKED = 5  # what a compressed text file grows to, about
 AUDITED = {"family": "lightgbm", "rounds": 200}  # about what an audit takes of time for a target
 OFFERED = "BLENDMAKE_GPUS"
-PLANNED = "BLENDMAKE_PLANNED"
 
 
 def offered_gpus() -> int:
@@ -94,7 +93,7 @@ class PlanRequests(PlanBudget):
         Raises:
             BlendmakeError: it would be made of something else than the run's record of it says.
         """
-        if PLANNED in os.environ and os.environ[PLANNED] != self.digest:
+        if os.environ.get(PLANNED) not in (None, "", self.digest):
             raise BlendmakeError(
                 "Code, or a file that the config names, was edited while the run went on, so that this "
                 "job was not begun. Run the same command again: what is finished and still fresh stays."

@@ -62,7 +62,12 @@ class Shop:
     # Runs
 
     def _run(self, targets):
-        environment = {self.facts["spent"]: "1", DEADLINE: repr(self.end)}
+        # Runs of their own: what the outer one had planned before a source was chosen is not theirs.
+        environment = {
+            self.facts["spent"]: "1",
+            self.facts["planned"]: "",
+            DEADLINE: repr(self.end),
+        }
         self._said = self.log.stat().st_size if self.log.exists() else 0
         arguments = self.facts["arguments"]
         self._running = SnakemakeRun([str(t) for t in targets], arguments, self.log, environment)

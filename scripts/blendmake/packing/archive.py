@@ -32,6 +32,7 @@ MOST_PATH = 4096
 KINDS = frozenset(
     {
         *(".parquet", ".arrow", ".json", ".jsonl", ".txt", ".csv", ".md", ".svg", ".html", ".log"),
+        ".yaml",  # of searches
         *(".ubj", ".cbm", ".npz", ".pt"),  # models, checkpoints
     }
 )
