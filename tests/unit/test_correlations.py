@@ -15,6 +15,7 @@ from scipy.stats import pearsonr, rankdata
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_note, read_parquet
 from blendmake.predictions import write_predictions
+from blendmake.reports import correlations as module
 from blendmake.reports.correlations import (
     CORRELATIONS,
     DuplicatePair,
@@ -148,3 +149,26 @@ def test_dots_in_target_names(tmp_path: Path, columns: NDArray[np.float64]) -> N
     both = {"t.x": columns[0], "t": columns[1]}
     found = rows(tmp_path, [make(tmp_path, "a", both), make(tmp_path, "b", both)])
     assert [key[2] for key in found] == ["t.x", "t"]
+
+
+@pytest.mark.parametrize(("held", "reads"), [(1 << 24, 2), (N * 2 * 3, 2 * 4)])
+def test_files_are_read_by_many_targets_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int, reads: int
+) -> None:
+    """Opening a file costs by its columns: a read per target would be quadratic in targets."""
+    rng = np.random.default_rng(1)
+    values = {name: {f"t{j}": rng.random(N) for j in range(10)} for name in ("x", "y")}
+    values["y"]["t9"] = values["x"]["t9"]
+    files = [make(tmp_path, name, of) for name, of in values.items()]
+    opened = []
+
+    def counted(path: Path, columns: list[str]) -> pa.Table:
+        opened.append(path)
+        return read_parquet(path, columns=columns)
+
+    monkeypatch.setattr(module, "read_parquet", counted)
+    monkeypatch.setattr(module, "HELD_VALUES", held)
+    found = rows(tmp_path, files)
+    assert len(opened) == reads
+    assert [key[2] for key, row in found.items() if row["identical"]] == ["t9"]
+    assert len(found) == 10

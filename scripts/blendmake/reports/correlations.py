@@ -22,6 +22,7 @@ _CORRELATIONS: list[tuple[str, pa.DataType]] = [
     ("rank_correlation", pa.float64()),
     ("identical", pa.bool_()),
 ]
+HELD_VALUES = 1 << 24  # predictions held at a time, of all files
 CORRELATIONS = pa.schema(_CORRELATIONS)
 """Columns of `write_correlations`."""
 
@@ -48,8 +49,9 @@ def write_correlations(
 ) -> None:
     """Write the rank correlation of every pair, on every target that both cover.
 
-    Predictions are ranked within folds, since each fold has a model of its own. One target is held
-    in memory at a time.
+    Predictions are ranked within folds, since each fold has a model of its own. Some targets are held
+    in memory at a time: opening a file costs by its columns, so that one read per target would be
+    quadratic in targets.
 
     Args:
         names_and_oofs: names and their oof.parquet; in every pair, a stands before b here.
@@ -61,13 +63,22 @@ def write_correlations(
         BlendmakeError: a file is missing, damaged, or of another number of rows.
     """
     targets = {name: _targets_of(path) for name, path in names_and_oofs}
-    every = list(dict.fromkeys(target for held in targets.values() for target in held))
+    every = list(dict.fromkeys(target for of in targets.values() for target in of))
+    held = {name: set(of) for name, of in targets.items()}
     found: dict[tuple[int, int, str], tuple[float | None, bool]] = {}
-    for target in every:
-        holders = [i for i, (name, _) in enumerate(names_and_oofs) if target in targets[name]]
+    at_once = max(1, HELD_VALUES // (max(1, len(folds)) * max(1, len(names_and_oofs))))
+    tables: list[pa.Table] = []
+    for place, target in enumerate(every):
+        if place % at_once == 0:
+            wanted = every[place : place + at_once]
+            tables = [
+                read_parquet(path, columns=[t for t in wanted if t in held[name]])
+                for name, path in names_and_oofs
+            ]
+        holders = [i for i, (name, _) in enumerate(names_and_oofs) if target in held[name]]
         if len(holders) < 2:
             continue
-        columns = [_column(names_and_oofs[i][1], target, len(folds)) for i in holders]
+        columns = [_column(tables[i], names_and_oofs[i][1], target, len(folds)) for i in holders]
         ranks = np.stack([rank_scale(column, folds) for column in columns])
         correlations = rank_correlations(ranks)
         for x, i in enumerate(holders):
@@ -125,8 +136,8 @@ def _targets_of(path: Path) -> list[str]:
     return [name for name in pq.read_schema(path).names if name not in note["id_columns"]]
 
 
-def _column(path: Path, target: str, n: int) -> NDArray[Any]:
-    column = read_parquet(path, columns=[target])[target]
+def _column(table: pa.Table, path: Path, target: str, n: int) -> NDArray[Any]:
+    column = table[target]
     if len(column) != n:
         raise BlendmakeError(
             f"{path} has {len(column)} rows, the folds have {n}. Delete it and run the same "
