@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from blendmake.config.base import nearest
-from blendmake.config.run import Run
-from blendmake.errors import BlendmakeError
+from blendmake.config.run import check_known
 
 if TYPE_CHECKING:
     from plan import Plan
@@ -28,29 +26,10 @@ def build_files(plan: Plan, words: Iterable[str]) -> list[str]:
         return []
     if plan.run.only is None and plan.run.start is None:
         return plan.everything
-    _check_names("only", plan.run.only or [], _known(plan))
-    items = chosen(plan.run, plan.run.only or plan.ranking)
+    check_known("only", plan.run.only or [], _known(plan))
+    items = plan.run.chosen(plan.run.only or plan.ranking)
     return [file for item in items for file in plan.item_files(item)]
-
-
-def chosen(run: Run, items: Sequence[str]) -> list[str]:
-    """Of items in their order, those that `only` names, from the one that `from` names on.
-
-    Raises:
-        BlendmakeError: `from` is not among them.
-    """
-    start, only = run.start, run.only
-    if start is not None:
-        _check_names("from", [start], items)
-        items = items[list(items).index(start) :]
-    return [item for item in items if only is None or item in only]
 
 
 def _known(plan: Plan) -> list[str]:
     return [*plan.artifacts, *plan.problem.audits, *plan.searches]
-
-
-def _check_names(key: str, names: Iterable[str], known: Sequence[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise BlendmakeError(f"{key}={name}: there is no '{name}' here; {nearest(name, known)}")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from blendmake.config.run import Run
-from plan_build import chosen
 from plan_inputs import given_groups
 from plan_searches import PlanSearches
 
@@ -95,7 +94,7 @@ class PlanWanted(PlanSearches):
     def campaign_chosen(self, campaign: str) -> list[str]:
         """A campaign's items, less those that `only` and `from` leave out where it is asked for."""
         items = self.problem.campaigns[campaign]
-        return chosen(self.run, items) if campaign in self.asked else items
+        return self.run.chosen(items) if campaign in self.asked else items
 
     def campaign_left(self, campaign: str) -> dict[str, str]:
         """Why items of a campaign are not built in this run."""

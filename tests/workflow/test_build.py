@@ -39,6 +39,7 @@ def test_names_that_there_are_not(copied: Workspace) -> None:
             ["build", "--config", "only=lgbm"],
             "only=lgbm: there is no 'lgbm' here; did you mean 'lgb'?",
         ),
+        (["campaign_mine", "--config", "only=lgbm"], "only=lgbm: there is no 'lgbm' here"),
         (
             ["campaign_mine", "--config", "from=xgb"],
             "from=xgb: there is no 'xgb' here; did you mean 'lgb'?",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from blendmake.config.base import NamesOnce, Strict, shown
+from blendmake.config.base import NamesOnce, Strict, nearest, shown
 from blendmake.durations import seconds_of
+from blendmake.errors import BlendmakeError
 
 
 def _as_seconds(value: Any) -> Any:
@@ -59,3 +61,26 @@ class Run(Strict):
         False,
         description="Fit again what stands in the bucket, made by other settings, data or code.",
     )
+
+    def chosen(self, items: Sequence[str]) -> list[str]:
+        """Of items in their order, those that `only` names, from the one that `from` names on.
+
+        Raises:
+            BlendmakeError: one of the names is not among them.
+        """
+        check_known("only", self.only or [], items)
+        if self.start is not None:
+            check_known("from", [self.start], items)
+            items = items[list(items).index(self.start) :]
+        return [item for item in items if self.only is None or item in self.only]
+
+
+def check_known(key: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Refuse names that --config gives for `key` and there are not.
+
+    Raises:
+        BlendmakeError: names the first of them, and the nearest known one.
+    """
+    for name in names:
+        if name not in known:
+            raise BlendmakeError(f"{key}={name}: there is no '{name}' here; {nearest(name, known)}")
