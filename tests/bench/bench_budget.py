@@ -35,7 +35,7 @@ from blendmake.durations import seconds_of
 
 ADULT = "adult"
 STANDS = re.compile(r"\[([\d:]+) of [\d:]+\] (\w+) stands")
-HANDED_IN = re.compile(r"handed in[^:]*: (\S+)(?: \((\w+) of ([^)]*)\))?")
+HANDED_IN = re.compile(r"handed in[^:]*: (\S+)(?: \((\w+); [^)]* stand\))?")
 
 
 def prepare(name: str, data: Path, folder: Path, seed: int) -> str | None:
@@ -117,7 +117,7 @@ def told(name: str, budget: str, cores: int, run: dict[str, Any]) -> str:
     match = HANDED_IN.search(run["text"])
     handed_in = "**nothing**"
     if match:
-        handed_in = f"{match[2]} of {match[3]}" if match[2] else "last resort"
+        handed_in = match[2] or "last resort"
     seconds = seconds_of(budget)
     assert seconds is not None
     auc_ = "–" if run["score"] is None else f"{run['score']:.4f}"
