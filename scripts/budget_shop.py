@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from blendmake.auc import auc
 from blendmake.budget.last_resort import make_last_resort
 from blendmake.files import read_note, read_parquet, replacing
 from blendmake.fits.bagging import bag_count
 from blendmake.labels import labels_of, read_labels
 from blendmake.presets import best_of, candidate, crowned, read_preset, resized, write_preset
 from blendmake.provenance import provenance
+from blendmake.stats.auc import auc
 from blendmake.submission import write_submission
 from blendmake.tables.facts import facts_of_tables
 from blendmake.window import DEADLINE

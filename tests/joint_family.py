@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from blendmake.auc import auc
-from blendmake.blends.scale import expit
 from blendmake.family import Fitted, FoldData, JointFamily, JointFit
 from blendmake.files import write_text
 from blendmake.matrix import Floats, Rows
 from blendmake.seeds import derive_seed
+from blendmake.stats.auc import auc
+from blendmake.stats.logits import expit
 
 Numbers = NDArray[np.float64]
 

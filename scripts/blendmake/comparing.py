@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from blendmake.blends.scale import rank_scale
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.folds import read_folds
@@ -14,6 +13,7 @@ from blendmake.honest import HONEST_FOLDS, common_folds
 from blendmake.labels import label_columns, read_groups, read_labels
 from blendmake.predictions import read_predictions
 from blendmake.scores import compare_predictions
+from blendmake.stats.ranks import rank_scale
 
 
 def compare_artifacts(

@@ -15,8 +15,8 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from blendmake.honest import folds_text, honest_rows
-from blendmake.intervals import dense_codes, influence, interval, standard_error
 from blendmake.labels import MACRO
+from blendmake.stats.intervals import dense_codes, influence, interval, standard_error
 
 """Name of the row that is the mean over targets; no target may have it."""
 

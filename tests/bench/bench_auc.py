@@ -11,7 +11,7 @@ import common
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from blendmake.auc import AucScorer, auc
+from blendmake.stats.auc import AucScorer, auc
 
 FLOOR = "floor: `numpy.sort` alone"
 

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from blendmake.auc import AucScorer
 from blendmake.audits.permuting import Forest, permuted_drops
+from blendmake.stats.auc import AucScorer
 
 
 def order(rows: int, column: int, repeat: int) -> NDArray[np.intp]:

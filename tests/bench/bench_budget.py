@@ -30,8 +30,8 @@ import pyarrow.parquet as pq
 import yaml
 from pyarrow import csv
 
-from blendmake.auc import auc
 from blendmake.durations import seconds_of
+from blendmake.stats.auc import auc
 
 ADULT = "adult"
 STANDS = re.compile(r"\[([\d:]+) of [\d:]+\] (\w+) stands")

@@ -33,7 +33,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import yaml
 
-from blendmake.auc import auc
+from blendmake.stats.auc import auc
 from workflow.conftest import copy_workflow
 
 PARAMS: dict[str, dict[str, Any]] = {

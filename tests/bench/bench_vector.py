@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from blendmake.auc import auc
 from blendmake.families.xgboost import XGBoost
 from blendmake.families.xgboost_vector import XGBoostVector
 from blendmake.family import Fit, FoldData
+from blendmake.stats.auc import auc
 from fold_data import fold_data, joint_fit, labels_at
 from problems import Problem, write_problem
 

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from blendmake.auc import AucScorer, auc, placements
+from blendmake.stats.auc import AucScorer, auc, placements
 
 
 @st.composite

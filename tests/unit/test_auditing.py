@@ -20,7 +20,6 @@ import pytest
 from pydantic import ValidationError
 
 from blendmake import window
-from blendmake.auc import AucScorer, auc
 from blendmake.audits import auditing
 from blendmake.audits.auditing import (
     AuditOutputs,
@@ -43,6 +42,7 @@ from blendmake.reports.audit_figures import (
     draw_target_effects,
     macro_effects,
 )
+from blendmake.stats.auc import AucScorer, auc
 from blendmake.window import DEADLINE, heed_sigterm
 from problems import FOLDS, Problem, with_labels, write_problem
 

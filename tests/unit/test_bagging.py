@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from blendmake.auc import auc
 from blendmake.families.extra_trees import ExtraTrees
 from blendmake.family import Fit, Fitted
 from blendmake.files import write_parquet
@@ -22,6 +21,7 @@ from blendmake.fits.store import mean_prediction
 from blendmake.folds import read_inner
 from blendmake.reports.status import read_status, status_text
 from blendmake.seeds import derive_seed
+from blendmake.stats.auc import auc
 from problems import Problem, run_fold, source, stored_fits, synthetic, with_labels, write_problem
 
 LABELS = np.array([1] * 10 + [0] * 60 + [np.nan] * 5, np.float32)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blendmake.auc import auc
 from blendmake.blends.blending import Blended, blend
 from blendmake.blends.members import BLEND_METHODS, STACKERS, BlendOptions, Member, Split
-from blendmake.blends.scale import expit, logit_scale, rank_scale
 from blendmake.blends.stacking import fit_stack, label_correlations, nearest_targets
 from blendmake.errors import BlendmakeError
+from blendmake.stats.auc import auc
+from blendmake.stats.logits import expit, logit_scale
+from blendmake.stats.ranks import rank_scale
 
 FOLDS = 4
 TARGETS = ("t0", "t1", "t2")

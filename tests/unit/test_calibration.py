@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from artifacts import FOLD, FOLDS, LABELS, NOISE, SIGNAL, TARGETS, Artifacts, cells
-from blendmake.auc import auc
 from blendmake.blends.calibration import CalibrationMap, calibrate_columns, fit_map, in_order
 from blendmake.blends.members import Split
 from blendmake.files import read_note, read_parquet
 from blendmake.predictions import read_predictions
+from blendmake.stats.auc import auc
 
 MEMBERS = {"x": SIGNAL, "y": SIGNAL + NOISE, "z": NOISE}
 

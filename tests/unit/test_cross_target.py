@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from blendmake.auc import auc
 from blendmake.blends.blending import Blended, blend
 from blendmake.blends.members import BLEND_METHODS, CROSS_NEIGHBOURS, BlendOptions, Member, Split
-from blendmake.blends.scale import expit, logit_scale
 from blendmake.config.blends import Method
+from blendmake.stats.auc import auc
+from blendmake.stats.logits import expit, logit_scale
 
 FOLDS = 4
 TARGETS = ("odd", "a", "b", "c")

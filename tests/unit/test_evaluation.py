@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from blendmake.auc import auc
 from blendmake.blends.evaluation import BlendScorer, FittingRows
+from blendmake.stats.auc import auc
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])

@@ -18,7 +18,6 @@ import pytest
 import xgboost as xgb
 
 import problems
-from blendmake.auc import auc
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES, FOREIGN, JOINT, linear, linear_rows, xgboost
 from blendmake.families.xgboost_matrix import FoldMatrices, Matrices, predict_blocks
@@ -27,6 +26,7 @@ from blendmake.files import note_of, read_parquet
 from blendmake.fits.predicting import predict_models
 from blendmake.folds import read_inner
 from blendmake.matrix import Rows
+from blendmake.stats.auc import auc
 from fold_data import fold_data, labels_at
 from problems import (
     FOLDS,

@@ -13,7 +13,6 @@ from scipy.stats import sem, t
 from sklearn.metrics import mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
-from blendmake.auc import auc
 from blendmake.config.features import FeatureSet
 from blendmake.errors import BlendmakeError
 from blendmake.features.encoding import any_positive, encodings, level_codes
@@ -31,6 +30,7 @@ from blendmake.files import read_parquet, write_parquet
 from blendmake.folds import group_folds
 from blendmake.matrix import Rows
 from blendmake.seeds import derive_seed
+from blendmake.stats.auc import auc
 from problems import (
     FOLDS,
     ONE_POSITIVE_FOLD,

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blendmake.auc import auc
 from blendmake.code_digest import imported_files
 from blendmake.errors import BlendmakeError
 from blendmake.families.custom import Custom
@@ -29,6 +28,7 @@ from blendmake.families.lightautoml import LightAutoML
 from blendmake.family import Fit, Fitted, FoldData, JointFit
 from blendmake.features.files import FeatureSetFiles
 from blendmake.files import HOST
+from blendmake.stats.auc import auc
 from fold_data import fold_data, joint_fit, labels_at
 from helpers import files_below, heed_interrupts
 from problems import Problem, run_fold, synthetic

@@ -12,13 +12,13 @@ import pytest
 from numpy.typing import NDArray
 
 from artifacts import FOLD, FOLDS, IDS, LABELS, NOISE, ROWS, SIGNAL, TARGETS, Artifacts, cells
-from blendmake.auc import auc
 from blendmake.files import read_note, read_parquet, write_parquet
 from blendmake.fits.assembly import assemble_source
 from blendmake.folds import write_folds
 from blendmake.honest import common_folds, folds_text, honest_rows
 from blendmake.predictions import read_predictions, write_predictions
 from blendmake.scores import score_predictions
+from blendmake.stats.auc import auc
 
 SEARCHED, HONEST = [0, 1, 2], [3, 4]
 LATER = np.isin(FOLD, HONEST)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import joint_family
-from blendmake.auc import auc
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES, FOREIGN, JOINT
 from blendmake.family import Fitted, JointFamily, JointFit
@@ -22,6 +21,7 @@ from blendmake.fits.predicting import predict_models
 from blendmake.fits.store import mean_prediction
 from blendmake.folds import read_inner, write_inner
 from blendmake.seeds import derive_seed
+from blendmake.stats.auc import auc
 from joint_family import Together
 from problems import Done, Problem, run_fold, stored_fits, synthetic, with_labels
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blendmake.auc import auc
 from blendmake.budget import last_resort
 from blendmake.budget.last_resort import make_last_resort
 from blendmake.predictions import Predictions, read_predictions
+from blendmake.stats.auc import auc
 from problems import Problem, write_problem
 
 ROWS, TEST = 900, 300

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from blendmake.auc import auc
+from blendmake.stats.auc import auc
 from problems import FOLDS, Problem, run_fold, synthetic_columns, write_problem
 
 TIMES = 60  # permutations, each a target of its own

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from blendmake.auc import auc
 from blendmake.config.sources import Source
 from blendmake.errors import BlendmakeError
 from blendmake.families.linear import Linear, predict_saved
 from blendmake.families.linear_lbfgs import Regression, most_at_once, solve
 from blendmake.families.linear_rows import MANY, Preparation, Regressors
 from blendmake.family import Fit, FoldData
+from blendmake.stats.auc import auc
 from fold_data import fold_data, labels_at
 from problems import Problem, run_fold, write_problem
 

@@ -21,7 +21,6 @@ torch = pytest.importorskip("torch", reason="envs/neural.txt is not installed")
 
 from test_leakage import interval, null_problem  # noqa: E402
 
-from blendmake.auc import auc  # noqa: E402
 from blendmake.errors import BlendmakeError  # noqa: E402
 from blendmake.family import Fitted  # noqa: E402
 from blendmake.features.files import FeatureSetFiles  # noqa: E402
@@ -32,6 +31,7 @@ from blendmake.neural.checkpoints import Checkpoints  # noqa: E402
 from blendmake.neural.data import Feeder, Preparation, prepare  # noqa: E402
 from blendmake.neural.layers import embedding_size  # noqa: E402
 from blendmake.neural.schedules import Schedule  # noqa: E402
+from blendmake.stats.auc import auc  # noqa: E402
 from fold_data import fold_data, joint_fit  # noqa: E402
 from helpers import flip_byte  # noqa: E402
 from problems import FOLDS, Problem, synthetic, synthetic_columns, write_problem  # noqa: E402

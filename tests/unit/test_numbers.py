@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blendmake.auc import auc
 from blendmake.audits.drift import adversarial, check_columns
 from blendmake.errors import BlendmakeError
 from blendmake.features.files import FeatureSetFiles
 from blendmake.files import read_parquet
 from blendmake.fits.predicting import predict_models
 from blendmake.matrix import Column, Rows, TableFile, known_values
+from blendmake.stats.auc import auc
 from helpers import ReadTables, read_user_tables, write_user_file
 from problems import Problem, run_fold, with_fold_features, write_problem
 

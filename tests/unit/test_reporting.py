@@ -15,11 +15,11 @@ import pytest
 import xgboost as xgb
 from numpy.typing import NDArray
 
-from blendmake.auc import auc
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES, JOINT, REPORTING
 from blendmake.families.catboost import CatBoostFamily, _may_be_watched
 from blendmake.family import Fit, Fitted, FoldData, JointFit
+from blendmake.stats.auc import auc
 from fold_data import fold_data, joint_fit, labels_at
 from helpers import files_below
 from problems import Problem, synthetic

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from blendmake.auc import auc
-from blendmake.intervals import dense_codes, influence, interval, standard_error
 from blendmake.scores import (
     COMPARISON,
     METRICS,
@@ -16,6 +14,8 @@ from blendmake.scores import (
     compare_predictions,
     score_predictions,
 )
+from blendmake.stats.auc import auc
+from blendmake.stats.intervals import dense_codes, influence, interval, standard_error
 
 Z = 1.959963984540054
 

@@ -11,7 +11,6 @@ import pytest
 import xgboost as xgb
 from numpy.typing import NDArray
 
-from blendmake.auc import auc
 from blendmake.errors import BlendmakeError
 from blendmake.families.xgboost_matrix import FoldMatrices
 from blendmake.families.xgboost_vector import (
@@ -22,6 +21,7 @@ from blendmake.families.xgboost_vector import (
     predict_saved,
 )
 from blendmake.family import Fitted, FoldData
+from blendmake.stats.auc import auc
 from fold_data import fold_data, joint_fit, labels_at
 from problems import Problem, run_fold, synthetic, with_labels
 

@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import check_grad
 
-from blendmake.auc import auc
 from blendmake.blends.evaluation import BlendScorer, FittingRows
-from blendmake.blends.scale import rank_scale
 from blendmake.blends.weights import METHODS, smooth_auc
 from blendmake.errors import BlendmakeError
+from blendmake.stats.auc import auc
+from blendmake.stats.ranks import rank_scale
 
 Floats = NDArray[np.float64]
 

@@ -93,7 +93,7 @@ def test_dates_rebuild_nothing(copied: Workspace) -> None:
         # The registry is no part of any fit.
         ("families/__init__.py", '    "linear":', '    "linea": "",\n    "linear":', set()),
         # Scales: what blends, never what fits or scores.
-        ("blends/scale.py", "999_999", "499_999", {"blend_sources"}),
+        ("stats/logits.py", "999_999", "499_999", {"blend_sources"}),
         # Figures: what draws.
         (
             "reports/figures.py",

@@ -22,7 +22,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from blendmake.auc import AucScorer
 from blendmake.audits.drift import adversarial, check_columns
 from blendmake.audits.permuting import Forest, permuted_drops
 from blendmake.errors import BlendmakeError
@@ -36,6 +35,7 @@ from blendmake.labels import Labels, read_labels
 from blendmake.matrix import Positions, Rows, known_values
 from blendmake.scratch import found_or_made, locked
 from blendmake.seeds import derive_seed
+from blendmake.stats.auc import AucScorer
 from blendmake.window import require_time
 
 log = logging.getLogger(__name__)

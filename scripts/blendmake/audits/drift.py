@@ -18,15 +18,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from blendmake.auc import AucScorer
 from blendmake.audits.permuting import Forest
-from blendmake.blends.scale import rank_scale
 from blendmake.families.lightgbm import LightGBM
 from blendmake.family import Fit, FoldData
 from blendmake.features.files import FeatureSetFiles
 from blendmake.labels import Labels
 from blendmake.matrix import BLOCK_BYTES, Column, Floats, Positions, Rows, known_numbers
 from blendmake.seeds import derive_seed
+from blendmake.stats.auc import AucScorer
+from blendmake.stats.ranks import rank_scale
 
 COPY = 0.49
 """Distance of the AUC from 0.5 from which a column counts as a copy of a label."""

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from blendmake.auc import AucScorer
 from blendmake.blends.evaluation import BlendScorer, FittingRows
 from blendmake.blends.members import (
     CROSS_TARGET,
@@ -29,10 +28,12 @@ from blendmake.blends.members import (
     Split,
     check,
 )
-from blendmake.blends.scale import DUPLICATE, expit, logit_scale, rank_correlations, rank_scale
 from blendmake.blends.stacking import StackModel, fit_stack, label_correlations, nearest_targets
 from blendmake.blends.weights import METHODS, uniform
 from blendmake.errors import BlendmakeError
+from blendmake.stats.auc import AucScorer
+from blendmake.stats.logits import expit, logit_scale
+from blendmake.stats.ranks import DUPLICATE, rank_correlations, rank_scale
 
 Floats = NDArray[np.float64]
 

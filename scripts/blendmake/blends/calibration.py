@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from blendmake.blends.members import Predictions, Split
-from blendmake.blends.scale import expit
+from blendmake.stats.logits import expit
 
 Floats = NDArray[np.float64]
 

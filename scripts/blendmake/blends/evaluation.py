@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blendmake.auc import AucScorer, doubled_ranks
+from blendmake.stats.auc import AucScorer, doubled_ranks
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]

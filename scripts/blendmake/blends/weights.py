@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blendmake.blends.evaluation import FittingRows, auc_of_weights
-from blendmake.blends.scale import expit
 from blendmake.errors import BlendmakeError
+from blendmake.stats.logits import expit
 
 Floats = NDArray[np.float64]
 Options = Mapping[str, Any]

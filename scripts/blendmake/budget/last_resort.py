@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blendmake.auc import auc
 from blendmake.files import read_parquet
 from blendmake.folds import read_folds
 from blendmake.labels import read_labels
 from blendmake.matrix import TableFile
 from blendmake.predictions import write_predictions
+from blendmake.stats.auc import auc
 
 ROWS = 6000
 BLOCK = 64  # columns that are held at once

@@ -18,12 +18,12 @@ import numpy as np
 from scipy.special import expit
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from blendmake.auc import auc
 from blendmake.families.linear_lbfgs import Regression, Solution, solve
 from blendmake.families.linear_rows import MOST_HASH_BITS, SCALINGS, Preparation, Regressors
 from blendmake.family import Family, Fit, Fitted, FoldData, JointFit, known_rows, refused
 from blendmake.files import write_text
 from blendmake.matrix import Floats, Rows
+from blendmake.stats.auc import auc
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from blendmake.auc import AucScorer
 from blendmake.errors import BlendmakeError
 from blendmake.families.xgboost_matrix import (
     ALIASES,
@@ -36,6 +35,7 @@ from blendmake.families.xgboost_matrix import (
 from blendmake.family import Fitted, FoldData, JointFamily, JointFit, Labels, Reports, refused
 from blendmake.lean.xgboost import xgb
 from blendmake.matrix import Floats, Rows
+from blendmake.stats.auc import AucScorer
 
 SKETCHES = ("random_projection", "random_sampling", "top_outputs")
 BLOCK = 65_536  # rows whose gradients are computed at a time

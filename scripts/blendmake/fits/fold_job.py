@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from blendmake.auc import auc
 from blendmake.durations import clock
 from blendmake.family import Family, Fitted, JointFamily
 from blendmake.files import digest_of, sync
@@ -21,6 +20,7 @@ from blendmake.fits.fold_fits import JOINT, FoldFits, Unit, two_classes
 from blendmake.fits.models import Kept, keep_models, short_name
 from blendmake.fits.store import StoredFit
 from blendmake.matrix import Rows, known_values
+from blendmake.stats.auc import auc
 from blendmake.window import require_time
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from blendmake.auc import AucScorer
 from blendmake.errors import BlendmakeError
 from blendmake.family import JointFit, Labels
 from blendmake.matrix import Floats
@@ -30,6 +29,7 @@ from blendmake.neural.layers import Network
 from blendmake.neural.params import Check, choice, optional, real, whole
 from blendmake.neural.schedules import SCHEDULES, Schedule
 from blendmake.seeds import derive_seed
+from blendmake.stats.auc import AucScorer
 from blendmake.window import require_time, time_left
 
 log = logging.getLogger(__name__)

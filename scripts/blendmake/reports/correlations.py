@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from blendmake.blends.scale import DUPLICATE, rank_correlations, rank_scale
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, read_note, read_parquet, write_parquet
+from blendmake.stats.ranks import DUPLICATE, rank_correlations, rank_scale
 
 _CORRELATIONS: list[tuple[str, pa.DataType]] = [
     ("a", pa.string()),

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blendmake.auc import auc
 from blendmake.family import Family, JointFamily
 from blendmake.fits.bagging import undo_undersampling
 from blendmake.fits.fold_fits import FoldFits, Unit, two_classes
+from blendmake.stats.auc import auc
 from blendmake.window import require_time, told_to_end
 
 

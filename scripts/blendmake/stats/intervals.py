@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from blendmake.auc import AucScorer
+from blendmake.stats.auc import AucScorer
 
 
 def influence(
