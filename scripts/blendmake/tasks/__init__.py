@@ -1,0 +1,13 @@
+"""Registry of prediction tasks: by name, the module whose TASK it is.
+
+Modules are imported by name when they are asked for, so that a task that a problem does not have is no
+part of what decides its rebuilds.
+"""
+
+from __future__ import annotations
+
+TASKS: dict[str, str] = {
+    "binary": "blendmake.tasks.binary",
+    "multiclass": "blendmake.tasks.multiclass",
+    "regression": "blendmake.tasks.regression",
+}
