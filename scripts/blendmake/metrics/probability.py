@@ -41,7 +41,7 @@ class Brier(_MeanLoss):
 
     def losses(self, labels: NDArray[Any], predictions: NDArray[Any]) -> Floats:
         if predictions.ndim == 1:
-            return np.square(predictions.astype(np.float64) - labels)
+            return np.asarray(np.square(predictions.astype(np.float64) - labels))
         truth = labels[:, None] == np.arange(predictions.shape[1])
         squares: Floats = np.square(predictions.astype(np.float64) - truth).sum(axis=1)
         return squares

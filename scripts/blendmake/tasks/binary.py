@@ -29,7 +29,8 @@ class Binary(Task):
         return np.full(outputs, float(np.nanmean(labels)) if known.any() else 0.5)
 
     def strata(self, labels: Floats) -> NDArray[np.int8]:
-        return (labels == 1).astype(np.int8)[:, None]
+        strata: NDArray[np.int8] = (labels == 1).astype(np.int8)[:, None]
+        return strata
 
     def moments(self, labels: Floats, outputs: int) -> NDArray[np.float64]:
         return np.asarray(labels, np.float64)[:, None]

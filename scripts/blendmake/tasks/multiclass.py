@@ -42,10 +42,11 @@ class Multiclass(Task):
 
     def strata(self, labels: Floats) -> NDArray[np.int8]:
         classes = np.unique(labels[~np.isnan(labels)])
-        return (labels[:, None] == classes).astype(np.int8)
+        strata: NDArray[np.int8] = (labels[:, None] == classes).astype(np.int8)
+        return strata
 
     def moments(self, labels: Floats, outputs: int) -> NDArray[np.float64]:
-        shares = (labels[:, None] == np.arange(outputs)).astype(np.float64)
+        shares: NDArray[np.float64] = (labels[:, None] == np.arange(outputs)).astype(np.float64)
         shares[np.isnan(labels)] = np.nan
         return shares
 

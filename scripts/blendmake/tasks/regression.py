@@ -34,15 +34,13 @@ class Regression(Task):
     def strata(self, labels: Floats) -> NDArray[np.int8]:
         """The bands of the label; of many equal values, which one band holds, there are fewer."""
         known = np.flatnonzero(~np.isnan(labels))
-        edges = (
-            np.unique(np.quantile(labels[known], np.linspace(0, 1, BANDS + 1)[1:-1]))
-            if known.size
-            else []
-        )
+        if not known.size:
+            return np.zeros((len(labels), 0), np.int8)
+        edges = np.unique(np.quantile(labels[known], np.linspace(0, 1, BANDS + 1)[1:-1]))
         band = np.full(len(labels), -1)
         band[known] = np.searchsorted(edges, labels[known], "left")
-        found = np.unique(band[known])
-        return (band[:, None] == found).astype(np.int8)
+        strata: NDArray[np.int8] = (band[:, None] == np.unique(band[known])).astype(np.int8)
+        return strata
 
     def moments(self, labels: Floats, outputs: int) -> NDArray[np.float64]:
         return np.asarray(labels, np.float64)[:, None]
