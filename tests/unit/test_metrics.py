@@ -12,9 +12,9 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from blendmake.errors import BlendmakeError
-from blendmake.intervals import standard_error
 from blendmake.metrics import METRICS
 from blendmake.metrics.base import NO_CONTEXT, Metric, ScoredRows, find_metric, jackknife
+from blendmake.stats.intervals import standard_error
 from blendmake.tasks import TASKS
 
 CLASSES = 4

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blendmake.auc import auc
-from blendmake.intervals import influence
 from blendmake.metrics.base import NO_CONTEXT, Floats, Metric, ScoredRows
+from blendmake.stats.auc import auc
+from blendmake.stats.intervals import influence
+from blendmake.stats.ranks import rank_scale
 
 
 class Auc(Metric):
@@ -123,7 +124,7 @@ class Spearman(Metric):
         first, second = _standard_ranks(labels), _standard_ranks(predictions)
         if first is None or second is None:
             return math.nan
-        return float(np.clip(np.mean(first * second), -1, 1))
+        return float(np.clip(np.mean(first[0] * second[0]), -1, 1))
 
     def influence(
         self, labels: NDArray[Any], predictions: NDArray[Any], rows: ScoredRows = NO_CONTEXT
@@ -132,12 +133,12 @@ class Spearman(Metric):
         first, second = _standard_ranks(labels), _standard_ranks(predictions)
         if first is None or second is None:
             return math.nan, np.zeros(n)
-        value = float(np.clip(np.mean(first * second), -1, 1))
-        phi = first * second - value / 2 * (first**2 + second**2)
-        for given, own, other in ((labels, first, second), (predictions, second, first)):
-            # A row of weight w moves the ranks of those above it by w, of its equals by w / 2.
-            pull = other - value * own
-            phi += _above(given, pull) / _rank_spread(given)
+        (x, x_spread), (y, y_spread) = first, second
+        value = float(np.clip(np.mean(x * y), -1, 1))
+        phi = x * y - value / 2 * (x**2 + y**2)
+        # A row of weight w moves the ranks of those above it by w, of its equals by w / 2.
+        phi += _above(labels, y - value * x) / x_spread
+        phi += _above(predictions, x - value * y) / y_spread
         return value, phi / n * math.sqrt(n / (n - 1))
 
 
@@ -186,27 +187,13 @@ def _average_precision(positive: NDArray[np.bool_], scores: NDArray[Any]) -> tup
     return value, phi * math.sqrt(n / (n - 1))
 
 
-def _mid_ranks(values: NDArray[Any]) -> Floats:
-    """(#{less} + ½ #{equal}) / n of each value."""
-    if np.isnan(values).any():
-        raise ValueError("NaN cannot be ranked")
-    ordered = np.sort(values)
-    less = np.searchsorted(ordered, values, "left")
-    at_most = np.searchsorted(ordered, values, "right")
-    return (less + at_most) / (2 * len(values))
-
-
-def _rank_spread(values: NDArray[Any]) -> float:
-    return float(np.std(_mid_ranks(values)))
-
-
-def _standard_ranks(values: NDArray[Any]) -> Floats | None:
-    """Ranks of mean 0 and variance 1; None where all are equal, or there are fewer than two."""
+def _standard_ranks(values: NDArray[Any]) -> tuple[Floats, float] | None:
+    """Ranks of mean 0 and variance 1, and by what they were divided; None where all are equal."""
     if len(values) < 2:
         return None
-    ranks = _mid_ranks(values)
+    ranks = rank_scale(values, None)
     spread = float(np.std(ranks))
-    return (ranks - ranks.mean()) / spread if spread > 0 else None
+    return ((ranks - ranks.mean()) / spread, spread) if spread > 0 else None
 
 
 def _above(values: NDArray[Any], pull: Floats) -> Floats:
