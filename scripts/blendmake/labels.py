@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,28 +13,69 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
-from blendmake.files import note_of, read_parquet
+from blendmake.files import METADATA_KEY, note_of, read_parquet
+from blendmake.tasks.base import Target, targets_of_note
 
 MACRO = "macro"  # stands for the mean over targets in tables of scores
 
-Labels = NDArray[np.float32]  # (rows, targets), NaN where unknown
+Labels = NDArray[np.floating[Any]]
+"""(rows, targets), NaN where unknown: 0 and 1; codes of classes; numbers. float32, or float64 to be exact."""
 
 
 def labels_of(targets: pa.Table, id_columns: Sequence[str]) -> tuple[list[str], Labels]:
-    """Names and labels of a targets table: float32 (rows, targets), NaN where unknown."""
+    """Names and labels of a targets table: (rows, targets), NaN where unknown.
+
+    They are float32; all float64 where the table holds a float64 column.
+    """
     names = [name for name in targets.column_names if name not in id_columns]
-    labels = np.empty((targets.num_rows, len(names)), np.float32, order="F")
+    exact = any(pa.types.is_float64(targets[name].type) for name in names)
+    kind = np.float64 if exact else np.float32
+    labels: Labels = np.empty((targets.num_rows, len(names)), kind, order="F")
+    classes = {one.name: one.classes for one in targets_of(targets, names)}
     for j, name in enumerate(names):
-        labels[:, j] = pc.fill_null(targets[name].cast(pa.float32()), np.nan).to_numpy()
+        column = targets[name]
+        if classes[name]:
+            column = pc.index_in(column, value_set=pa.array(classes[name], pa.string()))
+        labels[:, j] = pc.fill_null(column.cast(pa.from_numpy_dtype(kind)), np.nan).to_numpy()
     return names, labels
+
+
+def targets_of(table: pa.Table, names: Sequence[str]) -> tuple[Target, ...]:
+    """What some targets of a targets table are, by its note."""
+    known = (table.schema.metadata or {}).get(METADATA_KEY)
+    return targets_of_note(names, note_of(table) if known else {})
+
+
+@dataclass(frozen=True, eq=False)
+class KnownLabels:
+    """A targets artifact: `ids`, `targets`, and `labels` (rows, targets) as `labels_of` has them."""
+
+    ids: pa.Table
+    targets: tuple[Target, ...]
+    labels: Labels
+
+    @property
+    def names(self) -> list[str]:
+        """The targets' names."""
+        return [target.name for target in self.targets]
+
+
+def read_known(path: Path) -> KnownLabels:
+    """Read a targets artifact.
+
+    Raises:
+        BlendmakeError: it is missing or damaged.
+    """
+    table = read_parquet(path)
+    id_columns = note_of(table)["id_columns"]
+    names, labels = labels_of(table, id_columns)
+    return KnownLabels(table.select(id_columns), targets_of(table, names), labels)
 
 
 def read_labels(path: Path) -> tuple[pa.Table, list[str], Labels]:
     """Ids, target names and labels (rows, targets) of a targets artifact."""
-    table = read_parquet(path)
-    id_columns = note_of(table)["id_columns"]
-    names, labels = labels_of(table, id_columns)
-    return table.select(id_columns), names, labels
+    known = read_known(path)
+    return known.ids, known.names, known.labels
 
 
 def read_groups(path: Path | None) -> NDArray[np.int64] | None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from blendmake.errors import BlendmakeError
+from blendmake.files import write_parquet
+from blendmake.labels import read_known
 from blendmake.tasks import TASKS
 from blendmake.tasks.base import Target, find_task, note_of_targets, targets_of_note
 
@@ -109,3 +112,34 @@ def test_note_brings_targets_back() -> None:
 def test_unknown_task_is_refused() -> None:
     with pytest.raises(BlendmakeError, match="no task 'ranking'"):
         find_task("ranking")
+
+
+def test_labels_of_several_tasks_are_read_from_one_table(tmp_path: Any) -> None:
+    targets = [
+        Target("b", find_task("binary")),
+        Target("m", find_task("multiclass"), CLASSES),
+        Target("r", find_task("regression")),
+    ]
+    table = pa.table(
+        {
+            "id": ["x", "y", "z"],
+            "b": pa.array([0, None, 1], pa.int8()),
+            "m": pa.array(["d", "a", None]),
+            "r": pa.array([2.0**24 + 1, None, -0.5]),
+        }
+    )
+    path = tmp_path / "targets.parquet"
+    write_parquet(table, path, {"id_columns": ["id"], **note_of_targets(targets)})
+    known = read_known(path)
+    assert known.targets == tuple(targets) and known.names == ["b", "m", "r"]
+    assert known.ids["id"].to_pylist() == ["x", "y", "z"]
+    expected = [[0, 2, 2.0**24 + 1], [np.nan, 0, np.nan], [1, np.nan, -0.5]]
+    np.testing.assert_array_equal(known.labels, expected)
+
+
+def test_labels_of_two_values_stay_float32(tmp_path: Any) -> None:
+    path = tmp_path / "targets.parquet"
+    write_parquet(
+        pa.table({"id": [1], "b": pa.array([1], pa.int8())}), path, {"id_columns": ["id"]}
+    )
+    assert read_known(path).labels.dtype == np.float32

@@ -11,3 +11,5 @@ TASKS: dict[str, str] = {
     "multiclass": "blendmake.tasks.multiclass",
     "regression": "blendmake.tasks.regression",
 }
+AUTO = ("binary", "multiclass", "regression")
+"""Tasks that may be told from a column of labels."""
