@@ -19,7 +19,7 @@ from blendmake.tasks.base import Target, targets_of_note
 MACRO = "macro"  # stands for the mean over targets in tables of scores
 
 Labels = NDArray[np.floating[Any]]
-"""(rows, targets), NaN where unknown: 0 and 1; codes of classes; numbers. float32, or float64 to be exact."""
+"""(rows, targets), NaN where unknown: 0 and 1, codes of classes, numbers. float32 where that will do."""
 
 
 def labels_of(targets: pa.Table, id_columns: Sequence[str]) -> tuple[list[str], Labels]:
