@@ -19,6 +19,7 @@ rule make_folds:
     localrule: True
     params:
         folds=plan.slices["folds"],
+        scheme=plan.scheme_module,
         places=plan.places(plan.fold_file),
         sizes=plan.sizes(plan.fold_file, "folds.parquet"),
         code=plan.code["make_folds"],

@@ -21,6 +21,7 @@ from blendmake.config.loading import load_problem, load_run
 from blendmake.config.reading import as_written
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
+from blendmake.folds import SCHEMES
 from plan_bucket import PlanBucket
 from plan_inputs import given_groups, in_order, without
 from plan_requests import offered_gpus
@@ -279,6 +280,11 @@ class Plan(PlanBucket):
             above.append(name)
         return slices
 
+    @property
+    def scheme_module(self) -> str:
+        """The module of the scheme by which rows are assigned to folds."""
+        return SCHEMES[self._scheme()]
+
     def _scheme(self) -> str:
         scheme = self.problem.folds.scheme
         if scheme == "auto":
@@ -296,6 +302,8 @@ class Plan(PlanBucket):
             own = code_digest([fit, self._module(FAMILIES[source.family])], self.scripts)
             # A user's own file counts as code, with what it imports from beside it.
             digests["fit"][name] = own + (self.file_code(name) or "")
+        make = self.scripts / "make_folds.py"
+        digests["make_folds"] = code_digest([make, self._module(self.scheme_module)], self.scripts)
         if self.problem.data.adapter:
             module = ADAPTERS[self.problem.data.adapter].__name__
             write = self.scripts / "write_data.py"

@@ -5,7 +5,7 @@ from blendmake.job import job
 with job(snakemake.log[0], script=snakemake):
     from pathlib import Path
 
-    from blendmake.folds import read_folds
+    from blendmake.folds.file import read_folds
     from blendmake.provenance import provenance
     from blendmake.reports.correlations import write_correlations
 

@@ -5,7 +5,8 @@ from blendmake.job import job, optional_path, own_paths
 with job(snakemake.log[0], script=snakemake, own=["given"]):
     from pathlib import Path
 
-    from blendmake.folds import make_folds, write_folds
+    from blendmake.folds.file import write_folds
+    from blendmake.folds.making import make_folds
     from blendmake.labels import read_groups, read_labels
     from blendmake.provenance import provenance
     from blendmake.tables.user_labels import read_column
@@ -24,11 +25,10 @@ with job(snakemake.log[0], script=snakemake, own=["given"]):
         )
         given = column.to_numpy()
     fold = make_folds(
-        ids,
         labels,
         names,
         n=folds["n"],
-        scheme=folds["scheme"],
+        scheme=snakemake.params.scheme,
         seed=folds["seed"],
         groups=read_groups(optional_path(snakemake.input.groups)),
         given=given,

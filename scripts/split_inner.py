@@ -5,7 +5,8 @@ from blendmake.job import job, optional_path
 with job(snakemake.log[0], script=snakemake):
     from pathlib import Path
 
-    from blendmake.folds import inner_split, read_folds, write_inner
+    from blendmake.folds.file import read_folds, write_inner
+    from blendmake.folds.inner import inner_split
     from blendmake.labels import read_groups, read_labels
     from blendmake.provenance import provenance
     from blendmake.seeds import derive_seed

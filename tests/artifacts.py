@@ -14,7 +14,7 @@ from blendmake.blends.files import blend_files
 from blendmake.comparing import compare_artifacts
 from blendmake.config.blends import Blend
 from blendmake.files import read_parquet, write_parquet
-from blendmake.folds import write_folds
+from blendmake.folds.file import write_folds
 from blendmake.predictions import write_predictions
 from blendmake.scoring import score_artifact
 

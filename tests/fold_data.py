@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from blendmake.family import FoldData, JointFit
 from blendmake.features.files import FeatureSetFiles
-from blendmake.folds import read_inner
+from blendmake.folds.file import read_inner
 from blendmake.matrix import Rows, known_values
 from problems import Problem
 

@@ -22,7 +22,10 @@ from blendmake.files import read_note, read_parquet, write_parquet
 from blendmake.fits.fitting import FoldOutputs, FoldWork, fit_fold
 from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.store import StoredFit
-from blendmake.folds import FoldRows, inner_split, make_folds, read_folds, write_folds, write_inner
+from blendmake.folds import SCHEMES
+from blendmake.folds.file import FoldRows, read_folds, write_folds, write_inner
+from blendmake.folds.inner import inner_split
+from blendmake.folds.making import make_folds
 from blendmake.matrix import TableFile
 from blendmake.predictions import Predictions, read_predictions
 from blendmake.seeds import derive_seed
@@ -112,12 +115,12 @@ def write_problem(
     )
     table = read_parquet(inputs.targets).select(["id"])
     numbers = np.asarray(labels, np.float32)
+    scheme = "column" if fold is not None else "stratified" if groups is None else "group"
     assigned = make_folds(
-        table,
         numbers,
         targets,
         n=folds,
-        scheme="column" if fold is not None else "stratified" if groups is None else "group",
+        scheme=SCHEMES[scheme],
         seed=seed,
         given=fold,
         groups=groups,

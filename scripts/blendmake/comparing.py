@@ -8,7 +8,7 @@ from typing import Any
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
-from blendmake.folds import read_folds
+from blendmake.folds.file import read_folds
 from blendmake.honest import HONEST_FOLDS, common_folds
 from blendmake.labels import label_columns, read_groups, read_labels
 from blendmake.predictions import read_predictions

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from blendmake.files import damaged, write_parquet
-from blendmake.folds import Folds, read_folds
+from blendmake.folds.file import Folds, read_folds
 from blendmake.honest import FELL_BACK, HONEST_FOLDS, common_folds
 from blendmake.labels import label_columns, read_groups, read_labels
 from blendmake.predictions import Predictions, read_predictions

@@ -18,7 +18,7 @@ from blendmake.fits.bagging import bag_count, draw_bag, undo_undersampling
 from blendmake.fits.models import write_description
 from blendmake.fits.predicting import predict_models
 from blendmake.fits.store import mean_prediction
-from blendmake.folds import read_inner
+from blendmake.folds.file import read_inner
 from blendmake.reports.status import read_status, status_text
 from blendmake.seeds import derive_seed
 from blendmake.stats.auc import auc

@@ -13,7 +13,7 @@ import pytest
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_note, read_parquet, write_parquet
 from blendmake.fits.external import read_external
-from blendmake.folds import read_folds
+from blendmake.folds.file import read_folds
 from blendmake.matrix import TableFile, writing_table
 from blendmake.predictions import read_predictions
 from helpers import files_below, write_user_file

@@ -24,7 +24,7 @@ from blendmake.families.xgboost_matrix import FoldMatrices, Matrices, predict_bl
 from blendmake.family import Fit, FoldData
 from blendmake.files import note_of, read_parquet
 from blendmake.fits.predicting import predict_models
-from blendmake.folds import read_inner
+from blendmake.folds.file import read_inner
 from blendmake.matrix import Rows
 from blendmake.stats.auc import auc
 from fold_data import fold_data, labels_at

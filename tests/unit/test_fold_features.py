@@ -27,7 +27,7 @@ from blendmake.features.selection import (
     sample_rows,
 )
 from blendmake.files import read_parquet, write_parquet
-from blendmake.folds import group_folds
+from blendmake.folds.schemes.group import group_folds
 from blendmake.matrix import Rows
 from blendmake.seeds import derive_seed
 from blendmake.stats.auc import auc

@@ -1,27 +1,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+from blendmake.code_digest import imported_files
+from blendmake.config.folds import Folds
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
-from blendmake.folds import (
-    group_folds,
-    inner_split,
-    make_folds,
-    read_folds,
-    read_inner,
-    stratified_folds,
-    write_folds,
-    write_inner,
-)
+from blendmake.folds import SCHEMES
+from blendmake.folds.file import read_folds, read_inner, write_folds, write_inner
+from blendmake.folds.inner import inner_split
+from blendmake.folds.making import make_folds
+from blendmake.folds.schemes.group import group_folds
+from blendmake.folds.schemes.stratified import stratified_folds
 from blendmake.labels import labels_of
 
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 ROWS = 600
 RATES = (0.5, 0.2, 0.05, 0.02)
 NAMES = tuple(f"t{j}" for j in range(len(RATES)))
@@ -46,7 +45,7 @@ def ids_of(labels: NDArray[Any]) -> pa.Table:
 def make(labels: NDArray[Any], scheme: str, n: int = 5, **options: Any) -> NDArray[np.int32]:
     names = [f"t{j}" for j in range(labels.shape[1])]
     options = {"seed": 1, **options}
-    return make_folds(ids_of(labels), labels, names, n=n, scheme=scheme, **options)
+    return make_folds(labels, names, n=n, scheme=SCHEMES[scheme], **options)
 
 
 def counts(values: NDArray[Any], fold: NDArray[Any], n: int) -> NDArray[np.float64]:
@@ -124,6 +123,31 @@ def test_folds_follow_the_seed(scheme: str) -> None:
     first, again, other = (make(labels, scheme, groups=groups, seed=s) for s in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_scheme_in_the_registry_uses_every_fold(scheme: str) -> None:
+    fold = make(labels_at(), scheme, 4, groups=groups_of(), given=groups_of() % 4)
+    assert (fold.dtype, fold.shape) == (np.int32, (ROWS,))
+    assert np.unique(fold).tolist() == [0, 1, 2, 3]
+
+
+def test_the_config_names_the_schemes_of_the_registry() -> None:
+    names = get_args(Folds.model_fields["scheme"].annotation)
+    assert set(names) == {"auto", *SCHEMES}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_folds_of_one_scheme_depend_on_no_other(scheme: str) -> None:
+    files = [
+        SCRIPTS / "make_folds.py",
+        SCRIPTS.joinpath(*SCHEMES[scheme].split(".")).with_suffix(".py"),
+    ]
+    covered = {path.relative_to(SCRIPTS).as_posix() for path in imported_files(files, SCRIPTS)}
+    assert {path for path in covered if path.startswith("blendmake/folds/schemes/")} == {
+        f"blendmake/folds/schemes/{scheme}.py"
+    }
+    assert "blendmake/folds/__init__.py" not in covered
 
 
 # Folds given by a column

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from artifacts import FOLD, FOLDS, IDS, LABELS, NOISE, ROWS, SIGNAL, TARGETS, Artifacts, cells
 from blendmake.files import read_note, read_parquet, write_parquet
 from blendmake.fits.assembly import assemble_source
-from blendmake.folds import write_folds
+from blendmake.folds.file import write_folds
 from blendmake.honest import common_folds, folds_text, honest_rows
 from blendmake.predictions import read_predictions, write_predictions
 from blendmake.scores import score_predictions

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_note
-from blendmake.folds import read_folds, read_inner, write_folds, write_inner
+from blendmake.folds.file import read_folds, read_inner, write_folds, write_inner
 from blendmake.labels import read_groups
 from blendmake.predictions import read_predictions, write_predictions
 from blendmake.submission import write_submission

@@ -19,7 +19,7 @@ from blendmake.family import Fitted, JointFamily, JointFit
 from blendmake.files import read_parquet
 from blendmake.fits.predicting import predict_models
 from blendmake.fits.store import mean_prediction
-from blendmake.folds import read_inner, write_inner
+from blendmake.folds.file import read_inner, write_inner
 from blendmake.seeds import derive_seed
 from blendmake.stats.auc import auc
 from joint_family import Together

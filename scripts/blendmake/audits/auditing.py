@@ -30,7 +30,7 @@ from blendmake.family import Fit, FoldData
 from blendmake.files import digest_of, read_note, write_parquet
 from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.settings import resolve_targets
-from blendmake.folds import read_folds, read_inner
+from blendmake.folds.file import read_folds, read_inner
 from blendmake.labels import Labels, read_labels
 from blendmake.matrix import Positions, Rows, known_values
 from blendmake.scratch import found_or_made, locked

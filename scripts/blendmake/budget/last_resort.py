@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blendmake.files import read_parquet
-from blendmake.folds import read_folds
+from blendmake.folds.file import read_folds
 from blendmake.labels import read_labels
 from blendmake.matrix import TableFile
 from blendmake.predictions import write_predictions

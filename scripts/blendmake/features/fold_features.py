@@ -30,7 +30,9 @@ from blendmake.features.files import FeatureSetFiles
 from blendmake.features.label_counts import LabelCounts
 from blendmake.features.selection import MutualInformation, Scores, binned, choose, sample_rows
 from blendmake.files import read_note, read_parquet, write_parquet
-from blendmake.folds import group_folds, read_folds, stratified_folds
+from blendmake.folds.file import read_folds
+from blendmake.folds.schemes.group import group_folds
+from blendmake.folds.schemes.stratified import stratified_folds
 from blendmake.labels import Labels, read_groups, read_labels
 from blendmake.matrix import Column, Floats, Positions, Rows
 from blendmake.seeds import derive_seed

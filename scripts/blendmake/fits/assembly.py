@@ -14,7 +14,7 @@ import pyarrow as pa
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, note_of, read_parquet, write_parquet
 from blendmake.fits.table import result_note
-from blendmake.folds import read_folds
+from blendmake.folds.file import read_folds
 from blendmake.honest import FELL_BACK, SEARCH_FOLDS, TOLD_BY, honest_note
 from blendmake.predictions import Predictions, read_predictions, write_predictions
 

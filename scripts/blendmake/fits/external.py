@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
-from blendmake.folds import read_folds
+from blendmake.folds.file import read_folds
 from blendmake.labels import read_labels
 from blendmake.matrix import TableFile
 from blendmake.predictions import write_predictions

@@ -20,7 +20,7 @@ from blendmake.fits.gpu_memory import fit_or_fall_back
 from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.models import save_constant
 from blendmake.fits.settings import TargetSettings, settings_for
-from blendmake.folds import read_folds, read_inner
+from blendmake.folds.file import read_folds, read_inner
 from blendmake.labels import Labels
 from blendmake.matrix import Column, Positions, Rows, known_values
 from blendmake.seeds import derive_seed

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.fits.external import read_external
-from blendmake.folds import make_folds, write_folds
+from blendmake.folds import SCHEMES
+from blendmake.folds.file import write_folds
+from blendmake.folds.making import make_folds
 from blendmake.labels import Labels, labels_of
 from blendmake.matrix import BATCH_ROWS, writing_table
 from blendmake.preflight.findings import PASS, WARN, Finding, guarded, size_text
@@ -212,11 +214,10 @@ class Inputs:
             )
             given = column.to_numpy()
             self.fold = make_folds(
-                self.train_ids,
                 labels,
                 names,
                 n=folds["n"],
-                scheme="column",
+                scheme=SCHEMES["column"],
                 seed=folds["seed"],
                 groups=groups,
                 given=given,

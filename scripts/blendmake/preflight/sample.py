@@ -17,7 +17,9 @@ from blendmake.errors import BlendmakeError
 from blendmake.features.fold_features import SetInputs, make_fold_features
 from blendmake.features.sets import make_features
 from blendmake.files import read_parquet, replacing, write_parquet
-from blendmake.folds import inner_split, read_folds, stratified_folds, write_folds, write_inner
+from blendmake.folds.file import read_folds, write_folds, write_inner
+from blendmake.folds.inner import inner_split
+from blendmake.folds.schemes.stratified import stratified_folds
 from blendmake.labels import Labels, read_labels
 from blendmake.matrix import Column, Positions, Rows, TableFile
 from blendmake.preflight.inputs import Inputs

@@ -157,7 +157,7 @@ def smallest_fit(
     from blendmake.fits.fold_fits import two_classes
     from blendmake.fits.inputs import FoldInputs
     from blendmake.fits.settings import resolve_targets
-    from blendmake.folds import read_folds
+    from blendmake.folds.file import read_folds
     from blendmake.labels import read_labels
 
     own: Any = importlib.import_module(family).FAMILY

@@ -1,0 +1,1 @@
+"""Fold schemes, one module each (`blendmake.folds.SCHEMES`)."""
