@@ -18,10 +18,12 @@ from snakemake.exceptions import WorkflowError
 from blendmake.adapters import ADAPTERS
 from blendmake.code_digest import code_digest, keep_known
 from blendmake.config.loading import load_problem, load_run
+from blendmake.config.measures import AUTO, metric_files
 from blendmake.config.reading import as_written
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
 from blendmake.folds import SCHEMES
+from blendmake.user_code import user_digest
 from plan_bucket import PlanBucket
 from plan_inputs import given_groups, in_order, without
 from plan_requests import offered_gpus
@@ -116,6 +118,7 @@ class Plan(PlanBucket):
             for name, source in self.problem.sources.items()
             if source.file
         }
+        named |= metric_files(self.problem.metric, self.problem.also)
         absent = [f"  {key}: {path}" for key, path in named.items() if not os.path.exists(path)]
         if absent:
             raise WorkflowError(
@@ -205,8 +208,10 @@ class Plan(PlanBucket):
                 "id": data.id,
                 "columns": data.targets.columns,
                 **({"positive": data.targets.positive} if data.targets.positive else {}),
+                **({"task": p.task} if p.task != AUTO else {}),
                 **csv,
             },
+            "metrics": self._metrics(),
             "groups": {
                 "id": data.id,
                 "column": data.groups.column if data.groups else None,
@@ -268,6 +273,14 @@ class Plan(PlanBucket):
             "sample": {**names, **csv},
             "names": names,
         }
+
+    def _metrics(self) -> dict[str, Any]:
+        """What is said of metrics, and digests of the user's own; nothing where nothing is said."""
+        metric, also = self.problem.metric, self.problem.also
+        files = sorted({*metric_files(metric, also).values()})
+        code = {file: user_digest(Path(file)) for file in files if os.path.exists(file)}
+        said = {"metric": metric, "also": also, "code": code or None}
+        return {key: value for key, value in said.items() if value is not None}
 
     def _group_slices(self) -> dict[str, Any]:
         """Each built group's rule, with the given groups that stand above it."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from blendmake.adapters import ADAPTERS
 from blendmake.config.base import nearest
+from blendmake.config.measures import AUTO, is_file, of_target
 from blendmake.config.sections import Sections
 from blendmake.config.sources import Source
 from blendmake.families import JOINT, WATCHING
+from blendmake.metrics import METRICS
 
 RESERVED = ("all", "base", "macro")  # of sources and blends
 
@@ -17,6 +19,7 @@ def complaints(problem: Sections) -> Iterator[str]:
     """One line per name that stands for nothing, is taken twice, or goes in a circle."""
     names = list(_names(problem))
     yield from names
+    yield from _measures(problem)
     yield from _features(problem)
     yield from _groups(problem)
     yield from _sources(problem)
@@ -50,6 +53,57 @@ def _names(problem: Sections) -> Iterator[str]:
                 owner = what.get(taken[name], f"one of {taken[name]}")
                 yield f"{section}.{name}: {owner} has the same name"
             taken.setdefault(name, section)
+
+
+def _measures(problem: Sections) -> Iterator[str]:
+    """What `task`, `metric` and `also` say of targets that there are not, or of each other."""
+    known = problem.known_targets()
+    for key in ("task", "metric"):
+        said = getattr(problem, key)
+        for target in said if isinstance(said, Mapping) and known is not None else ():
+            yield from _check(key, target, known or [], "target")
+    tasks = _tasks(problem)
+    wrong: dict[tuple[str, str], str] = {}
+    for target, task in tasks.items():
+        metric = of_target(problem.metric, target)
+        if metric is not None and not _measures_task(metric, task):
+            wrong.setdefault((metric, task), target)
+    for (metric, task), target in wrong.items():
+        whose = f" of target '{target}'" if target else ""
+        yield f"metric{whose}: '{metric}' does not measure {task}; {', '.join(_metrics_of(task))} do"
+    for metric in problem.also or []:
+        if not any(_measures_task(metric, task) for task in tasks.values()):
+            yield f"also: '{metric}' does not measure {' or '.join(sorted(set(tasks.values())))}"
+    positive = problem.data.targets.positive if problem.data.targets else None
+    for target in positive if isinstance(positive, Mapping) else tasks if positive else ():
+        task = tasks.get(target, tasks.get("", AUTO))
+        if task not in (AUTO, "binary"):
+            whose = f"'{target}'" if target else "all"
+            yield (
+                "data.targets.positive: which value is 1 is asked of binary targets, but "
+                f"{whose} is {task} by `task`"
+            )
+
+
+def _tasks(problem: Sections) -> dict[str, str]:
+    """By target its task as far as the config says it; by the empty name that of all."""
+    known = problem.known_targets()
+    if not isinstance(problem.task, Mapping):
+        return dict.fromkeys(known if known is not None else [""], problem.task)
+    if known is None:
+        return {"": AUTO, **problem.task}
+    return {target: problem.task.get(target, AUTO) for target in known}
+
+
+def _measures_task(metric: str, task: str) -> bool:
+    """Whether a metric is of a task, as far as can be told before its file is run."""
+    from blendmake.metrics.base import find_metric  # with numpy, which a plan seldom needs
+
+    return task == AUTO or is_file(metric) or task in find_metric(metric).tasks
+
+
+def _metrics_of(task: str) -> list[str]:
+    return [name for name in METRICS if _measures_task(name, task)]
 
 
 def _features(problem: Sections) -> Iterator[str]:

@@ -15,6 +15,7 @@ from blendmake.config.external import External
 from blendmake.config.features import FeatureSet
 from blendmake.config.folds import Folds
 from blendmake.config.groups import GroupOrList
+from blendmake.config.measures import MetricNames, MetricOfTargets, TaskOfTargets
 from blendmake.config.run import Duration
 from blendmake.config.searches import Search
 from blendmake.config.sources import Source
@@ -36,6 +37,23 @@ class Sections(Strict):
     )
     seed: int = Field(42, ge=0, description="Seed of everything that is drawn.")
     data: Data = Field(description="The tables.")
+    task: TaskOfTargets = Field(
+        "auto",
+        description="What targets are: `binary`, `multiclass`, `regression`, or by target "
+        "(`{y1: regression, y2: multiclass}`). `auto` tells it from the column: two values are binary; "
+        "text, or at most 20 whole numbers of 10 rows each and more, multiclass; else regression.",
+    )
+    metric: MetricOfTargets = Field(
+        None,
+        description="What choices are made by, e.g. `log_loss`, a Python file of one's own (`mine.py`), "
+        "or by target; left out: `auc` of binary targets, `log_loss` of multiclass ones, `rmse` of "
+        "regression.",
+    )
+    also: MetricNames = Field(
+        None,
+        description="Metrics that are shown beside it, of the targets that they are for; left out: the "
+        "task's usual ones.",
+    )
     folds: Folds = Field(Folds(), description="The fold assignment.")
     groups: dict[Name, GroupOrList] = Field({}, description="Named groups of targets.")
     features: dict[Name, FeatureSet] = Field(

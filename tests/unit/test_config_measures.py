@@ -1,0 +1,163 @@
+"""Config keys that say what targets are and how predictions of them are measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blendmake.config.loading import load_problem
+from blendmake.config.measures import metric_files
+from blendmake.metrics import METRICS
+from blendmake.metrics.base import find_metric
+from blendmake.tasks import TASKS
+from blendmake.tasks.base import find_task
+from plan import Plan
+from unit.test_config import DELETE, config, mistakes
+from workflow.conftest import REPO
+
+TARGETS = {"y1": "regression", "y2": "multiclass", "y3": "binary"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_with_all_that_measures_it(task: str) -> None:
+    names = [name for name in METRICS if task in find_metric(name).tasks]
+    for name in names:
+        problem = load_problem(config(("task", task), ("metric", name), ("also", names)))
+        assert (problem.task, problem.metric, problem.also) == (task, name, names)
+    own = find_task(task)
+    assert {own.metric, *own.also} <= set(names)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_metric_of_another_task_is_refused(task: str) -> None:
+    others = [name for name in METRICS if task not in find_metric(name).tasks]
+    assert others
+    for name in others:
+        (text,) = mistakes(("task", task), ("metric", name))
+        assert text.startswith(f"metric of target 'y1': '{name}' does not measure {task}; ")
+        (text,) = mistakes(("task", task), ("also", [name]))
+        assert text == f"also: '{name}' does not measure {task}"
+
+
+def test_tasks_and_metrics_by_target() -> None:
+    metric = {"y1": "mae", "y3": "log_loss"}
+    problem = load_problem(config(("task", TARGETS), ("metric", metric), ("also", "rmse")))
+    assert problem.task == TARGETS
+    assert problem.metric == metric
+    assert problem.also == ["rmse"]
+    # What is told from the column is not judged before it is read.
+    assert load_problem(config(("metric", "rmse"))).metric == "rmse"
+    assert load_problem(config(("task", {"y1": "regression"}), ("metric", {"y2": "auc"})))
+
+
+WRONG: dict[str, tuple[list[tuple[str, Any]], str]] = {
+    "task": ([("task", "regresion")], "task: unknown task 'regresion'; did you mean 'regression'?"),
+    "task of a target": (
+        [("task", {"y1": "sorting"})],
+        "task: of target 'y1': unknown task 'sorting'; known: auto, binary, multiclass, regression",
+    ),
+    "no task": ([("task", 3)], "task: unknown task 3; known: auto, binary, multiclass, regression"),
+    "tasks of none": ([("task", {})], "task: must not be empty"),
+    "a number as target": (
+        [("task", {1: "binary"})],
+        "task: target 1 is no text: put the key in quotes",
+    ),
+    "target": ([("task", {"y4": "binary"})], "task: no target is called 'y4'; known: y1, y2, y3"),
+    "target of metric": (
+        [("metric", {"y_1": "auc"})],
+        "metric: no target is called 'y_1'; did you mean 'y1'?",
+    ),
+    "metric": (
+        [("metric", "logloss")],
+        "metric: there is no metric 'logloss'; did you mean 'log_loss'?",
+    ),
+    "argument": ([("metric", "rmse(3)")], "metric: Metric 'rmse(3)'"),
+    "list of metrics": (
+        [("metric", ["auc"])],
+        "metric: must be the name of a metric; found ['auc']",
+    ),
+    "also": (
+        [("also", ["auc", "briar"])],
+        "also: there is no metric 'briar'; did you mean 'brier'?",
+    ),
+    "also by target": (
+        [("also", {"y1": "auc"})],
+        "also: must be a list [a, b]; found {'y1': 'auc'}",
+    ),
+    "file called as another": (
+        [("metric", "my/auc.py")],
+        "metric: 'my/auc.py' would be called 'auc', as another metric is: rename it",
+    ),
+    "files called alike": (
+        [("also", ["a/gain.py", "b/gain.py"])],
+        "also: a/gain.py and 'b/gain.py' would both be called 'gain'",
+    ),
+    "positive": (
+        [("task", "regression"), ("data.targets.positive", "7")],
+        "data.targets.positive: which value is 1 is asked of binary targets, but 'y1' is regression "
+        "by `task`",
+    ),
+    "positive of one": (
+        [("task", TARGETS), ("data.targets.positive", {"y2": "7", "y3": "7"})],
+        "data.targets.positive: which value is 1 is asked of binary targets, but 'y2' is multiclass "
+        "by `task`",
+    ),
+    "targets by file": (
+        [("task", "multiclass"), ("metric", "rmse"), ("groups", DELETE), ("sources", DELETE)]
+        + [("blends", DELETE), ("data.targets", "labels.csv")],
+        "metric: 'rmse' does not measure multiclass; auc",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_mistakes(name: str) -> None:
+    changes, says = WRONG[name]
+    assert mistakes(*changes)[0].startswith(says)
+
+
+def test_files_of_metrics() -> None:
+    metric = {"y1": "mine.py", "y2": "auc"}
+    assert metric_files(metric, ["their.py", "auc"]) == {
+        "metric.y1": "mine.py",
+        "also.their.py": "their.py",
+    }
+    assert metric_files("mine.py", None) == {"metric": "mine.py"}
+
+
+# Slices
+
+
+def planned(folder: Path, **changes: Any) -> Plan:
+    (folder / "train.csv").write_text("id,x,y\n" + "".join(f"{i},{i},{i % 2}\n" for i in range(20)))
+    sources = {"a": {"family": "linear"}}
+    data = {"train": "train.csv", "id": "id", "targets": ["y"]}
+    return Plan({"problem": "toy", "data": data, "sources": sources, **changes}, str(REPO))
+
+
+def test_what_is_not_said_is_in_no_slice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = planned(tmp_path).slices
+    assert plain["metrics"] == {}
+    assert "task" not in plain["targets"]
+    assert planned(tmp_path, task="auto").slices == plain
+    said = planned(tmp_path, task={"y": "binary"}, metric="brier", also=[]).slices
+    assert said["metrics"] == {"metric": "brier", "also": []}
+    assert said["targets"]["task"] == {"y": "binary"}
+    rest = {key for key in plain if said[key] != plain[key]}
+    assert rest == {"targets", "metrics"}
+
+
+def test_an_own_metric_counts_as_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Exception, match=r"metric: mine\.py"):
+        planned(tmp_path, metric="mine.py")
+    text = "def score(labels, predictions):\n    return {}\n"
+    (tmp_path / "mine.py").write_text(text.format(1))
+    first = planned(tmp_path, metric="mine.py").slices["metrics"]
+    (tmp_path / "mine.py").write_text(text.format(1) + "# a remark\n")
+    assert planned(tmp_path, metric="mine.py").slices["metrics"] == first
+    (tmp_path / "mine.py").write_text(text.format(2))
+    assert planned(tmp_path, metric="mine.py").slices["metrics"] != first
