@@ -131,6 +131,11 @@ ALIKE: dict[str, tuple[Any, Any, list[Any]]] = {
     "dictionary of truth": (pa.array([True]).dictionary_encode(), pa.array(["True"]), ["True"]),
     "floats of pandas as text": (["1", "2"], ["2.0", "", "1.0"], ["2", None, "1"]),
     "dates and text": (pa.array([date(2024, 5, 1)]), pa.array(["2024-05-01"]), ["2024-05-01"]),
+    "dates and text at midnight": (
+        pa.array([date(2024, 5, 1)]),
+        pa.array(["2024-05-01 00:00:00"]),
+        ["2024-05-01"],
+    ),
     "dates and instants": (
         pa.array([date(2024, 5, 1)]),
         pa.array([datetime(2024, 5, 1)], pa.timestamp("ns")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
@@ -15,7 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blendmake.audits.auditing import AuditOutputs, audit_fold
 from blendmake.audits.drift import adversarial, check_columns
+from blendmake.config.audits import Audit
 from blendmake.errors import BlendmakeError
 from blendmake.features.files import FeatureSetFiles
 from blendmake.files import read_parquet
@@ -106,6 +109,108 @@ def test_order_beyond_float64_places_unseen_numbers_between(tmp_path: Path) -> N
     assert read.decoded("x", "test") == [0.5, None, -0.5]
 
 
+HUGE = st.integers(-(10**39), 10**39)  # more digits than a decimal of 16 bytes holds
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    train=st.lists(HUGE, min_size=1, max_size=12),
+    test=st.lists(HUGE, min_size=1, max_size=6),
+    small=st.booleans(),
+)
+def test_whole_numbers_of_any_length_keep_their_order_in_csv(
+    train: list[int], test: list[int], small: bool
+) -> None:
+    # With small ones alone the test file holds another type than the train file.
+    test = [value % 1000 for value in test] if small else [*test, train[0], train[0] + 1]
+    train = [*train, 10**39, 10**39 + 1]
+    with tempfile.TemporaryDirectory() as name:
+        folder, files = Path(name), {}
+        for part, values in (("train", train), ("test", test)):
+            rows = "".join(f"{part}{i},{value}\n" for i, value in enumerate(values))
+            (folder / f"{part}.csv").write_text(f"id,x\n{rows}{part},\n")
+            files[part] = {"main": str(folder / f"{part}.csv")}
+        read = read_user_tables(folder, files["train"], files["test"])
+    assert read.kinds() == {"x": "number"}
+    codes = read.train.values("x")[:-1]
+    assert _same_order(train, codes)
+    for value, code in zip(test, read.test.values("x")[:-1], strict=True):
+        assert [value < other for other in train] == [code < other for other in codes]
+        assert [value > other for other in train] == [code > other for other in codes]
+    assert np.isnan([read.train.values("x")[-1], read.test.values("x")[-1]]).all()
+
+
+LONG = [10**18 + i % 50 for i in range(100)]
+WRITTEN: dict[str, tuple[list[Any], list[Any], dict[str, Any]]] = {
+    "beyond int64": ([10**19 + v for v in LONG], [10**19 + 10**18 + 3], {}),
+    "with a sign": ([f"+{10**20 + v}" for v in LONG], [10**20 + 10**18 + 3], {}),
+    "negative": ([-(10**20) - 49 + v - 10**18 for v in LONG], [-(10**20) - 46], {}),
+    "with NA": ([*(10**20 + v for v in LONG), "NA"], [10**20 + 10**18 + 3], {}),
+    "missing by the config": ([*LONG, "?"], [10**18 + 3, "?"], {"missing": ["?"]}),
+    "and beyond int64": ([*(10**22 + v for v in LONG), "?"], [10**22 + LONG[3]], {"missing": "?"}),
+    "in groups of three": (
+        [f'"{10**19 + v:,}"' for v in LONG],
+        [f'"{10**19 + LONG[3]:,}"'],
+        {"csv_format": {"thousands": ","}},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_long_whole_numbers_of_csv_files_stay_apart(tmp_path: Path, name: str) -> None:
+    files = {}
+    train, test, options = WRITTEN[name]
+    for part, values in (("train", train), ("test", test)):
+        path = tmp_path / f"{part}.csv"
+        path.write_text("id,x\n" + "".join(f"{part}{i},{v}\n" for i, v in enumerate(values)))
+        files[part] = {"main": str(path)}
+    read = read_user_tables(tmp_path, files["train"], files["test"], **options)
+    assert _kept(read) == ("order", None)
+    assert [v for v in read.decoded("x") if v is not None] == [i % 50 for i in range(100)]
+    assert read.decoded("x", "test")[0] == 3
+
+
+def test_whole_numbers_without_end_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text("id,x\n" + "".join(f"r{i},{10**90 + i}\n" for i in range(5)))
+    with pytest.raises(
+        BlendmakeError, match=r"train\.csv: column 'x' holds a whole number of 91 di"
+    ):
+        read_user_tables(tmp_path, {"main": str(path)})
+
+
+BETWEEN: dict[str, tuple[Any, Any, list[Any]]] = {
+    "decimals": (
+        pa.array([Decimal(10**30), Decimal(10**30 + 2)]),
+        pa.array([Decimal(10**30 + 1), Decimal(10**30 + 2), None]),
+        [0.5, 1, None],
+    ),
+    "floats": (
+        pa.array([Decimal(2), Decimal(10**30 + 2)]),
+        pa.array([1.5, 2.0, None, math.nan], from_pandas=False),
+        [-0.5, 0, None, None],
+    ),
+    "beyond int64": (
+        pa.array([2**63 - 3, 2**63 - 1]),
+        pa.array([2**63 - 2, 2**63 - 1, 2**63], pa.uint64()),
+        [0.5, 1, 1.5],
+    ),
+    "finer times": (
+        pa.array([2**53, 2**53 + 2], pa.timestamp("us")),
+        pa.array([2**53 * 1000 + 1, 2**53 * 1000 + 2000, None], pa.timestamp("ns")),
+        [0.5, 1, None],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_unseen_values_of_other_types_lie_between(tmp_path: Path, name: str) -> None:
+    train, test, places = BETWEEN[name]
+    read = _read(tmp_path, train, test)
+    assert _kept(read)[0] == "order"
+    assert read.decoded("x", "test") == places
+
+
 def test_distances_are_exact_near_the_median(tmp_path: Path) -> None:
     values = FIRST + np.array([5, 0, 3, 3, 9])
     rows = _rows(_read(tmp_path, pa.array(values)).train).measuring()
@@ -168,6 +273,12 @@ TIMES: dict[str, tuple[Any, list[float | None], str, str]] = {
     ),
     "microseconds": (
         pa.array([1_700_000_001_000_001, 1_700_000_001_000_002], pa.timestamp("us")),
+        [1_700_000_001.000001, 1_700_000_001.000002],
+        "float64",
+        "seconds",
+    ),
+    "microseconds as nanoseconds": (
+        pa.array([1_700_000_001_000_001_000, 1_700_000_001_000_002_000], pa.timestamp("ns")),
         [1_700_000_001.000001, 1_700_000_001.000002],
         "float64",
         "seconds",
@@ -291,17 +402,78 @@ def test_selection_sees_the_values(account: Problem) -> None:
     assert read_parquet(chosen.inputs.columns)["name"].to_pylist() == ["account"]
 
 
-RECIPES = {"quantise": {"columns": ["account"], "decimals": 0}, "row_stats": ["main"]}
-
-
 def test_recipes_see_the_values(tmp_path: Path) -> None:
-    values = FIRST + np.arange(40) % 20
-    train = {"account": pa.array(values), "noise": pa.array(np.arange(40.0))}
+    first, last = FIRST + np.arange(40) % 20, 1_700_000_001 + np.arange(40) % 17
+    train = {"account": pa.array(first), "noise": pa.array(np.arange(40.0)), "gap": pa.array(last)}
+    train["gap"] = pa.array(last, mask=np.arange(40) % 3 == 0)
+    recipes = {
+        "quantise": {"columns": ["account"], "decimals": 0},
+        "files": {"main": {"drop": write_names(tmp_path, "noise")}},
+        "missing_flags": ["main"],
+        "row_stats": ["main"],
+        "svd": {"files": ["main"], "components": 1},
+    }
     labels = (np.arange(40) % 2)[:, None]
-    problem = write_problem(tmp_path, train, train, labels, ["y"], features=RECIPES)
+    problem = write_problem(tmp_path, train, train, labels, ["y"], features=recipes)
     inputs = problem.inputs
     files = FeatureSetFiles(inputs.columns, inputs.tables["train"], inputs.made["train"])
-    assert np.array_equal(files.files["set"].values("account__rounded"), values)
+    made = files.files["set"]
+    assert np.array_equal(made.values("account__rounded"), first)
+    both = np.where(np.arange(40) % 3 == 0, np.nan, last)
+    assert np.array_equal(made.values("main__row_max"), first)
+    assert np.array_equal(made.values("main__row_min"), np.fmin(first, both))
+    assert np.array_equal(made.values("main__row_sum"), first + np.nan_to_num(both))
+    assert np.array_equal(made.values("gap__missing"), np.isnan(both))
+    # One component of the two columns, standardised, a missing value at the mean.
+    filled = np.where(np.isnan(both), np.nanmean(both), both)
+    columns = np.column_stack([first, filled]) - [first.mean(), np.nanmean(both)]
+    columns /= columns.std(axis=0)
+    sign = np.sign(columns[:, 0] @ columns[:, 1])
+    expected = columns @ [1, sign] / np.sqrt(2)
+    found = made.values("svd__main__1")
+    assert np.allclose(found * np.sign(found @ expected), expected, atol=1e-5)
+
+
+def write_names(folder: Path, *names: str) -> str:
+    path = folder / "names.txt"
+    path.write_text("\n".join(names), encoding="utf-8")
+    return str(path)
+
+
+def test_encodings_and_pairs_see_the_levels(tmp_path: Path) -> None:
+    """Account numbers as categories, whose codes must be as many as there are numbers."""
+    k = np.arange(400) % 20
+    train = {"account": pa.array((FIRST + k).astype(str)), "flag": pa.array((k % 2).astype(str))}
+    labels = (k < 10).astype(float)[:, None]
+    features = {"pairs": [["account", "flag"]]}
+    problem = write_problem(tmp_path, train, train, labels, ["y"], features=features)
+    assert len(np.unique(problem.test_files().files["set"].values("account__x__flag"))) == 20
+    encoding = {"columns": ["account"], "smoothing": 0.0}
+    encoded = with_fold_features(problem, 0, {"target_encoding": encoding})
+    files = encoded.inputs.feature_files("test")
+    assert np.array_equal(files.files["fold"].values("account__encoded"), labels[:, 0])
+
+
+def test_audits_permute_the_values(account: Problem, tmp_path: Path) -> None:
+    """What hangs on neighbouring numbers has an effect; places of numbers are permuted, not rounded."""
+    outputs = AuditOutputs(tmp_path / "features.parquet", tmp_path / "columns.parquet")
+    settings = Audit(rounds=20, repeats=2, null_repeats=1).model_dump()
+    audit_fold(
+        "all",
+        settings,
+        {},
+        0,
+        account.inputs,
+        outputs,
+        seed=1,
+        code="code",
+        scratch=tmp_path / "scratch",
+        threads=1,
+        note={},
+    )
+    found = {row["feature"]: row for row in read_parquet(outputs.features).to_pylist()}
+    assert found["account"]["effect"] > 0.3
+    assert found["account"]["z"] > 5
 
 
 @pytest.mark.parametrize(

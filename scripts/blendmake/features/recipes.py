@@ -44,8 +44,11 @@ class Made:
 
 def row_blocks(
     table: TableFile, names: Sequence[str], batch: int, width: int = 4
-) -> Iterator[Floats]:
-    """Some columns of a batch, as blocks (rows, columns) that at `width` bytes a value stay small."""
+) -> Iterator[NDArray[np.floating]]:
+    """Some columns of a batch, as blocks (rows, columns) that at `width` bytes a value stay small.
+
+    They are float64 where one of the columns is.
+    """
     parts = [table.column(name, batch).to_numpy() for name in names]
     step = max(1, BLOCK_BYTES // (width * len(parts)))
     for start in range(0, max(1, len(parts[0])), step):
@@ -56,15 +59,16 @@ def _batches(table: TableFile) -> range:
     return range(len(table.offsets) - 1)
 
 
-def row_statistics(values: Floats) -> Floats:
+def row_statistics(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """Eight statistics over the columns of each row, in the order of STATISTICS.
 
     Args:
-        values: (rows, columns) float32, NaN = null. A null is not a zero and enters no mean, minimum,
-            maximum or sum; a row of nulls only has null mean, minimum and maximum and sum 0.
+        values: (rows, columns) float32 or float64, NaN = null. A null is not a zero and enters no
+            mean, minimum, maximum or sum; a row of nulls only has null mean, minimum and maximum and
+            sum 0.
 
     Returns:
-        (rows, 8) float32.
+        (rows, 8) of the type of `values`.
     """
     null = np.isnan(values)
     n_columns = values.shape[1]
@@ -77,17 +81,18 @@ def row_statistics(values: Floats) -> Floats:
         low = np.where(present > 0, np.where(null, np.inf, values).min(axis=1), np.nan)
         high = np.where(present > 0, np.where(null, -np.inf, values).max(axis=1), np.nan)
     table = [mean, low, high, total, nulls, zeros, nulls / n_columns, zeros / n_columns]
-    return np.stack(table, axis=1).astype(np.float32)
+    return np.stack(table, axis=1).astype(values.dtype)
 
 
 class Statistics(Made):
-    """Row statistics over some columns of a file."""
+    """Row statistics over some columns of a file; where one is wide, they are as wide."""
 
-    def __init__(self, label: str, columns: Sequence[str]) -> None:
+    def __init__(self, label: str, train: TableFile, columns: Sequence[str]) -> None:
         self.file, self.columns = label, columns
         self.names = [f"{label}__row_{statistic}" for statistic in STATISTICS]
+        self.dtype = pa.float64() if any(map(train.is_wide, columns)) else pa.float32()
 
-    def make(self, table: TableFile, batch: int) -> Floats:
+    def make(self, table: TableFile, batch: int) -> NDArray[np.floating]:
         return np.vstack([row_statistics(b) for b in row_blocks(table, self.columns, batch)])
 
 

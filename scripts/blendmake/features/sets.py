@@ -212,7 +212,7 @@ class _Recipes:
 
     def statistics(self) -> Iterator[Made]:
         for label in self.settings.get("row_stats") or ():
-            yield Statistics(label, self._numbers("row_stats", label))
+            yield Statistics(label, self.train, self._numbers("row_stats", label))
 
     def others(self) -> Iterator[Made]:
         """What stands beside the columns that it is made of."""

@@ -19,6 +19,12 @@ from pyarrow import csv as arrow_csv
 from blendmake.errors import BlendmakeError
 from blendmake.tables.dialects import CP1252, Dialect, Sniffed, bad_encoding, settings_for, sniff
 from blendmake.tables.naming import some_of
+from blendmake.tables.written_numbers import (
+    USUAL,
+    digits_of_whole,
+    numbers_of,
+    type_of_whole,
+)
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".data", ".dat", ".test")
 PACKED = (".gz", ".bz2", ".zst", ".zip")
@@ -85,6 +91,23 @@ class CsvFile:
                     table = table.set_column(table.column_names.index(name), name, texts[name])
         if self._sniffed.dialect.thousands:
             table = _without_thousands(table, self._sniffed.dialect, self._ids)
+        return self._with_every_digit(table)
+
+    def _with_every_digit(self, table: pa.Table) -> pa.Table:
+        """Whole numbers beyond int64, which were read as floats, as what holds them; text if nothing."""
+        names = [
+            name
+            for name, column in zip(table.column_names, table.columns, strict=True)
+            if pa.types.is_float64(column.type) and _may_be_long(column)
+        ]
+        texts = self.read_as_text(names) if names else pa.table({})
+        for name in names:
+            usual = pc.is_in(texts[name], value_set=pa.array(USUAL))
+            digits = digits_of_whole(texts[name].filter(pc.fill_null(pc.invert(usual), False)))
+            if digits:
+                dtype = type_of_whole(digits)
+                column = numbers_of(texts[name], USUAL, dtype) if dtype else texts[name]
+                table = table.set_column(table.column_names.index(name), name, column)
         return table
 
     def read_as_text(self, names: Sequence[str]) -> pa.Table:
@@ -101,6 +124,12 @@ class CsvFile:
         sniffed = _sniffed(self.path, asked, self._ids)
         self._sniffed = replace(sniffed, found=(*sniffed.found, CP1252))
         return _empty_as_missing(_parsed(self.path, self._sniffed, texts))
+
+
+def _may_be_long(column: pa.ChunkedArray) -> bool:
+    """Whether a float may stand for a whole number that has more digits than it holds."""
+    ends = pc.min_max(column)
+    return any(abs(ends[key].as_py() or 0) >= 2**53 for key in ("min", "max"))
 
 
 class _NotUTF8(Exception):
@@ -361,6 +390,7 @@ def _without_thousands(table: pa.Table, dialect: Dialect, texts: Collection[str]
             plain = pc.replace_substring(column, dialect.thousands, "")
             plain = pc.replace_substring(plain, dialect.decimal, ".")
             plain = pc.replace_substring_regex(plain, r"^\+", "")
-            whole = not pc.any(pc.match_substring(plain, ".")).as_py()
-            table = table.set_column(i, name, plain.cast(pa.int64() if whole else pa.float64()))
+            digits = digits_of_whole(plain)
+            dtype = type_of_whole(digits) if digits else pa.float64()
+            table = table.set_column(i, name, plain.cast(dtype) if dtype else plain)
     return table

@@ -23,7 +23,14 @@ from blendmake.tables.levels import (
 )
 from blendmake.tables.naming import shown
 from blendmake.tables.user_files import UserTable, is_text, kind_of
-from blendmake.tables.written_numbers import USUAL, Judged, judge, mend_of, numbers_of
+from blendmake.tables.written_numbers import (
+    USUAL,
+    Judged,
+    judge,
+    mend_of,
+    numbers_of,
+    type_of_texts,
+)
 
 Tables = Mapping[str, Mapping[str, UserTable]]  # by part (train, test) and name of the file
 NEAR_ROWS, LEAST_ROWS = 0.8, 50  # levels per row from which a category looks like an id
@@ -258,8 +265,8 @@ class _Work:
             if not judged.numbers and self._typed_apart(column):
                 self._differ(column, judged)
             if judged.numbers:
-                dtype = pa.int64() if judged.whole else pa.float64()
-                numbers[name] = Numbers((*USUAL, *missing), dtype)
+                path = next(t.path for t in self.of(column) if is_text(self.type_of(t, name)))
+                numbers[name] = Numbers((*USUAL, *missing), type_of_texts(judged, name, path))
             elif judged.told == "error":
                 errors.append((column, judged))
             elif (

@@ -17,6 +17,7 @@ UTC); a date in one table and an instant in the other are both seconds.
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -229,7 +230,7 @@ def _is_beyond_double(column: pa.ChunkedArray) -> bool:
         return any(abs(float(ends[key].as_py())) * scale > DOUBLE for key in ("min", "max"))
     ticks = _ticks(column)
     if dtype.unit == "ns" and not (ticks % 1000).any():
-        ticks //= 1000
+        ticks = ticks // 1000
     # So far two seconds that are a tick apart differ in float64.
     return bool((np.abs(ticks) > DOUBLE // 2).any())
 
@@ -246,11 +247,14 @@ def as_doubles(column: pa.ChunkedArray, unit: str | None) -> NDArray[np.float64]
     """A column's values as float64 (rows,), NaN for nulls; times in `unit`."""
     dtype = column.type
     if time_unit(dtype) is not None:
-        ticks = _ticks(column).astype(np.float64)
+        whole = _ticks(column)
+        ticks = whole.astype(np.float64)
         if pa.types.is_date32(dtype):
             values = ticks * (DAY if unit == "seconds" else 1)
         elif pa.types.is_date64(dtype):
             values = ticks / (1000 if unit == "seconds" else 1000 * DAY)
+        elif dtype.unit == "ns":  # of today more than a float64 holds, and alike in every unit
+            values = (whole // 1000) / PER_SECOND["us"] + (whole % 1000) / PER_SECOND["ns"]
         else:
             values = ticks / PER_SECOND[dtype.unit]
         values[np.asarray(pc.is_null(column))] = np.nan
@@ -286,25 +290,53 @@ def as_numbers(column: pa.ChunkedArray, kept: NumberFormat, name: str, path: Pat
 
 def _places(column: pa.ChunkedArray, order: pa.Array) -> NDArray[np.float64]:
     """Places of values among those in `order`, half ways between; NaN for nulls."""
-    known: NDArray[Any]
-    values: NDArray[Any]
     missing = np.asarray(pc.is_null(column, nan_is_null=True))
+    if pa.types.is_decimal(order.type) or pa.types.is_floating(column.type):
+        return _exact_places(column, order)
     try:
         same = column.cast(order.type)
-    except pa.ArrowInvalid:  # fractions, say, among whole numbers: what order float64 sees
-        known, values = (as_doubles(pa.chunked_array([order]), None), as_doubles(column, None))
+    except pa.ArrowInvalid:  # beyond what the type of `order` holds, or finer
+        return _exact_places(column, order)
+    known: NDArray[Any]
+    values: NDArray[Any]
+    if time_unit(order.type) is None:
+        known = order.to_numpy()
+        values = np.asarray(pc.fill_null(same, 0).to_numpy(), known.dtype)
     else:
-        if pa.types.is_decimal(order.type):
-            known, values = as_doubles(pa.chunked_array([order]), None), as_doubles(same, None)
-            places = order_codes(values, known)
-            exact = np.asarray(pc.fill_null(pc.index_in(same, value_set=order), -1))
-            return np.where(missing, np.nan, np.where(exact >= 0, exact, places))
-        if time_unit(order.type) is None:
-            known = order.to_numpy()
-            values = np.asarray(pc.fill_null(same, 0).to_numpy(), known.dtype)
-        else:
-            known, values = _ticks(order), _ticks(same)
+        known, values = _ticks(order), _ticks(same)
     return np.where(missing, np.nan, order_codes(values, known))
+
+
+def _exact_places(column: pa.ChunkedArray, order: pa.Array) -> NDArray[np.float64]:
+    """`_places` of values of any type: Python compares whole numbers, decimals and floats exactly."""
+    distinct = pc.unique(column)
+    found = np.full(len(distinct), np.nan)
+    if column.type == order.type:
+        at = pc.index_in(distinct, value_set=order)
+        there = np.asarray(at.is_valid())
+        found[there] = np.asarray(at.drop_null())
+    unseen = np.flatnonzero(np.isnan(found))
+    values = _comparable(distinct.take(pa.array(unseen)))
+    known = _comparable(order) if any(value is not None for value in values) else []
+    for i, value in zip(unseen, values, strict=True):
+        if value is not None and value == value:
+            place = bisect_left(known, value)
+            found[i] = place if place < len(known) and known[place] == value else place - 0.5
+    return np.asarray(found[np.asarray(pc.index_in(column, value_set=distinct))])
+
+
+def _comparable(values: pa.Array) -> list[Any]:
+    """Values as numbers of Python, times in nanoseconds; None for nulls."""
+    if time_unit(values.type) is None:
+        return list(values.to_pylist())
+    per_tick = DAY * 10**9  # of a date
+    if pa.types.is_date64(values.type):
+        per_tick = 10**6
+    elif not pa.types.is_date(values.type):
+        per_tick = 10**9 // PER_SECOND[values.type.unit]
+    ticks = _ticks(values).tolist()
+    known = values.is_valid().to_pylist()
+    return [t * per_tick if is_known else None for t, is_known in zip(ticks, known, strict=True)]
 
 
 def _tell(formats: Mapping[str, NumberFormat]) -> None:

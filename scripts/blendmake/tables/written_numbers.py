@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from blendmake.errors import BlendmakeError
 from blendmake.tables.levels import NUMBER
 
 MANY, FEW = 20, 10  # from how many numbers on, and up to how many other texts, it is no category
+MOST_DIGITS = 76  # of a whole number: no type holds more
 USUAL = tuple(text for text in csv.ConvertOptions().null_values if text)  # NA, NaN, null, N/A, …
 _MISSING = r"(?i)^\s*([^\pL\pN]+|n/?a|nan|none|null|nil|unknown|unk|missing|not available)\s*$"
 _STRICT = f"^({NUMBER})$"
@@ -30,13 +33,14 @@ _COMMA = r"^\s*[-+]?[0-9.' ]*[0-9],[0-9]+\s*$|^\s*[-+]?[0-9]{1,3}([.,' ][0-9]{3}
 class Judged:
     """What the distinct texts of a column are.
 
-    `numbers`: all of them are. Otherwise `odd` are those that are no numbers among `count` that are,
-    those first that are furthest from one; `told` says what is to be done: an `error` where the
-    column can only be meant as numbers, a `warning` where it may be a category, else nothing.
+    `numbers`: all of them are, and `digits` those of the longest if all are whole. Otherwise `odd` are
+    those that are no numbers among `count` that are, those first that are furthest from one; and `told`
+    says what is to be done: an `error` where the column can only be meant as numbers, a `warning` where
+    it may be a category, else nothing.
     """
 
     numbers: bool
-    whole: bool = False
+    digits: int = 0
     told: str | None = None
     count: int = 0
     odd: tuple[str, ...] = ()
@@ -58,10 +62,7 @@ def judge(texts: pa.Array, *, guessed: bool, relieved: bool) -> Judged:
     numbers = pc.sum(strict).as_py() or 0
     if numbers == len(texts):
         is_number = numbers > 0 and (guessed or (relieved and not padded))
-        whole = is_number and bool(
-            pc.all(pc.match_substring_regex(texts, "^[+-]?[0-9]{1,18}$")).as_py()
-        )
-        return Judged(is_number, whole, count=numbers)
+        return Judged(is_number, digits_of_whole(texts), count=numbers)
     loose = pc.match_substring_regex(texts, _LOOSE)
     far = texts.filter(pc.invert(loose))
     near = texts.filter(pc.and_not(loose, strict))
@@ -108,6 +109,39 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
+def digits_of_whole(texts: pa.Array | pa.ChunkedArray) -> int:
+    """Digits of the longest, where all texts are whole numbers as they are written; else 0."""
+    if not pc.all(pc.match_substring_regex(texts, r"^[+-]?[0-9]+$")).as_py():
+        return 0
+    return int(
+        pc.max(pc.utf8_length(pc.replace_substring_regex(texts, "^[+-]?0*", ""))).as_py() or 1
+    )
+
+
+def type_of_whole(digits: int) -> pa.DataType | None:
+    """The type that holds whole numbers of so many digits, none of them lost; None: there is none."""
+    if digits <= 18:
+        return pa.int64()
+    if digits <= MOST_DIGITS:
+        return pa.decimal128(38, 0) if digits <= 38 else pa.decimal256(MOST_DIGITS, 0)
+    return None
+
+
+def type_of_texts(judged: Judged, name: str, path: Path) -> pa.DataType:
+    """What a column of text that was judged to hold numbers becomes.
+
+    Raises:
+        BlendmakeError: no type holds its numbers; names file and column.
+    """
+    dtype = type_of_whole(judged.digits) if judged.digits else pa.float64()
+    if dtype is None:
+        raise BlendmakeError(
+            f"{path}: column '{name}' holds a whole number of {judged.digits} digits, more than are "
+            "read as a number. List it under data.categories.columns, or data.ignore."
+        )
+    return dtype
+
+
 def numbers_of(
     texts: pa.ChunkedArray, missing: Sequence[str], dtype: pa.DataType
 ) -> pa.ChunkedArray:
@@ -117,6 +151,6 @@ def numbers_of(
     texts = texts.cast(pa.string())
     drop = pc.is_in(texts, value_set=pa.array(missing, pa.string()))
     kept = pc.if_else(drop, pa.scalar(None, pa.string()), texts)
-    if pa.types.is_integer(dtype):
+    if not pa.types.is_floating(dtype):
         kept = pc.replace_substring_regex(kept, r"^\+", "")
     return kept.cast(dtype)
