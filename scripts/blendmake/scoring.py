@@ -14,6 +14,7 @@ from blendmake.files import damaged, write_parquet
 from blendmake.folds.file import Folds, read_folds
 from blendmake.honest import FELL_BACK, HONEST_FOLDS, common_folds
 from blendmake.labels import label_columns, read_groups, read_labels
+from blendmake.metrics.choice import Given, metrics_for
 from blendmake.predictions import Predictions, read_predictions
 from blendmake.scores import SCORES, score_predictions
 
@@ -30,6 +31,8 @@ def score_artifact(
     test_targets: Path | None,
     in_sample: Path | None,
     uncalibrated: Path | None = None,
+    metric: Given = None,
+    also: Sequence[str] | None = None,
     note: Mapping[str, Any],
 ) -> None:
     """Write the scores table of a source or blend.
@@ -41,11 +44,12 @@ def score_artifact(
         groups, test_targets, in_sample: where there are any.
         uncalibrated: what `oof` was before it was calibrated, if it was. The AUC is of these: folds
             have maps of their own, which would shift the folds against each other.
+        metric, also: of the config, as for `metrics.choice.metrics_for`.
     """
     known = read_known(targets, folds, groups)
-    tables = [score_file(known, oof, estimate, uncalibrated=uncalibrated)]
+    tables = [score_file(known, oof, estimate, uncalibrated=uncalibrated, metric=metric, also=also)]
     if in_sample is not None:
-        tables.append(score_file(known, in_sample, "in_sample"))
+        tables.append(score_file(known, in_sample, "in_sample", metric=metric, also=also))
     if test_targets is not None:
         found = read_predictions(oof, known.ids)
         fell_back = set(found.note.get(FELL_BACK, ()))
@@ -56,8 +60,9 @@ def score_artifact(
             score_predictions(
                 predicted.values,
                 truth[:, columns],
-                predicted.targets,
-                probabilities=predicted.values if predicted.are_probabilities else None,
+                predicted.of,
+                metrics=metrics_for(predicted.of, metric, also),
+                values=predicted.values if predicted.are_values else None,
                 estimate="test",
                 fell_back=fell_back & set(predicted.targets),
             )
@@ -94,12 +99,15 @@ def score_file(
     *,
     uncalibrated: Path | None = None,
     folds: Sequence[int] | None = None,
+    metric: Given = None,
+    also: Sequence[str] | None = None,
 ) -> pa.Table:
     """Scores of the train rows in a prediction file, as `score_predictions` has them.
 
     Args:
         uncalibrated: as for `score_artifact`.
         folds: measure these only, of those that the file's note calls honest; None: all of those.
+        metric, also: of the config, as for `metrics.choice.metrics_for`.
 
     Raises:
         BlendmakeError: a file is missing, damaged, or of other rows or targets.
@@ -114,8 +122,9 @@ def score_file(
     return score_predictions(
         (found if order is None else order).values,
         known.labels[:, label_columns(found.targets, known.names, known.path)],
-        found.targets,
-        probabilities=found.values if found.are_probabilities else None,
+        found.of,
+        metrics=metrics_for(found.of, metric, also),
+        values=found.values if found.are_values else None,
         folds=known.split.fold,
         honest=honest,
         groups=known.groups,
@@ -136,6 +145,6 @@ def read_order(uncalibrated: Path | None, ids: pa.Table, found: Predictions) -> 
     before = read_predictions(uncalibrated, ids)
     if not before.targets:
         return None
-    if before.targets != found.targets:
+    if before.of != found.of:
         raise damaged(uncalibrated, "its targets are not those of the blend")
     return before

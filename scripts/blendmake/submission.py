@@ -80,20 +80,20 @@ def write_submission(
             "blend a fallback, or a source that covers all targets."
         )
     ids = found.ids
-    names = _column_names(found.targets, rename, ids)
+    names = _column_names(found.outputs, rename, ids)
     values = {name: pa.array(found.values[:, j].astype(np.float64)) for j, name in enumerate(names)}
     if sample is None:
         table = pa.table({**dict(zip(ids.column_names, ids.columns, strict=True)), **values})
     else:
         table = _shaped(ids, id_columns, values, UserTable(sample, ids.column_names))
-    if not found.are_probabilities:
+    if not found.are_values:
         logging.getLogger(__name__).warning(
             "%s holds %s, not probabilities: the same to a competition scored by AUC, useless to one "
             "scored by log loss or Brier score. A blend with calibrate: logistic has probabilities.",
             out,
             "ranks" if found.note.get(SCALE) == RANK else "values outside [0, 1]",
         )
-    write_parquet(table, out, {**note, SCALE: PROBABILITY if found.are_probabilities else RANK})
+    write_parquet(table, out, {**note, SCALE: PROBABILITY if found.are_values else RANK})
     if out_csv is not None:
         with replacing(out_csv) as temporary:
             csv.write_csv(table, temporary, csv.WriteOptions(quoting_style=_quoting(table)))

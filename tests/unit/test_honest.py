@@ -19,6 +19,9 @@ from blendmake.honest import common_folds, folds_text, honest_rows
 from blendmake.predictions import read_predictions, write_predictions
 from blendmake.scores import score_predictions
 from blendmake.stats.auc import auc
+from blendmake.tasks.base import targets_of_note
+
+OF = targets_of_note(TARGETS, {})
 
 SEARCHED, HONEST = [0, 1, 2], [3, 4]
 LATER = np.isin(FOLD, HONEST)
@@ -78,7 +81,7 @@ def test_a_tuned_source_is_scored_on_honest_rows_only(artifacts: Artifacts) -> N
         assert rows["macro", metric]["value"] == sum(found) / 2
     # The interval is that of the honest rows by themselves, whatever the others hold.
     alone = score_predictions(
-        values[LATER], LABELS[LATER].astype(float), TARGETS, folds=FOLD[LATER], estimate="oof"
+        values[LATER], LABELS[LATER].astype(float), OF, folds=FOLD[LATER], estimate="oof"
     )
     for row in alone.to_pylist():
         scored = rows[row["target"], row["metric"]]
@@ -94,15 +97,15 @@ def test_groups_of_rows_go_with_the_honest_rows() -> None:
     groups = np.arange(ROWS) // 10 % 30
     labels = LABELS.astype(float)
     given: dict[str, Any] = {"folds": FOLD, "groups": groups, "estimate": "oof"}
-    scored = score_predictions(TUNED, labels, TARGETS, honest=HONEST, **given)
+    scored = score_predictions(TUNED, labels, OF, honest=HONEST, **given)
     alone = {"folds": FOLD[LATER], "groups": groups[LATER], "estimate": "oof"}
-    expected = score_predictions(TUNED[LATER], labels[LATER], TARGETS, **alone)
+    expected = score_predictions(TUNED[LATER], labels[LATER], OF, **alone)
     for name in ("value", "n", "positives"):
         assert scored[name].equals(expected[name])
     for name in ("ci_low", "ci_high"):
         np.testing.assert_allclose(scored[name].to_numpy(), expected[name].to_numpy(), atol=1e-12)
     with pytest.raises(ValueError, match="honest folds need the fold"):
-        score_predictions(TUNED, labels, TARGETS, honest=HONEST, estimate="oof")
+        score_predictions(TUNED, labels, OF, honest=HONEST, estimate="oof")
 
 
 def test_a_source_that_nobody_tuned_is_scored_on_all_folds(artifacts: Artifacts) -> None:

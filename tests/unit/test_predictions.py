@@ -11,6 +11,7 @@ from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.fits.assembly import warn_of_ties
 from blendmake.predictions import read_predictions, write_predictions
+from blendmake.tasks.base import targets_of_note
 
 IDS = pa.table({"who": ["a", "a", "b"], "day": [1, 2, 1]})
 TARGETS = ("t1", "t2")
@@ -116,8 +117,8 @@ def test_ties_that_float32_makes_near_one_are_told(caplog: pytest.LogCaptureFixt
     rng = np.random.default_rng(0)
     values = np.ones((200, 2), np.float32) - rng.uniform(0.1, 0.2, (200, 2)).astype(np.float32)
     values[:2] = 1
-    warn_of_ties(["few", "many"], values)
+    warn_of_ties(targets_of_note(["few", "many"], {}), values)
     assert not caplog.records
     values[:50, 1] = np.float32(1 - 1e-9)
-    warn_of_ties(["few", "many"], values)
+    warn_of_ties(targets_of_note(["few", "many"], {}), values)
     assert [record.args for record in caplog.records] == [(50, 200, "many")]

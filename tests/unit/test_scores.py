@@ -1,23 +1,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
+from sklearn import metrics as reference
 
-from blendmake.scores import (
-    COMPARISON,
-    METRICS,
-    SCORES,
-    compare_predictions,
-    score_predictions,
-)
+from blendmake import scores as tables
+from blendmake.errors import BlendmakeError
+from blendmake.metrics.choice import metrics_for, metrics_of
+from blendmake.scores import COMPARISON, SCORES
 from blendmake.stats.auc import auc
 from blendmake.stats.intervals import dense_codes, influence, interval, standard_error
+from blendmake.tasks.base import Target, find_task, targets_of_note
 
 Z = 1.959963984540054
+
+
+def score_predictions(
+    predictions: Any, labels: Any, names: Sequence[str], **given: Any
+) -> pa.Table:
+    """Of binary targets."""
+    return tables.score_predictions(predictions, labels, targets_of_note(names, {}), **given)
+
+
+def compare_predictions(
+    a: Any, b: Any, labels: Any, names: Sequence[str], **given: Any
+) -> pa.Table:
+    """Of binary targets."""
+    return tables.compare_predictions(a, b, labels, targets_of_note(names, {}), **given)
 
 
 def delong_variance(labels: NDArray[Any], scores: NDArray[Any]) -> float:
@@ -396,8 +412,8 @@ def test_predictions_of_unlabelled_rows_do_not_matter() -> None:
 
 def test_misuse_is_refused() -> None:
     labels, scores = np.array([[0.0], [1.0], [1.0]]), np.array([[0.1], [0.2], [0.3]])
-    with pytest.raises(ValueError, match="no metrics for task 'ranking'"):
-        score_predictions(scores, labels, ["t"], estimate="oof", task="ranking")
+    with pytest.raises(ValueError, match="values have shape"):
+        score_predictions(scores, labels, ["t"], values=scores[:2], estimate="oof")
     with pytest.raises(ValueError, match="macro"):
         score_predictions(scores, labels, ["macro"], estimate="oof")
     with pytest.raises(ValueError, match="labels have shape"):
@@ -410,9 +426,110 @@ def test_misuse_is_refused() -> None:
         score_predictions(scores, labels * 2, ["t"], estimate="oof")
     with pytest.raises(ValueError, match="target t: scores contain NaN"):
         score_predictions(scores * np.nan, labels, ["t"], estimate="oof")
-    assert [metric.name for metric in METRICS["binary"]] == [
-        "auc",
-        "auc_fold_mean",
-        "brier",
-        "log_loss",
+
+
+# --- other tasks ----------------------------------------------------------------------------------
+
+MIXED = (
+    Target("y", find_task("binary")),
+    Target("c", find_task("multiclass"), ("a", "b", "d")),
+    Target("r", find_task("regression")),
+)
+
+
+def mixed(rng: np.random.Generator, rows: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Labels (rows, 3) and predictions (rows, 5) of MIXED, a tenth of the labels unknown."""
+    signal = rng.normal(size=rows)
+    labels = np.column_stack(
+        [
+            rng.random(rows) < 1 / (1 + np.exp(-signal)),
+            np.digitize(signal + rng.normal(size=rows), [-0.5, 0.8]),
+            signal + rng.normal(size=rows),
+        ]
+    ).astype(float)
+    labels[rng.random(labels.shape) < 0.1] = np.nan
+    chances = np.exp(np.outer(signal, [-1, 0, 1]))
+    chances /= chances.sum(axis=1, keepdims=True)
+    return labels, np.column_stack([1 / (1 + np.exp(-signal)), chances, signal])
+
+
+def test_targets_of_several_tasks_each_have_their_own_metrics() -> None:
+    labels, values = mixed(np.random.default_rng(40), 400)
+    table = tables.score_predictions(values, labels, MIXED, values=values, estimate="test")
+    found = {(row["target"], row["metric"]): row for row in table.to_pylist()}
+    known = [~np.isnan(column) for column in labels.T]
+    y, c, r = (column[rows] for column, rows in zip(labels.T, known, strict=True))
+    expected = {
+        ("y", "auc"): reference.roc_auc_score(y, values[known[0], 0]),
+        ("y", "brier"): reference.brier_score_loss(y, values[known[0], 0]),
+        ("y", "log_loss"): reference.log_loss(y, values[known[0], 0]),
+        ("c", "log_loss"): reference.log_loss(c, values[known[1], 1:4]),
+        ("c", "accuracy"): reference.accuracy_score(c, values[known[1], 1:4].argmax(axis=1)),
+        ("c", "balanced_accuracy"): reference.balanced_accuracy_score(
+            c, values[known[1], 1:4].argmax(axis=1)
+        ),
+        ("c", "auc"): reference.roc_auc_score(c, values[known[1], 1:4], multi_class="ovr"),
+        ("r", "rmse"): reference.root_mean_squared_error(r, values[known[2], 4]),
+        ("r", "mae"): reference.mean_absolute_error(r, values[known[2], 4]),
+        ("r", "r2"): reference.r2_score(r, values[known[2], 4]),
+        ("r", "spearman"): stats.spearmanr(r, values[known[2], 4]).statistic,
+    }
+    assert {key for key in found if key[0] != "macro"} == set(expected)
+    for key, value in expected.items():
+        assert found[key]["value"] == pytest.approx(value, abs=1e-9)
+        assert found[key]["ci_low"] < value < found[key]["ci_high"]
+    both = (expected["y", "log_loss"] + expected["c", "log_loss"]) / 2
+    assert found["macro", "log_loss"]["value"] == pytest.approx(both)
+    assert found["macro", "log_loss"]["n"] == (known[0] | known[1]).sum()
+    assert found["macro", "rmse"]["value"] == found["r", "rmse"]["value"]
+    assert found["y", "auc"]["positives"] == y.sum()
+    assert found["c", "auc"]["positives"] is None and found["macro", "rmse"]["positives"] is None
+
+
+def test_what_has_no_values_is_measured_by_its_order_alone() -> None:
+    labels, values = mixed(np.random.default_rng(41), 200)
+    table = tables.score_predictions(values, labels, MIXED, estimate="test")
+    assert set(table["metric"].to_pylist()) == {"auc", "spearman"}
+
+
+def test_chosen_metric_comes_first_and_only_what_is_asked_for() -> None:
+    labels, values = mixed(np.random.default_rng(42), 200)
+    chosen = metrics_for(MIXED, {"r": "mae", "y": "brier"}, ["auc", "r2"])
+    table = tables.score_predictions(
+        values, labels, MIXED, metrics=chosen, values=values, estimate="test"
+    )
+    shown = [
+        (row["target"], row["metric"]) for row in table.to_pylist() if row["target"] != "macro"
     ]
+    assert shown == [
+        *(("y", "brier"), ("y", "auc")),
+        *(("c", "log_loss"), ("c", "auc")),
+        *(("r", "mae"), ("r", "r2")),
+    ]
+    with pytest.raises(BlendmakeError, match="target 'y': Metric 'rmse' is not of binary"):
+        metrics_for(MIXED, "rmse")
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_paired_difference_of_every_task_agrees_with_a_bootstrap(place: int) -> None:
+    rng = np.random.default_rng(43)
+    labels, a = mixed(rng, 400)
+    b = mixed(np.random.default_rng(44), 400)[1] * 0.3 + 0.7 * a
+    target = MIXED[place : place + 1]
+    part = [slice(0, 1), slice(1, 4), slice(4, 5)][place]
+    y, given = labels[:, place : place + 1], (a[:, part], b[:, part])
+    table = tables.compare_predictions(*given, y, target, values=given)
+    rows = {row["metric"]: row for row in table.to_pylist() if row["target"] != "macro"}
+    metrics = [m for m in metrics_of(target[0].task) if not m.needs_folds]
+    assert set(rows) == {metric.name for metric in metrics}
+    known = ~np.isnan(y[:, 0])
+    truth, one, other = y[known, 0], *(p[known].squeeze() for p in given)
+    for metric in metrics:
+        assert rows[metric.name]["difference"] == pytest.approx(
+            metric(truth, one) - metric(truth, other), abs=1e-12
+        )
+        draws = []
+        for _ in range(400):
+            pick = rng.integers(0, len(truth), len(truth))
+            draws.append(metric(truth[pick], one[pick]) - metric(truth[pick], other[pick]))
+        assert half_width(rows[metric.name]) == pytest.approx(Z * np.std(draws), rel=0.2)

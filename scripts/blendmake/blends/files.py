@@ -63,11 +63,11 @@ def blend_files(
         inside = read_predictions(oof_path, ids)
         outside = read_predictions(test_path, test_ids)
         test_ids = outside.ids
-        chances &= inside.are_probabilities or (learns and _is_member(member, config))
+        chances &= inside.are_values or (learns and _is_member(member, config))
         optimistic.update(inside.note["optimistic"])
         fell_back.update(inside.note.get(FELL_BACK, ()))
         honest.append(inside.note.get(HONEST_FOLDS))
-        if inside.targets != outside.targets:
+        if inside.of != outside.of:
             raise BlendmakeError(
                 f"{oof_path} and {test_path} are of different targets. Rebuild both."
             )

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, note_of, read_parquet, write_parquet
 from blendmake.fits.table import result_note
 from blendmake.folds.file import read_folds
 from blendmake.honest import FELL_BACK, SEARCH_FOLDS, TOLD_BY, honest_note
-from blendmake.predictions import Predictions, read_predictions, write_predictions
+from blendmake.predictions import Predictions, outputs_of, read_predictions, write_predictions
+from blendmake.tasks.base import Target
 
 MOST_AT_ONE = 0.01  # share of a target's predictions that may be 1 without a word
 
@@ -44,8 +46,8 @@ def assemble_source(
     table = read_parquet(folds_path)
     ids = table.select(note_of(table)["id_columns"])
     folds = read_folds(folds_path)
-    values: np.ndarray[Any, np.dtype[np.float32]] | None = None
-    total: np.ndarray[Any, np.dtype[np.float64]] | None = None
+    values: NDArray[np.floating] | None = None
+    total: NDArray[np.float64] | None = None
     first: Predictions | None = None
     test_ids: pa.Table | None = None
     optimistic: set[str] = set()
@@ -58,10 +60,12 @@ def assemble_source(
         test = read_predictions(files["test"], test_ids)
         if first is None or values is None or total is None:
             first, test_ids = oof, test.ids
-            values = np.full((ids.num_rows, len(oof.targets)), np.nan, np.float32)
+            values = np.full((ids.num_rows, oof.values.shape[1]), np.nan, oof.values.dtype)
             total = np.zeros(test.values.shape)
-        if oof.targets != first.targets or test.targets != first.targets:
+        if oof.of != first.of or test.of != first.of:
             raise damaged(files["oof"], "its targets are not those of the other folds")
+        if np.float64 in (oof.values.dtype, test.values.dtype):
+            values = values.astype(np.float64, copy=False)
         values[rows] = oof.values
         total += test.values
         optimistic.update(oof.note["optimistic"])
@@ -71,22 +75,23 @@ def assemble_source(
     assert first is not None and values is not None and total is not None and test_ids is not None
     if np.isnan(values).any():
         raise BlendmakeError(f"{out['oof']}: some rows are in no fold and have no prediction.")
-    warn_of_ties(first.targets, values)
+    warn_of_ties(first.of, values)
     honesty = honest_note(optimistic, first.targets, [honest], folds.n)
     made = {**note, **honesty, "folds": folds.digest}
     made |= {FELL_BACK: sorted(fell_back)} if fell_back else {}
     made |= {TOLD_BY: told_by} if told_by else {}
-    mean = (total / len(fold_files)).astype(np.float32)
+    mean = (total / len(fold_files)).astype(values.dtype)
     fits = pa.concat_tables([read_parquet(files["fits"]) for files in fold_files])
-    write_predictions(out["test"], test_ids, first.targets, mean, made)
+    write_predictions(out["test"], test_ids, first.of, mean, made)
     write_parquet(fits, out["fits"], {**made, **result_note(fits)})
-    write_predictions(out["oof"], ids, first.targets, values, made)
+    write_predictions(out["oof"], ids, first.of, values, made)
 
 
-def warn_of_ties(targets: Sequence[str], values: np.ndarray[Any, np.dtype[np.float32]]) -> None:
-    """Log the targets of which float32 has rounded more than a few predictions to 1."""
-    counts = (values == 1).sum(axis=0)
-    for target, count in zip(targets, counts.tolist(), strict=True):
+def warn_of_ties(targets: Sequence[Target], values: NDArray[np.floating]) -> None:
+    """Log the binary targets of which float32 has rounded more than a few predictions to 1."""
+    counts = dict(zip(outputs_of(targets), (values == 1).sum(axis=0).tolist(), strict=True))
+    for target in (one.name for one in targets if one.task.name == "binary"):
+        count = counts[target]
         if count > max(1, MOST_AT_ONE * len(values)):
             log.warning(
                 "%d of %d out-of-fold predictions of target '%s' are within 3e-8 of 1, which float32 "
