@@ -12,6 +12,7 @@ sys.path[:0] = [str(Path(workflow.basedir) / folder) for folder in ("scripts", "
 from blendmake.runs import mark_run
 from bucket import bucket_of, keep_records, refuse_replacing
 from command_line import check_targets, told
+from keeping import Keeping
 from plan import Plan, at, one_of
 from plan_build import build_files
 
@@ -28,6 +29,7 @@ with told():
         workflow.configfiles,
     )
     named = build_files(plan, sys.argv)
+    keeping = Keeping(workflow, plan)
 keep_records(workflow, bucket)
 
 
@@ -82,10 +84,16 @@ onstart:
     plan.freeze()
     plan.hand_on(workflow)
     mark_run(plan.name)
+    keeping.begin()
+
+
+onsuccess:
+    keeping.end()
 
 
 onerror:
     plan.close(log)
+    keeping.end()
 
 
 if plan.spends:

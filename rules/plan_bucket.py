@@ -10,6 +10,7 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 from snakemake.io import local
 
+from blendmake.config.run import Run
 from blendmake.tables.folders import parts_of
 from plan_requests import PlanRequests
 from plan_window import MOST_THREADS, THREAD
@@ -18,7 +19,13 @@ IMPOSSIBLE = "Not possible with artifacts in a bucket:\n"
 
 
 class PlanBucket(PlanRequests):
-    """Inputs, sizes and refusals that depend on whether artifacts stand in a bucket."""
+    """Inputs, sizes and refusals that depend on whether artifacts stand in a bucket.
+
+    Attributes:
+        run: what --config says of this run.
+    """
+
+    run: Run
 
     @property
     def copies(self) -> Path:
@@ -115,5 +122,7 @@ class PlanBucket(PlanRequests):
             for name in ("pack", "unpack")
             if name in asked
         ]
+        if self.run.keep_at:
+            lines.append("  keep_at: what is finished is in the bucket. Leave it out")
         if lines:
             raise WorkflowError(IMPOSSIBLE + "\n".join(lines))

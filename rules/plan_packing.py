@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
@@ -37,6 +38,15 @@ def unpack_plan(plan: Plan) -> dict[str, Any]:
         "own": [f"{plan.results}/{one}" for one in OWN],
         "base": _base(plan),
         "preset": plan.preset,
+    }
+
+
+def keep_plan(plan: Plan) -> dict[str, Any]:
+    """The plan as what carries out takes it (packing.carrying)."""
+    return {
+        **unpack_plan(plan),
+        "keep_at": str(Path(plan.run.keep_at or "").expanduser()),
+        "preset_file": str(plan.preset_file),
     }
 
 

@@ -107,9 +107,9 @@ class PlanWindow(PlanWanted):
         """The preset of the archive that this run unpacks, written out on another machine."""
         if self.run.unpack is None:
             return None
-        from blendmake.packing.archive import Archive
+        from blendmake.packing.folder import preset_in
 
-        found: dict[str, Any] | None = Archive(Path(self.run.unpack)).manifest["preset"]
+        found = preset_in(Path(self.run.unpack), self.name)
         return found if found and found["asked"] == asked else None
 
     def freeze(self) -> None:

@@ -267,6 +267,9 @@ class SnakemakeRecords:
     def __init__(self):
         self._store = ContentRecords(nolock=True, path=Path(".snakemake").absolute())
 
+    def refresh(self):
+        self._store._clear_cache()
+
     def read(self, path):
         record = self._store._read_record(path)
         if record is None or record.rule is None or self.is_unfinished(path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -217,3 +219,58 @@ def test_a_preset_comes_as_it_was_written_out(tmp_path: Path) -> None:
     c.snakemake("results/small/folds.parquet")
     run = c.snakemake("unpack", "--config", "unpack=../x.tar", check=False)
     assert run.code != 0 and "Delete results/small/preset.json" in run.text
+
+
+# What is carried out of a machine while it works
+
+
+def test_a_machine_that_dies_has_its_finished_work_elsewhere(tmp_path: Path) -> None:
+    """Killed after its first folds; what was there then is not fitted again by another."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    slow = {"part": CONFIG["sources"]["part"], "xgb": {**CONFIG["sources"]["xgb"], "rounds": 300}}
+    changes: dict[str, Any] = {"blends": {}, "comparisons": [], "submissions": {}, "sources": slow}
+    a = make_workspace(tmp_path / "a", **changes)
+    # It says so at once where it cannot.
+    run = a.snakemake("--dry-run", "--config", f"keep_at={tmp_path}/none", check=False)
+    assert run.code != 0 and "there is no such folder; mount its disk" in run.text
+    process = subprocess.Popen(
+        a.command("--config", f"keep_at={kept}"),
+        cwd=a.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and len(list(kept.glob("small/sources.*.tar"))) < 3:
+        time.sleep(0.05)
+    assert process.poll() is None, "the run was over before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    held = sorted(path.name for path in kept.glob("small/sources.*.fold*.tar"))
+    assert len(held) >= 2
+    shutil.rmtree(a.folder)
+    os.truncate(kept / "small" / held[-1], 20_000)  # its copy had not ended
+
+    b = make_workspace(tmp_path / "b", **changes)
+    run = b.snakemake("unpack", "--config", f"unpack={kept}")
+    assert f"not taken: {kept}/small/{held[-1]} is damaged" in run.text
+    before = finished_fits(b)
+    assert before and "put in place" in run.text
+    left = {f"{job[1]}.fold{job[2]}" for job in b.dry_run().jobs() if job[0] == "fit_fold"}
+    assert left == {f"{s}.fold{k}" for s in slow for k in range(3)} - {
+        name.partition(".oof")[0].removeprefix("sources.") for name in held[:-1]
+    }
+    run = b.snakemake("--config", f"keep_at={kept}")
+    assert f"keep_at: what stands is at {kept} (" in run.text
+    after = finished_fits(b)
+    assert {fit: after[fit] for fit in before} == before  # each has its own seconds
+    # Nothing is written again where nothing is to be done.
+    dates = {path.name: path.stat().st_mtime_ns for path in kept.rglob("*.tar")}
+    run = b.snakemake("--config", f"keep_at={kept}")
+    assert run.nothing and "(0 archives written in this run, 0.0 MB)" in run.text
+    assert dates == {path.name: path.stat().st_mtime_ns for path in kept.rglob("*.tar")}
+    shutil.rmtree(b.folder)
+    c = make_workspace(tmp_path / "c", **changes)
+    c.snakemake("unpack", "--config", f"unpack={kept}")
+    assert not OF_FITS & rules(c)

@@ -56,7 +56,16 @@ class Run(Strict):
         alias="from",
         description="Where `snakemake build` and campaigns begin: this item and those behind it.",
     )
-    unpack: str | None = Field(None, description="The archive that `snakemake unpack` reads.")
+    unpack: str | None = Field(
+        None,
+        description="The archive that `snakemake unpack` reads, or the folder that `keep_at` filled.",
+    )
+    keep_at: str | None = Field(
+        None,
+        min_length=1,
+        description="A folder, on a disk that outlives this machine, to which all that is finished is "
+        "carried as it ends, in archives that `snakemake unpack` takes.",
+    )
     replace: bool = Field(
         False,
         description="Fit again what stands in the bucket, made by other settings, data or code.",

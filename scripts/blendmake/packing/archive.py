@@ -40,6 +40,10 @@ KINDS = frozenset(
 OF_A_MAKER = ("git_revision", "versions", "code", "sizes", "seal")
 
 
+class ChangedMeanwhile(BlendmakeError):
+    """A file has changed while it was packed."""
+
+
 @dataclass(frozen=True)
 class Member:
     """A file of an archive: its path below the working folder, size in bytes and SHA-256 (hex).
@@ -78,7 +82,8 @@ def write_archive(path: Path, units: Sequence[Unit], about: Mapping[str, Any]) -
         about: what else the manifest says.
 
     Raises:
-        BlendmakeError: a file has changed since its digest was taken.
+        ChangedMeanwhile: a file has changed since its digest was taken.
+        BlendmakeError: the archive cannot be written.
     """
     manifest = {**about, "format": FORMAT, "units": [asdict(unit) for unit in units]}
     manifest = json.loads(json.dumps(manifest))
@@ -95,7 +100,7 @@ def write_archive(path: Path, units: Sequence[Unit], about: Mapping[str, Any]) -
 
 
 def _add(to: tarfile.TarFile, member: Member) -> None:
-    changed = BlendmakeError(
+    changed = ChangedMeanwhile(
         f"{member.path} has changed while it was packed. Wait for the run that makes it, or leave it "
         "out (only=…), and pack again."
     )
@@ -192,6 +197,9 @@ def _records(unit: Mapping[str, Any]) -> dict[str, Record]:
 class Archive:
     """An archive that is read.
 
+    Args:
+        mend: what to do where it is damaged, the end of the message.
+
     Attributes:
         manifest: what it says of itself, less its units.
         units: its files, inputs before what was made of them.
@@ -200,8 +208,10 @@ class Archive:
         BlendmakeError: it is missing, no archive, damaged, or of another format.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, mend: str = "Nothing was unpacked: copy it again, or pack it again."
+    ) -> None:
+        self.path, self._mend = path, mend
         with self._opened() as tar:
             first = tar.next()
             if first is None or first.name != MANIFEST or not first.isreg():
@@ -359,6 +369,4 @@ class Archive:
             raise self._damaged(str(error)) from error
 
     def _damaged(self, reason: str) -> BlendmakeError:
-        return BlendmakeError(
-            f"{self.path} is damaged ({reason}). Nothing was unpacked: copy it again, or pack it again."
-        )
+        return BlendmakeError(f"{self.path} is damaged ({reason}). {self._mend}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class Choice:
         root: the folder of results; what was read from elsewhere is each machine's own.
         own: files and folders in it that each machine makes itself.
         beside: by file, what its job has made beside it, undeclared: files and folders.
+        digest: SHA-256 (hex) of a file; each is asked for once.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class Choice:
         root: str,
         own: Sequence[str],
         beside: Mapping[str, Sequence[str]],
+        digest: Callable[[Path], str] = sha256,
     ) -> None:
+        self._sha256 = digest
         self._records, self._root, self._own, self._beside = records, root, own, beside
         self._digests: dict[str, str] = {}
         self._jobs: dict[str, Unit | None] = {}
@@ -105,7 +108,7 @@ class Choice:
 
     def _digest(self, path: str) -> str:
         if path not in self._digests:
-            self._digests[path] = sha256(Path(path))
+            self._digests[path] = self._sha256(Path(path))
         return self._digests[path]
 
     def _member(self, path: str) -> Member:
@@ -117,7 +120,7 @@ class Choice:
         found = []
         for path in files_in(scratch.folder, scratch.patterns):
             try:
-                found.append(_begun(path))
+                found.append(begun(path))
             except FileNotFoundError:
                 continue  # its job has just finished
         if scratch.whole:
@@ -126,7 +129,7 @@ class Choice:
             self.chosen.units += [Unit([member]) for member in found]
 
 
-def _begun(path: str) -> Member:
+def begun(path: str) -> Member:
     """A file that may be growing, as it is now: journals are only added to."""
     content = Path(path).read_bytes()
     return Member(path, len(content), hashlib.sha256(content).hexdigest())

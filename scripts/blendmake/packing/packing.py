@@ -43,14 +43,26 @@ def pack(plan: Mapping[str, Any], records: Records) -> Chosen:
             "There is nothing to pack: nothing of what is asked for is finished or begun here. "
             "`snakemake status` shows what stands."
         )
-    about = {
+    write_archive(archive, chosen.units, about(plan, records, here, chosen.base))
+    return chosen
+
+
+def about(
+    plan: Mapping[str, Any], records: Records, here: Mapping[str, Any], base: Mapping[str, str]
+) -> dict[str, Any]:
+    """What an archive says of itself, beside its files.
+
+    Args:
+        plan: `problem` and `preset`.
+        here: identity.identity of data and folds.
+        base: digests of the base files that its files were made of (choosing.Chosen).
+    """
+    return {
         "problem": plan["problem"],
         "packed": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
         "git_revision": git_revision(),
         "records": records.format,
         "identity": here,
-        "base": chosen.base,
+        "base": base,
         "preset": plan["preset"],
     }
-    write_archive(archive, chosen.units, about)
-    return chosen

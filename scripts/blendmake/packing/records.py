@@ -16,6 +16,9 @@ class Records(Protocol):
     def format(self) -> str:
         """Name and version of the format: records of another are not understood."""
 
+    def refresh(self) -> None:
+        """Look at files and records anew: both may have changed since."""
+
     def read(self, path: str) -> Record | None:
         """The record of a finished file; None without one, or while the file is being made."""
 

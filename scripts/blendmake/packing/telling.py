@@ -29,6 +29,7 @@ def unpacked_text(result: Unpacked, manifest: Mapping[str, Any], roots: Iterable
     lines += _counted(result.there, roots, "stood already")
     lines += _counted(result.kept, roots, "differ here, and stay as they are")
     lines += _reasons(result.left_out, roots)
+    lines += [f"not taken: {reason}" for reason in result.refused.values()]
     if result.kept:
         lines += ["", "To have the archive's, delete those that differ, and unpack again."]
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from typing import Any
 from blendmake.digests import sha256
 from blendmake.errors import BlendmakeError
 from blendmake.packing.archive import Archive, Member, Unit, content_key
+from blendmake.packing.folder import Placed, in_order, opened
 from blendmake.packing.identity import differences, identity
 from blendmake.packing.records import Record, Records
 from blendmake.scratch import locked
@@ -28,16 +29,20 @@ class Unpacked:
         there: stood already, with the same content.
         kept: stood already with another content, and stay as they are.
         left_out: not put in place, and why.
+        refused: archives of a folder of which nothing is taken, by name, and why.
     """
 
     placed: list[str] = field(default_factory=list)
     there: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def unpack(plan: Mapping[str, Any], records: Records) -> tuple[Unpacked, Mapping[str, Any]]:
     """Put the files of an archive in place, after all of them have proved whole.
+
+    Of a folder of archives, those that are whole and go with what stands here; the others are told.
 
     Files are dated like the newest of the base files here: not older than what they are made of, not
     newer than what was made here of the same. Their records go first, so that a kill leaves no file that
@@ -55,35 +60,69 @@ def unpack(plan: Mapping[str, Any], records: Records) -> tuple[Unpacked, Mapping
     """
     if not plan["archive"]:
         raise BlendmakeError("Name the archive: snakemake unpack --config unpack=FILE.tar")
-    archive, roots, own = Archive(Path(plan["archive"])), plan["roots"], plan["own"]
-    _check(archive, plan, records)
-    archive.check_paths(roots, own)
-    found = differences(archive.manifest["identity"], identity(plan["base"]))
-    if found:
-        raise BlendmakeError(
-            f"{archive.path} does not go with what stands here; nothing was unpacked.\n"
-            + "\n".join(f"  - {line}" for line in found)
-        )
+    roots, path = plan["roots"], Path(plan["archive"])
+    archives, refused = opened(path, plan["problem"])
+    here = identity(plan["base"])
+    if path.is_dir():
+        archives = _accepted(archives, refused, plan, records, here)
+    else:
+        _check(archives[0], plan, records, here)
+    _check_preset(archives[-1], plan)
     folders = {root: Path(root) / STAGE for root in roots}
     with locked(folders[roots[-1]]):
         try:
+            decided = _Decisions(in_order(archives, records), records, plan["own"])
             stage = {
-                member.path: folders[root] / member.path.removeprefix(f"{root}/")
+                path: folders[root] / path.removeprefix(f"{root}/")
                 for root in roots
-                for member in archive.members
-                if member.path.startswith(f"{root}/")
+                for path in decided.result.placed
+                if path.startswith(f"{root}/")
             }
-            decided = _Decisions(archive, records, own)
-            archive.extract({path: stage[path] for path in decided.result.placed})
+            for archive in archives:
+                taken = decided.places_from(archive)
+                if taken or len(archives) == 1:
+                    archive.extract({path: stage[path] for path in taken})
             decided.place(stage)
         finally:
             for folder in folders.values():
                 shutil.rmtree(folder, ignore_errors=True)
-    return decided.result, archive.manifest
+    decided.result.refused = refused
+    return decided.result, archives[-1].manifest
 
 
-def _check(archive: Archive, plan: Mapping[str, Any], records: Records) -> None:
-    """Refuse what cannot be unpacked here whatever the data."""
+def _accepted(
+    archives: Sequence[Archive],
+    refused: dict[str, str],
+    plan: Mapping[str, Any],
+    records: Records,
+    here: Mapping[str, Any],
+) -> list[Archive]:
+    """Those of a folder's archives that are whole and go with what stands here; the others are told.
+
+    Raises:
+        BlendmakeError: none does.
+    """
+    found = []
+    for archive in archives:
+        try:
+            _check(archive, plan, records, here)
+            archive.extract({})
+            found.append(archive)
+        except BlendmakeError as error:
+            refused[archive.path.name] = str(error)
+    if not found:
+        raise BlendmakeError(next(reversed(refused.values())))
+    return found
+
+
+def _check(
+    archive: Archive, plan: Mapping[str, Any], records: Records, here: Mapping[str, Any]
+) -> None:
+    """Refuse what cannot be unpacked here.
+
+    Args:
+        here: identity.identity of what stands here.
+    """
     archive.check_form()
     manifest = archive.manifest
     if manifest["problem"] != plan["problem"]:
@@ -97,6 +136,16 @@ def _check(archive: Archive, plan: Mapping[str, Any], records: Records) -> None:
             f"{records.format}: without them nobody knows what is out of date. Install the same "
             "version on both machines."
         )
+    archive.check_paths(plan["roots"], plan["own"])
+    if found := differences(manifest["identity"], here):
+        raise BlendmakeError(
+            f"{archive.path} does not go with what stands here; nothing of it was unpacked.\n"
+            + "\n".join(f"  - {line}" for line in found)
+        )
+
+
+def _check_preset(archive: Archive, plan: Mapping[str, Any]) -> None:
+    manifest = archive.manifest
     if manifest["preset"] and plan["preset"] and manifest["preset"] != plan["preset"]:
         raise BlendmakeError(
             f"{archive.path} is of a preset that was written out otherwise than the one here. Delete "
@@ -111,17 +160,22 @@ class _Decisions:
         own: files and folders that each machine makes itself; their content is known to be the same.
     """
 
-    def __init__(self, archive: Archive, records: Records, own: Sequence[str]) -> None:
+    def __init__(self, units: Sequence[Placed], records: Records, own: Sequence[str]) -> None:
         self._records, self._own = records, own
-        self._base: Mapping[str, str] = archive.manifest["base"]
-        self._members = {member.path: member for member in archive.members}
+        self._members = {member.path: member for one in units for member in one.unit.members}
+        self._archives = {path: one.archive for one in units for path in _paths(one)}
+        self._base = {path for one in units for path in one.base}
         self._digests: dict[str, str | None] = {}  # of files as they will stand here
         self._written: dict[str, Record] = {}
         self.result = Unpacked()
-        for unit in archive.units:
-            self._decide(unit)
+        for one in units:
+            self._decide(one.unit, one.base)
 
-    def _decide(self, unit: Unit) -> None:
+    def places_from(self, archive: Archive) -> list[str]:
+        """What is put in place of an archive's files."""
+        return [path for path in self.result.placed if self._archives[path] is archive]
+
+    def _decide(self, unit: Unit, base: Mapping[str, str]) -> None:
         result, members = self.result, {member.path: member for member in unit.members}
         # What a job leaves undeclared beside its files, a killed one has left too.
         standing = {path for path in unit.records or members if self._stands(members[path])}
@@ -145,7 +199,7 @@ class _Decisions:
             result.placed.append(path)
         for path, record in unit.records.items():
             if path not in same or self._records.read(path) is None:
-                self._written[path] = self._adapted(record)
+                self._written[path] = self._adapted(record, base)
 
     def _stands(self, member: Member) -> bool:
         """Whether a file stands here; what a killed job left, unless it is the very same, does not."""
@@ -183,14 +237,14 @@ class _Decisions:
                 return path
         return None
 
-    def _adapted(self, record: Record) -> Record:
+    def _adapted(self, record: Record, base: Mapping[str, str]) -> Record:
         """A record with the digests of the inputs as they are here: bytes may differ, content does not.
 
         Of a file that each machine makes, only where it was really made of the one that stood there.
         """
         own = {}
         for path, digest in self._records.inputs_of(record).items():
-            was_there = not self._is_own(path) or self._base.get(path) == digest
+            was_there = not self._is_own(path) or base.get(path) == digest
             if digest and was_there and (here := self._digest(path)):
                 own[path] = here
         return self._records.with_inputs(record, own)
@@ -210,3 +264,7 @@ class _Decisions:
             os.replace(stage[path], path)
         for path in self._written:
             self._records.placed(path)
+
+
+def _paths(one: Placed) -> list[str]:
+    return [member.path for member in one.unit.members]
