@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from blendmake.errors import MEMORY
+from blendmake.refusals import MEMORY
 
 ENDED = re.compile(r"died with <Signals\.(SIG\w+): \d+>|returned non-zero exit status (1[2-6]\d)\.")
 JOB = re.compile(r"Error in (?:rule|group) (\S+):(.*?)(?=\n\S|\Z)", re.DOTALL)

@@ -5,7 +5,8 @@ from blendmake.job import job, optional_path
 with job(snakemake.log[0], script=snakemake):
     from pathlib import Path
 
-    from blendmake.fits.target_groups import build_group, read_group_files
+    from blendmake.fits.group_rules import build_group
+    from blendmake.fits.target_groups import read_group_files
     from blendmake.provenance import provenance
 
     params = snakemake.params

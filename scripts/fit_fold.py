@@ -6,6 +6,7 @@ with fit_job(snakemake) as gpu:
     import importlib
     from pathlib import Path
 
+    from blendmake.beside import beside
     from blendmake.fits.fitting import FoldOutputs, FoldWork, fit_chunk, fit_fold
     from blendmake.fits.inputs import FoldInputs
     from blendmake.fits.target_groups import read_group_files
@@ -47,7 +48,7 @@ with fit_job(snakemake) as gpu:
         fit_chunk(work, out, whole=whole, chunk=int(which.chunk), chunks=int(which.chunks))
     else:
         if int(which.fold) == 0:
-            # By name: what it finds is told and noted, and no fit depends on it.
-            found = importlib.import_module("blendmake.tellers").of_fold(work.job)
+            # What it finds is told and noted, and no fit depends on it.
+            found = beside("tellers").of_fold(work.job)
             work.made |= {"told_by": found} if found else {}
         fit_fold(work, whole, jobs=max(1, len(files.chunks)))

@@ -16,7 +16,8 @@ from snakemake.persistence import (
 )
 from snakemake.persistence.file import FilePersistence
 
-from blendmake.digests import is_mark, params_digest, quick_digest, serialised, sha256
+from blendmake.digests import sha256
+from blendmake.job_digests import is_mark, params_digest, quick_digest, serialised
 
 SHA256 = "sha256:"
 # Stands for the params of an artifact of which nothing is known: no job has such, so it is made anew.

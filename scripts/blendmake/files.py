@@ -15,12 +15,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from blendmake.beside import beside
 from blendmake.digests import digest_of as digest_of  # it is asked for here
-from blendmake.errors import BlendmakeError, refusal
+from blendmake.errors import BlendmakeError
 
 METADATA_KEY = b"blendmake"
 MADE_KEY = "made"
+RESULT_KEY = "result"
+"""In a note: digest of what two runs of the same work have in common, where the content differs (by
+seconds, memory)."""
 HOST = socket.gethostname()
+REFUSALS = beside("refusals")  # at once: there may be no file to open when it is needed
 
 made: dict[str, Any] = {}
 """What the artifacts that this process writes are made of (made.say_made); empty if nobody has said."""
@@ -45,7 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        reason = refusal(error, path)
+        reason = REFUSALS.refusal(error, path)
         if reason is None:
             raise
         raise BlendmakeError(f"{path} cannot be written: {reason}") from error

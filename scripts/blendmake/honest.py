@@ -13,12 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SEARCH_FOLDS = "search_folds"
 HONEST_FOLDS = "honest_folds"
 TOLD_BY = "told_by"
 """Key of the notes of predictions: the columns that alone tell a target (tellers.py)."""
-FELL_BACK = "fell_back"
-"""Targets with a fit that was made otherwise than asked for, for lack of GPU memory."""
 ALL = "all"
 HONEST = ("oof", "cross_fitted")
 """Estimates by which entries are ranked: no row is scored by what was fitted on it."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
 import os
 import sys
 import tempfile
@@ -12,11 +10,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any
 
-from blendmake.errors import BlendmakeError, refusal
-from blendmake.heap import share_heap
+from blendmake.beside import beside
 from blendmake.processor import prepare_numpy
-from blendmake.window import heed_sigterm
 
+JOB_LOG = beside("job_log")  # at once: there may be no file to open when it is needed
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -55,37 +52,22 @@ def job(
         The share of a GPU's memory that is the job's: 0 where it has none.
     """
     if long:
-        heed_sigterm()
+        beside("window").heed_sigterm()
     for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
     prepare_numpy()
     _complete_environment()
-    handler = _log_handler(Path(log_file))
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    root = logging.getLogger("blendmake")
-    root.setLevel(logging.INFO)
-    root.addHandler(handler)
+    handler = JOB_LOG.opened(Path(log_file))
     try:
         if script is not None:
-            from blendmake.made import say_made  # its libraries count threads when imported
-
             paths = [path for name in own for path in _paths(script.input[name])]
-            say_made(script.rule, script.params, script.input, paths)
+            # Not before: its libraries count threads when imported.
+            beside("made").say_made(script.rule, script.params, script.input, paths)
         with _gpu(gpus, gpu_memory_mb, log_file) as share:
             yield share
-    except BlendmakeError as error:
-        root.error("ERROR: %s", error)
-        print(f"\nERROR: {error}\n", file=sys.stderr, flush=True)
-        sys.exit(1)
     except Exception as error:
-        reason = refusal(error)
-        if reason is not None:
-            path = getattr(error, "filename", None)
-            text = f"{path}: {reason}" if path else reason[0].upper() + reason[1:]
-            root.error("ERROR: %s (%s)", text, error)
-            print(f"\nERROR: {text}\n", file=sys.stderr, flush=True)
+        if JOB_LOG.tell(error):
             sys.exit(1)
-        root.exception("This is a defect of blendmake, or a failure of the machine:")
         raise
     finally:
         with suppress(OSError):  # the log's disk is full: the work stands all the same
@@ -106,41 +88,13 @@ def _complete_environment() -> None:
             os.environ[name] = value
 
 
-class _Log(logging.FileHandler):
-    """A log whose disk may be full: that is told once, and the work goes on."""
-
-    _told = False
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        if not self._told:
-            self._told = True
-            reason = refusal(sys.exc_info()[1] or OSError(), self.baseFilename)
-            _no_log(self.baseFilename, reason or "it cannot be written.")
-
-
-def _log_handler(path: Path) -> logging.Handler:
-    """The job's log; the terminal, where it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return _Log(path, mode="w", encoding="utf-8")
-    except OSError as error:
-        _no_log(path, refusal(error, path) or str(error))
-        return logging.StreamHandler()
-
-
-def _no_log(path: str | Path, reason: str) -> None:
-    print(
-        f"The log {path} cannot be written, the work goes on: {reason}", file=sys.stderr, flush=True
-    )
-
-
 def fit_job(script: Any) -> AbstractContextManager[float]:
     """The job of a script that fits, on a GPU where it was given one, as `job` runs it.
 
     Args:
         script: what a rule hands to its script.
     """
-    share_heap()
+    beside("heap").share_heap()
     place = script.resources
     return job(
         script.log[0],
@@ -155,9 +109,7 @@ def fit_job(script: Any) -> AbstractContextManager[float]:
 def _gpu(gpus: int, memory_mb: int, what: str) -> AbstractContextManager[float]:
     if not gpus:
         return nullcontext(0.0)
-    # By name: where a job runs is no part of what it gives, so that its code is not the artifacts'.
-    taking: Any = importlib.import_module("blendmake.gpus.taking")
-    found: AbstractContextManager[float] = taking.take_gpu(memory_mb, what)
+    found: AbstractContextManager[float] = beside("gpus.taking").take_gpu(memory_mb, what)
     return found
 
 

@@ -16,8 +16,6 @@ from blendmake.errors import BlendmakeError
 from blendmake.files import METADATA_KEY, note_of, read_parquet
 from blendmake.tasks.base import Target, targets_of_note
 
-MACRO = "macro"  # stands for the mean over targets in tables of scores
-
 Labels = NDArray[np.floating[Any]]
 """(rows, targets), NaN where unknown: 0 and 1, codes of classes, numbers. float32 where that will do."""
 

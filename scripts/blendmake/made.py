@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from blendmake import files
-from blendmake.digests import is_mark, params_digest, serialised, sha256
+from blendmake.digests import sha256
 from blendmake.errors import BlendmakeError
+from blendmake.job_digests import is_mark, params_digest, serialised
 
 MADE = files.MADE_KEY
 SHA256 = "sha256:"
-RESULT = "result"
-"""In a note: digest of what two runs of the same work have in common, where the content differs (by
-seconds, memory)."""
 
 
 def say_made(
@@ -56,7 +54,7 @@ def content_of(path: Path) -> str:
         BlendmakeError: the file cannot be read.
     """
     note = _note(path)
-    for key in (RESULT, "content"):
+    for key in (files.RESULT_KEY, "content"):
         if key in note:
             return f"{key}:{note[key]}"
     return SHA256 + sha256(path)

@@ -12,9 +12,9 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from blendmake.honest import folds_text, honest_rows
-from blendmake.labels import MACRO
 from blendmake.metrics.base import Metric, ScoredRows
 from blendmake.metrics.choice import Chosen, metrics_of
+from blendmake.score_names import MACRO
 from blendmake.stats.intervals import dense_codes, interval, standard_error
 from blendmake.tasks.base import Target
 

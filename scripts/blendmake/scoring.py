@@ -11,8 +11,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from blendmake.files import damaged, write_parquet
+from blendmake.fits.notes import FELL_BACK
 from blendmake.folds.file import Folds, read_folds
-from blendmake.honest import FELL_BACK, HONEST_FOLDS, common_folds
+from blendmake.honest import HONEST_FOLDS, common_folds
 from blendmake.labels import label_columns, read_groups, read_labels
 from blendmake.metrics.choice import Given, metrics_for
 from blendmake.predictions import Predictions, read_predictions

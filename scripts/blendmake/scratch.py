@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from blendmake.beside import beside
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_parquet, write_parquet
-from blendmake.window import require_time
 
 log = logging.getLogger(__name__)
 POLL = 0.2  # seconds from one look at a lock to the next
@@ -57,7 +57,7 @@ def _flock(path: Path, kind: int, patient: bool) -> Iterator[None]:
                 waiting = True
                 # Not a wait in the system: it would outlast a window, and SIGTERM.
                 if not patient:
-                    require_time(0.0, "Another run does the same work.")
+                    beside("window").require_time(0.0, "Another run does the same work.")
                 time.sleep(POLL)
         yield
     finally:

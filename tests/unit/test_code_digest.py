@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from blendmake import code_digest as module
+from blendmake.beside import beside
 from blendmake.code_digest import code_digest, imported_files, keep_known
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
@@ -192,6 +194,14 @@ ELSEWHERE = (
     "reports/drawing.py",
     "reports/figures.py",
     "blends/blending.py",
+    "folds/__init__.py",
+    "tasks/__init__.py",
+    "metrics/__init__.py",
+    "folds/making.py",
+    "folds/schemes/group.py",
+    "fits/group_rules.py",
+    "fits/progress.py",
+    "refusals.py",
 )
 
 
@@ -217,10 +227,67 @@ def test_families_do_not_touch_each_other(
     assert {name for name in FAMILIES if digests_before[name] != after[name]} == touched
 
 
-def test_a_fit_imports_neither_config_nor_adapters() -> None:
-    names = {path.stem for path in imported_files([SCRIPTS / "fit_fold.py"], SCRIPTS)}
-    assert "fitting" in names
-    assert not names & {"config", "yeast", "tables", "blending", "leaderboard"}
+PACKAGE = SCRIPTS / "blendmake"
+NO_PART_OF_A_FIT = (
+    "adapters/*.py",
+    "audits/*.py",
+    "blends/*.py",
+    "budget/*.py",
+    "config/*.py",
+    "durations.py",
+    "fits/assembly.py",
+    "fits/group_rules.py",
+    "fits/progress.py",
+    "folds/__init__.py",
+    "folds/inner.py",
+    "folds/making.py",
+    "folds/scheme.py",
+    "folds/schemes/*.py",
+    "gpus/*.py",
+    "honest.py",
+    "job_digests.py",
+    "job_log.py",
+    "made.py",
+    "packing/*.py",
+    "metrics/__init__.py",
+    "preflight/*.py",
+    "refusals.py",
+    "reports/*.py",
+    "score_names.py",
+    "scores.py",
+    "scoring.py",
+    "searches/*.py",
+    "stats/intervals.py",
+    "stats/logits.py",
+    "stats/ranks.py",
+    "tables/*.py",
+    "tasks/__init__.py",
+    "tellers.py",
+    "window.py",
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_fit_covers_nothing_that_would_never_change_it(family: str) -> None:
+    module = SCRIPTS.joinpath(*FAMILIES[family].split(".")).with_suffix(".py")
+    covered = imported_files([SCRIPTS / "fit_fold.py", module], SCRIPTS)
+    assert {PACKAGE / "fits" / "fitting.py", PACKAGE / "folds" / "file.py", module} <= covered
+    for pattern in NO_PART_OF_A_FIT:
+        files = set(PACKAGE.glob(pattern))
+        assert files, f"{pattern} names nothing any more"
+        assert not files & covered
+
+
+def test_what_is_asked_for_by_name_is_there() -> None:
+    """No type checker sees it."""
+    asked = {
+        found
+        for path in SCRIPTS.rglob("*.py")
+        for found in re.findall(r'\bbeside\("([\w.]+)"\)(?:\.(\w+))?', path.read_text("utf-8"))
+    }
+    assert ("window", "require_time") in asked
+    for name, attribute in sorted(asked):
+        assert not attribute or hasattr(beside(name), attribute), (name, attribute)
 
 
 def test_what_was_read_is_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

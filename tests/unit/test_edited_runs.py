@@ -16,7 +16,7 @@ from snakemake.settings.types import ConfigSettings, SharedFSUsage, StorageSetti
 from snakemake.spawn_jobs import SpawnedJobArgsFactory
 
 from blendmake.config.reading import as_written
-from blendmake.digests import serialised
+from blendmake.job_digests import serialised
 from plan import Plan
 from plan_requests import OFFERED, PLANNED
 from workflow.conftest import CONFIG, REPO, write_tables

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from blendmake import errors
-from blendmake.errors import BlendmakeError, refusal
+from blendmake import refusals
+from blendmake.errors import BlendmakeError
 from blendmake.files import replacing
 from blendmake.job import job
+from blendmake.refusals import refusal
 from run_log import told
 
 FULL = "/dev/full"  # every write to it fails with ENOSPC
@@ -42,7 +43,7 @@ def test_a_refusal_is_one_sentence(
         raise OSError(number, os.strerror(number), "results/x.parquet")
     assert caught.value.code == 1
     said = capsys.readouterr().err.strip()
-    assert said == f"ERROR: results/x.parquet: {errors.REFUSALS[number]}"
+    assert said == f"ERROR: results/x.parquet: {refusals.REFUSALS[number]}"
     assert said.endswith(".") and "\n" not in said
     assert " ERROR: " in (tmp_path / "a.log").read_text()
     refused = pytest.raises(BlendmakeError, match=r"y\.txt cannot be written: ")

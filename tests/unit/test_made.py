@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blendmake import files
-from blendmake.digests import params_digest, quick_digest, serialised, sha256
+from blendmake.digests import sha256
 from blendmake.files import note_of, read_note, read_parquet, write_parquet
 from blendmake.fits.kept import keep_fold, take_fold
+from blendmake.job_digests import params_digest, quick_digest, serialised
 from blendmake.made import content_of, made_of, say_made
 from blendmake.matrix import TableFile, table_note, writing_table
 

@@ -12,8 +12,9 @@ import pytest
 from blendmake.config.groups import Group
 from blendmake.errors import BlendmakeError
 from blendmake.files import note_of, read_parquet, write_parquet
+from blendmake.fits.group_rules import build_group, inner_auc
 from blendmake.fits.table import FITS
-from blendmake.fits.target_groups import build_group, inner_auc, read_group_files
+from blendmake.fits.target_groups import read_group_files
 from problems import Problem, run_fold, synthetic, with_labels
 
 NAMES = ("a", "b", "c", "d", "e")

@@ -20,8 +20,9 @@ from blendmake.blends.calibration import (
 from blendmake.blends.members import STACKERS, BlendOptions, Member, Split
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
+from blendmake.fits.notes import FELL_BACK
 from blendmake.folds.file import Folds, read_folds
-from blendmake.honest import FELL_BACK, HONEST_FOLDS, honest_note
+from blendmake.honest import HONEST_FOLDS, honest_note
 from blendmake.labels import label_columns, read_labels
 from blendmake.predictions import PROBABILITY, RANK, SCALE, read_predictions, write_predictions
 

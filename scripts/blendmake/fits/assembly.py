@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, note_of, read_parquet, write_parquet
+from blendmake.fits.notes import FELL_BACK, SEARCH_FOLDS
 from blendmake.fits.table import result_note
 from blendmake.folds.file import read_folds
-from blendmake.honest import FELL_BACK, SEARCH_FOLDS, TOLD_BY, honest_note
+from blendmake.honest import TOLD_BY, honest_note
 from blendmake.predictions import Predictions, outputs_of, read_predictions, write_predictions
 from blendmake.tasks.base import Target
 

@@ -17,10 +17,10 @@ from blendmake.files import digest_of, note_of, read_note, read_parquet, write_p
 from blendmake.fits.fold_job import FoldJob
 from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.kept import keep_fold, take_fold
+from blendmake.fits.notes import FELL_BACK, SEARCH_FOLDS
 from blendmake.fits.settings import resolve_targets
 from blendmake.fits.store import mean_prediction
 from blendmake.fits.table import FITS, result_note
-from blendmake.honest import FELL_BACK, SEARCH_FOLDS
 from blendmake.labels import labels_of
 from blendmake.predictions import write_predictions
 from blendmake.scratch import locked

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from blendmake.durations import clock
+from blendmake.beside import beside
 from blendmake.family import Family, Fitted, JointFamily
 from blendmake.files import digest_of, sync
 from blendmake.fits.bagging import bag_count, undo_undersampling
@@ -21,7 +20,6 @@ from blendmake.fits.models import Kept, keep_models, short_name
 from blendmake.fits.store import StoredFit
 from blendmake.matrix import Rows, known_values
 from blendmake.stats.auc import auc
-from blendmake.window import require_time
 
 log = logging.getLogger(__name__)
 
@@ -83,12 +81,14 @@ class FoldJob(FoldFits):
         total = sum(len(unit.targets) for unit in units)
         if done:
             log.info("%d of %d fits found in scratch", len(done), total)
-        progress = _Progress(f"{self.name} fold {self.fold}", total, len(done))
+        progress = beside("fits.progress").Progress(
+            f"{self.name} fold {self.fold}", total, len(done)
+        )
         family: Family | JointFamily | None = None
         key: tuple[Any, ...] = ()
         for batch in self._batches(missing):
             kept = f"{len(done)} of {total} fits of {self.name} fold {self.fold} are done and kept."
-            require_time(0.0 if self.family.RESUMES else longest, kept)
+            beside("window").require_time(0.0 if self.family.RESUMES else longest, kept)
             started = time.monotonic()
             if family is None or self.data_key(batch[0]) != key:
                 key = self.data_key(batch[0])
@@ -226,37 +226,6 @@ class FoldJob(FoldFits):
             known[watched] = known_values(Rows(files, columns, self._split(watched)[0]))
         names = self.train_files.level_names
         keep_models(folder, kept, self.family.__module__, columns, names, known)
-
-
-class _Progress:
-    """A line of the log per fit, and a bar on a terminal."""
-
-    def __init__(self, title: str, total: int, done: int) -> None:
-        self._title, self._total, self._before, self._done = title, total, done, done
-        self._started = time.monotonic()
-        self._bar = tqdm(
-            total=total, initial=done, desc=title, unit="fit", leave=False, disable=None
-        )
-
-    def tell(self, target: str, bag: int, row: Mapping[str, Any]) -> None:
-        self._done += 1
-        self._bar.update()
-        spent = time.monotonic() - self._started
-        left = spent / (self._done - self._before) * (self._total - self._done)
-        log.info(
-            "%s: %s (%d/%d) auc %s, %d rounds, %.1f s; %s left",
-            self._title,
-            target if bag == 0 else f"{target} bag {bag}",
-            self._done,
-            self._total,
-            "-" if row["auc"] is None else f"{row['auc']:.4f}",
-            row["rounds"],
-            row["seconds"],
-            clock(left),
-        )
-
-    def close(self) -> None:
-        self._bar.close()
 
 
 def _of_target(fitted: Fitted, j: int) -> Fitted:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from blendmake.files import content_digest
-from blendmake.made import RESULT
+from blendmake.files import RESULT_KEY, content_digest
 
 MEASURED = ["seconds", "peak_rss_mb", "anonymous_mb"]
 
@@ -35,4 +34,4 @@ FITS = pa.schema(
 def result_note(fits: pa.Table) -> dict[str, str]:
     """For the note of a table of fits: what fits of the same would say, without what was measured."""
     measured = [name for name in MEASURED if name in fits.column_names]
-    return {RESULT: content_digest(fits.drop_columns(measured))}
+    return {RESULT_KEY: content_digest(fits.drop_columns(measured))}

@@ -11,7 +11,7 @@ import importlib
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -157,19 +157,19 @@ def find_metric(text: str) -> Metric:
     Raises:
         BlendmakeError: there is none of that name, or its arguments will not do.
     """
-    from blendmake.metrics import METRICS
-
+    # By name: the registry is in no digest, so that a new metric is no change to the others.
+    known: Mapping[str, str] = importlib.import_module("blendmake.metrics").METRICS
     if text.endswith(".py"):
         found = importlib.import_module("blendmake.metrics.own").OwnMetric(Path(text))
         assert isinstance(found, Metric)
         return found
     match = CALL.fullmatch(text.strip())
     name = match[1] if match else text
-    if match is None or name not in METRICS:
-        close = get_close_matches(name, METRICS, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(METRICS)}."
+    if match is None or name not in known:
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}."
         raise BlendmakeError(f"There is no metric '{text}'; {hint}")
-    maker = importlib.import_module(METRICS[name]).METRICS[name]
+    maker = importlib.import_module(known[name]).METRICS[name]
     try:
         given = [float(part) for part in match[2].split(",")] if match[2] else []
         metric = maker(*given)

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from blendmake.beside import beside
 from blendmake.errors import BlendmakeError
 from blendmake.family import JointFit, Labels
 from blendmake.matrix import Floats
@@ -30,7 +31,6 @@ from blendmake.neural.params import Check, choice, optional, real, whole
 from blendmake.neural.schedules import SCHEDULES, Schedule
 from blendmake.seeds import derive_seed
 from blendmake.stats.auc import AucScorer
-from blendmake.window import require_time, time_left
 
 log = logging.getLogger(__name__)
 
@@ -171,10 +171,13 @@ class Trainer:
         """
         self._resume()
         longest = 0.0  # seconds of an epoch so far
+        window = beside("window")
         while len(self._scores) < self.task.rounds and not self._waited_enough():
-            if time_left() <= longest and self._scores:
+            if window.time_left() <= longest and self._scores:
                 self.checkpoints.write(self._state(), at_once=True)
-            require_time(longest, f"{len(self._scores)} epochs of this fit are done and kept.")
+            window.require_time(
+                longest, f"{len(self._scores)} epochs of this fit are done and kept."
+            )
             started = time.monotonic()
             self._epoch(len(self._scores))
             self.checkpoints.write(self._state())

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from blendmake.errors import REFUSALS, BlendmakeError
+from blendmake.errors import BlendmakeError
 from blendmake.families import FOREIGN
 from blendmake.foreign.calls import interpreter
 from blendmake.preflight.findings import FAIL, PASS, WARN, Finding, size_text
 from blendmake.preflight.process import ask, run_limited
+from blendmake.refusals import REFUSALS
 from blendmake.tables.naming import some_of
 
 PYTHONS = ((3, 11), (3, 13))  # oldest and newest that the pinned packages have wheels for

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from blendmake.files import note_of, read_note, read_parquet
 from blendmake.honest import HONEST, TOLD_BY
-from blendmake.labels import MACRO
+from blendmake.score_names import MACRO
 from blendmake.tellers import teller_texts
 
 DOUBTS = "doubts"  # key of the leaderboard's note

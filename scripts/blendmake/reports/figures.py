@@ -13,7 +13,6 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from blendmake.labels import MACRO
 from blendmake.reports.board_text import (
     board_auc,
     boards_of,
@@ -47,6 +46,7 @@ from blendmake.reports.drawing import (
     short_label,
     write_figure,
 )
+from blendmake.score_names import MACRO
 
 
 def _row_label(row: Mapping[str, Any], most: int) -> str:

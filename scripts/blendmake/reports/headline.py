@@ -7,7 +7,7 @@ from pathlib import Path
 
 from blendmake.files import read_parquet
 from blendmake.honest import ALL, HONEST
-from blendmake.labels import MACRO
+from blendmake.score_names import MACRO
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ from pyarrow import csv
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, read_note, read_parquet, replacing, write_parquet, write_text
-from blendmake.honest import FELL_BACK, HONEST, folds_text
-from blendmake.labels import MACRO
+from blendmake.fits.notes import FELL_BACK
+from blendmake.honest import HONEST, folds_text
 from blendmake.reports.boards import Board, Standing, make_boards, read_folds_text
+from blendmake.score_names import MACRO
 from blendmake.scoring import Known, read_known, score_file
 
 _LEADERBOARD: list[tuple[str, pa.DataType]] = [

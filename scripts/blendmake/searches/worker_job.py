@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from blendmake.beside import beside
 from blendmake.errors import BlendmakeError
 from blendmake.scratch import locked
 from blendmake.searches.checking import check_search
@@ -68,9 +68,8 @@ def _write_partial(
     note: Mapping[str, Any],
 ) -> None:
     """The analysis of what there is of a search."""
-    # By name: an analysis is nothing that a trial depends on, and a change in it no change of workers.
-    outputs = importlib.import_module("blendmake.searches.outputs")
-    ranking = importlib.import_module("blendmake.searches.ranking")
+    # An analysis is nothing that a trial depends on, and a change in it no change of workers.
+    outputs, ranking = beside("searches.outputs"), beside("searches.ranking")
     trials = folder / "trials.parquet"
     try:
         collect(search, scratch=scratch, out=trials, note=note, finished=False)

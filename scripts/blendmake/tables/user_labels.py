@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import free_name, write_parquet
-from blendmake.labels import MACRO
+from blendmake.score_names import MACRO
 from blendmake.tables.ids import order_by, plain
 from blendmake.tables.label_values import Positive, label_values, positive_of
 from blendmake.tables.naming import some_of
