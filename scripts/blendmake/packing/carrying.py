@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from blendmake.digests import sha256
-from blendmake.errors import BlendmakeError, refusal
+from blendmake.errors import BlendmakeError
 from blendmake.files import digest_of
 from blendmake.packing.archive import (
     KINDS,
@@ -28,6 +28,7 @@ from blendmake.packing.folder import archives_in, label_of, next_number
 from blendmake.packing.identity import identity
 from blendmake.packing.packing import about
 from blendmake.packing.records import Records
+from blendmake.refusals import refusal
 
 # Below results/<problem>/: what is carried, with all that it was made of.
 FINISHED = (
