@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from snakemake.exceptions import WorkflowError
 
-from blendmake.errors import BlendmakeError, refusal
+from blendmake.errors import BlendmakeError
 from blendmake.files import replacing
+from blendmake.refusals import refusal
 from plan_packing import keep_plan
 
 if TYPE_CHECKING:
