@@ -11,7 +11,8 @@ sys.path[:0] = [str(Path(workflow.basedir) / folder) for folder in ("scripts", "
 
 from blendmake.runs import mark_run
 from bucket import bucket_of, keep_records, refuse_replacing
-from command_line import check_targets, told
+from command_line import told
+from command_targets import check_targets
 from keeping import Keeping
 from plan import Plan, at, one_of
 from plan_build import build_files

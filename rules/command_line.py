@@ -1,19 +1,18 @@
-"""The command as a person has typed it: config files and targets, looked at before Snakemake stumbles.
+"""The command as a person has typed it: config files, looked at before Snakemake stumbles.
 
-Snakemake reads config files before the Snakefile, so that the profiles call `check_config_files`;
-targets are looked at once the rules are known, at the end of the Snakefile.
+Snakemake reads config files before the Snakefile, so that the profiles call `check_config_files`; what
+else the command names is looked at once the rules are known (command_targets).
 """
 
 from __future__ import annotations
 
-import difflib
 import os
+import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 scripts = str(Path(__file__).resolve().parents[1] / "scripts")
 if scripts not in sys.path:
@@ -22,10 +21,8 @@ if scripts not in sys.path:
 from blendmake.config.reading import read_config  # noqa: E402
 from blendmake.errors import BlendmakeError  # noqa: E402
 
-if TYPE_CHECKING:
-    from plan import Plan
-
 CONFIGS = (".yaml", ".yml", ".json")
+SETTING = re.compile(r"[a-zA-Z_][\w-]*\w=")
 TABLES = (".parquet", ".arrow", ".csv", ".jsonl", ".svg", ".html", ".txt", ".md", ".tar")
 
 
@@ -63,6 +60,7 @@ def check_config_files(words: Sequence[str]) -> None:
         for file in files:
             if not file.startswith("-"):
                 read_config(file)
+        _check_settings(words)
 
 
 def config_words(words: Sequence[str]) -> list[str]:
@@ -78,6 +76,23 @@ def config_words(words: Sequence[str]) -> list[str]:
         elif takes:
             found.append(word)
     return found
+
+
+def _check_settings(words: Sequence[str]) -> None:
+    """Refuse what stands behind --config and is no key=value: Snakemake ends with a traceback.
+
+    Raises:
+        BlendmakeError: with what was meant.
+    """
+    takes = False
+    for word in words[1:]:
+        if word.startswith("-"):
+            takes = word in ("--config", "-C")
+        elif takes and not SETTING.match(word):
+            raise BlendmakeError(
+                f"'{word}' stands behind --config, which takes each word behind it for a key=value. "
+                "Write it without spaces (--config only=lgb,champion), and artifacts in front of it."
+            )
 
 
 def _may_be_config(word: str) -> bool:
@@ -96,99 +111,3 @@ def _swallowed(words: Sequence[str], files: Sequence[str], swallowed: Sequence[s
         f"{named} {'stands' if one else 'stand'} behind --configfile, which takes every name that "
         f"follows it for a config. Put it last: {shlex.join(mended)}"
     )
-
-
-# Targets
-
-
-def check_targets(workflow: Any, plan: Plan, words: Sequence[str]) -> None:
-    """End with one message where the command asks for what no rule makes, naming what is nearest.
-
-    Not in jobs, which Snakemake starts by itself, nor with a bucket, whose files have other names.
-    """
-    if plan.bucket or any(word.startswith(("--mode", "--target-jobs")) for word in words):
-        return
-    if all(word.startswith("-") for word in words[1:]):
-        return
-    from snakemake.cli import get_argument_parser
-
-    targets = get_argument_parser().parse_args(words[1:]).targets or []
-    with told():
-        for target in map(str, targets):
-            message = _no_target(workflow, plan, target, words)
-            if message:
-                raise BlendmakeError(message)
-
-
-def _no_target(workflow: Any, plan: Plan, target: str, words: Sequence[str]) -> str:
-    """What is wrong with a target; empty if nothing is."""
-    if target.endswith((".yaml", ".yml")) and not target.startswith(f"{plan.results}/"):
-        return (
-            f"'{target}' is asked for as an artifact, and nothing makes it. Did you mean "
-            f"--configfile {target}?"
-        )
-    if workflow.is_rule(target) or any(rule.is_producer(target) for rule in workflow.rules):
-        return ""
-    if os.path.exists(target):
-        return ""  # a file of the user's: Snakemake says that there is nothing to be done
-    told = f"'{target}' is nothing that can be built"
-    problem = _problem_of(target, plan)
-    if problem is not None:
-        where = _config_of(problem, [*config_words(words), *workflow.configfiles])
-        return (
-            f"'{target}' is of problem '{problem}', and this command is for problem '{plan.name}'. "
-            f"Did you mean --configfile {where or f'<the config of {problem}>'}, behind the artifacts?"
-        )
-    known = set(_names(workflow) if "/" not in target else _files(plan))
-    close = difflib.get_close_matches(target, known, n=1, cutoff=0.6)
-    if close:
-        return f"{told}; did you mean '{close[0]}'?"
-    if "/" not in target and target in {*plan.artifacts, *plan.problem.audits, *plan.searches}:
-        folder = plan.folder(target) if target in plan.artifacts else f"{plan.results}/…/{target}"
-        return (
-            f"{told} by that name: snakemake build --config only={target}, or its files, {folder}/…"
-        )
-    return (
-        f"{told}. Names: {', '.join(sorted(_names(workflow)))}; files stand under {plan.results}/ "
-        "(snakemake status lists them)."
-    )
-
-
-def _problem_of(target: str, plan: Plan) -> str | None:
-    """Another problem, if it is one of its files that is asked for."""
-    parts = Path(target).parts
-    others = len(parts) > 2 and parts[0] == Path(plan.results).parts[0]
-    return parts[1] if others and parts[1] != plan.name else None
-
-
-def _config_of(problem: str, near: Iterable[Any]) -> str | None:
-    """The config of a problem: among those beside the ones that are named."""
-    folders = dict.fromkeys([Path("config"), *(Path(str(one)).parent for one in near)])
-    for path in sorted(path for folder in folders for path in folder.glob("*.y*ml")):
-        try:
-            if read_config(path).get("problem") == problem:
-                return os.path.relpath(path)
-        except BlendmakeError:
-            continue
-    return None
-
-
-def _names(workflow: Any) -> list[str]:
-    """Rules that can be asked for by name."""
-    return [rule.name for rule in workflow.rules if not rule.has_wildcards()]
-
-
-def _files(plan: Plan) -> list[str]:
-    """Files of everything that the config names, of folds too."""
-    p = plan.problem
-    items = [*plan.artifacts, *p.audits, *plan.searches]
-    files = [*plan.everything, *(file for item in items for file in plan.item_files(item))]
-    files += [
-        f"{plan.folder(name)}/fold{fold}/{part}.parquet"
-        for name in plan.sources
-        for fold in plan.folds
-        for part in ("oof", "test", "fits")
-    ]
-    suffixes = ("parquet", "csv") if p.submissions.csv else ("parquet",)
-    files += [f"{plan.results}/submissions/{a}.{s}" for a in plan.artifacts for s in suffixes]
-    return [*files, *(f"{plan.results}/tables/{name}.arrow" for name in ("train", "test"))]

@@ -113,12 +113,16 @@ class Plan(PlanBucket):
         ):
             named = {}
         named |= self._read_later() if all_of_them else {}
-        named |= {
+        code = {
             f"sources.{name}.file": source.file
             for name, source in self.problem.sources.items()
             if source.file
         }
-        named |= metric_files(self.problem.metric, self.problem.also)
+        code |= metric_files(self.problem.metric, self.problem.also)
+        for key, path in code.items():
+            if os.path.isdir(path):
+                raise WorkflowError(f"{key}: {path} is a folder. Name the Python file in it.")
+        named |= code
         absent = [f"  {key}: {path}" for key, path in named.items() if not os.path.exists(path)]
         if absent:
             raise WorkflowError(

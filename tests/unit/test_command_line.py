@@ -12,7 +12,8 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from yte import process_yaml
 
-from command_line import check_config_files, check_targets, config_words
+from command_line import check_config_files, config_words
+from command_targets import check_targets
 from helpers import enter_folder
 from plan import Plan
 from plan_searches import PlanSearches
@@ -75,6 +76,12 @@ def test_words_that_are_taken_for_configs(text: str, words: list[str]) -> None:
             ["config/mnie.yaml does not exist", "'config/mine.yaml'?"],
         ),
         ("--configfile config", ["'config' stands behind"]),
+        (
+            "build --config only lgb",
+            ["'only' stands behind --config", "--config only=lgb,champion"],
+        ),
+        ("-n -C only=lgb status", ["'status' stands behind --config", "artifacts in front of it"]),
+        ("-n --config =lgb", ["'=lgb' stands behind --config"]),
     ],
 )
 def test_the_command_is_told_before_snakemake_stumbles(
@@ -96,6 +103,7 @@ def test_right_commands_pass(folder: Path) -> None:
     check_config_files(command("status --configfile config/mine.yaml config/other.yaml"))
     check_config_files(command("status --configfile plain --cores 2"))
     check_config_files(command("-n"))
+    check_config_files(command("build --config only=lgb window=90m my-key= -C x1=2 --cores 2"))
 
 
 @pytest.mark.parametrize("name", ["default", "gpu", "slurm", "cluster-generic"])
@@ -135,9 +143,14 @@ class Rule:
 def workflow(folder: Path) -> Any:
     files = ["results/mine/sources/lgb/oof.parquet", "results/mine/leaderboard.parquet"]
     rules = [Rule("status"), Rule("fit", "{source}", files[0]), Rule("board", files[1])]
-    names = {rule.name for rule in rules}
-    configs = [str(folder / "config/mine.yaml")]
-    return SimpleNamespace(rules=rules, is_rule=names.__contains__, configfiles=configs)
+    named = {rule.name: rule for rule in rules}
+    return SimpleNamespace(
+        rules=rules,
+        is_rule=named.__contains__,
+        get_rule=named.__getitem__,
+        configfiles=[str(folder / "config/mine.yaml")],
+        basedir=str(REPO),
+    )
 
 
 @pytest.fixture
@@ -164,13 +177,43 @@ def plan(folder: Path) -> Plan:
             ["of problem 'other'", "for problem 'mine'", "--configfile config/other.yaml"],
         ),
         ("lgb", ["build --config only=lgb, or its files, results/mine/sources/lgb/"]),
+        ("lbg", ["by that name: snakemake build --config only=lgb"]),
+        ("STATUS", ["did you mean 'status'?"]),
+        ("leaderboard.parquet", ["did you mean 'results/mine/leaderboard.parquet'?"]),
         ("nothing_like_it", ["Names: board, status;", "results/mine/"]),
+        # what stands there already is told all the same
+        ("t.csv", ["it stands there, and no rule of problem 'mine' makes it"]),
+        ("results/other/folds.parquet", ["of problem 'other'", "--configfile config/other.yaml"]),
+        (
+            "results/mine/sources/lgb",
+            ["is a folder; ask for files in it: 'results/mine/sources/lgb/"],
+        ),
+        ("results/mine/", ["is a folder; ask for files in it"]),
+        ("{folder}/results/mine/leaderboard.parquet", ["mean 'results/mine/leaderboard.parquet'?"]),
+        ("results\\mine\\leaderboard.parquet", ["mean 'results/mine/leaderboard.parquet'?"]),
+        # rules of many files, and names behind options
+        ("fit", ["makes many files", "Name one: 'results/mine/sources/lgb/oof.parquet'"]),
+        ("--until nope", ["'nope' (--until) is nothing that can be built"]),
+        ("-n -R fti", ["'fti' (--forcerun)"]),
+        ("--set-threads ift=2", ["--set-threads ift: there is no rule 'ift'; did you mean 'fit'?"]),
+        ("--set-resources x:mem_mb=2", ["--set-resources x: there is no rule 'x'; known: board"]),
+        ("--workflow-profile profiles/slrum", ["no such profile; did you mean 'slurm'?"]),
+        ("--workflow-profile nope", ["no such profile; known: cluster-generic, default"]),
     ],
 )
 def test_a_target_that_nothing_makes_is_told(
-    workflow: Any, plan: Plan, capsys: pytest.CaptureFixture[str], text: str, words: list[str]
+    workflow: Any,
+    plan: Plan,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    words: list[str],
 ) -> None:
-    message = told(capsys, check_targets, workflow, plan, command(text))
+    made = folder / "results/other/folds.parquet"
+    made.parent.mkdir(parents=True)
+    made.touch()
+    line = command(text.replace("{folder}", str(folder)))
+    message = told(capsys, check_targets, workflow, plan, line)
     for word in words:
         assert word in message
 
@@ -180,7 +223,8 @@ def test_a_target_that_nothing_makes_is_told(
     [
         "status --cores 4",
         "results/mine/leaderboard.parquet -n --workflow-profile none",
-        "t.csv",
+        "-R fit --until board --set-threads fit=2 --workflow-profile slurm",
+        "-n --workflow-profile none status",
         "--rerun-triggers mtime",
         "statsu --mode subprocess",
         "-n",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,11 @@ def test_unknown_keys_name_the_nearest(path: str, where: str, meant: str) -> Non
     assert mistakes((path, {})) == [f"{prefix}unknown key '{key}'; did you mean '{meant}'?"]
 
 
+def test_a_config_without_a_name_is_told_as_such() -> None:
+    with pytest.raises(BlendmakeError, match=r"^The config is wrong:\n  problem: must be given$"):
+        load_problem(config(("problem", DELETE)))
+
+
 def test_an_unknown_key_near_none_lists_the_known() -> None:
     assert mistakes(("sources.b.overrides.zzz", 1)) == [
         "sources.b.overrides: unknown key 'zzz'; known: groups, targets"
@@ -285,7 +291,22 @@ def test_wrong_references(changes: list[tuple[str, Any]], expected: str) -> None
             [1],
             "data.targets.columns.0: must be text: put it in quotes; found 1",
         ),
-        ("data.id", 3, "data.id: must be a list [a, b]; found 3"),
+        (
+            "data.id",
+            3,
+            "data.id: must be text, or a list of texts [a, b]: put it in quotes; found 3",
+        ),
+        (
+            "data.id",
+            date(2024, 1, 2),
+            "data.id: must be text, or a list of texts [a, b]: put it in quotes; found 2024-01-02",
+        ),
+        (
+            "sources",
+            {True: {"family": "linear"}},
+            "sources.True: the key is no text: put it in quotes",
+        ),
+        ("onyl", "lgb", "unknown key 'onyl'; did you mean 'only'?"),
         ("seed", "x", "seed: must be a whole number; found 'x'"),
         ("seed", -1, "seed: must be at least 0; found -1"),
         ("folds.n", 2.5, "folds.n: must be a whole number; found 2.5"),

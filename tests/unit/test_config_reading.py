@@ -92,7 +92,15 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
     "equals": ("problem: a\ndata: {missing: [=]}\n", "line 2, has a `=` that stands alone"),
     "key": ("problem: a\n? [1, 2]\n: 3\n", "line 2, has a list or mapping as a key"),
     "json twice": ('{"problem": "a", "seed": 1, "seed": 2}', "has the key 'seed' twice"),
-    "date": ("problem: a\nx: 2024-13-45\n", "holds a value that cannot be read"),
+    "date": (
+        "problem: a\nx: 2024-13-45\n",
+        "line 2, has `2024-13-45`, which cannot be read (month must be in 1..12): put it in quotes",
+    ),
+    "date as a key": ("problem: a\nx:\n  2024-02-31: 1\n", "line 3, has `2024-02-31`"),
+    "no-break space": (
+        "problem: a\ndata:\n  id: b\n\xa0 test: c\n  train: d\n",
+        "has an odd space here or above (no-break space)",
+    ),
 }
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from blendmake.spelling import closest
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
@@ -16,9 +18,9 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 def nearest(word: str, known: Iterable[str]) -> str:
     """The hint of an error message: the known word nearest to `word`, or all of them."""
     known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean '{close[0]}'?"
+    close = closest(word, known)
+    if close is not None:
+        return f"did you mean '{close}'?"
     return f"known: {', '.join(known)}" if known else "there are none"
 
 
@@ -52,6 +54,13 @@ def check_name(name: str) -> str:
 
 
 def as_list(value: Any) -> Any:
+    """One text as a list of it; a number or date, which YAML has made of a text, is told."""
+    if isinstance(value, int | float | date):
+        raise PydanticCustomError(
+            "names",
+            "must be text, or a list of texts [a, b]: put it in quotes; found {found}",
+            {"found": shown(value)},
+        )
     return [value] if isinstance(value, str) else value
 
 
@@ -87,7 +96,7 @@ def _check_different(names: list[str]) -> list[str]:
 
 def shown(value: Any) -> str:
     """A value as it stands in a message."""
-    text = repr(value)
+    text = str(value) if isinstance(value, date) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

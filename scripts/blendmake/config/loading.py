@@ -37,8 +37,9 @@ def load_problem(config: Mapping[str, Any]) -> Problem:
     except ValidationError as error:
         mistakes: list[Any] = error.errors(include_url=False)
     lines = _lines([*mistakes, *_wrong_references(config, mistakes)], Problem)
-    name = config.get("problem", "")
-    raise BlendmakeError(f"The config of problem '{name}' is wrong:\n" + "\n".join(lines))
+    name = config.get("problem")
+    of = f" of problem {shown(name)}" if name is not None else ""
+    raise BlendmakeError(f"The config{of} is wrong:\n" + "\n".join(lines))
 
 
 RUN_KEYS = {info.alias or name for name, info in Run.model_fields.items()}
@@ -216,7 +217,7 @@ WANTED = {
     "int_from_float": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",
-    "invalid_key": "is no text: put the key in quotes",
+    "invalid_key": "the key is no text: put it in quotes",
     "less_than": "must be below {lt}",
     "less_than_equal": "must be at most {le}",
     "list_type": "must be a list [a, b]",
@@ -231,9 +232,14 @@ def _told(mistake: Mapping[str, Any], model: type[Strict]) -> tuple[str, str]:
     """Where a mistake is, and what is wrong, in the user's words rather than pydantic's."""
     path = [str(part) for part in mistake["loc"] if part != "[key]"]
     kind, found = mistake["type"], mistake["input"]
+    if "[key]" in mistake["loc"] and not isinstance(found, str):
+        # pydantic tells a key that is true by 1.
+        path[-1] = str(found)
+        kind = "invalid_key"
     if kind == "extra_forbidden":
         *path, key = path
-        message = f"unknown key '{key}'; {nearest(key, _keys_at(path, model))}"
+        keys = {*_keys_at(path, model), *(() if path else RUN_KEYS)}
+        message = f"unknown key '{key}'; {nearest(key, keys)}"
     elif kind == "literal_error":
         known = re.findall(r"'([^']+)'", mistake["ctx"]["expected"])
         message = f"unknown value {shown(found)}; {nearest(str(found), known)}"

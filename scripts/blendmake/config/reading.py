@@ -7,6 +7,7 @@ key given twice counts once. Here each is read again: what is lost is told, what
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,13 +114,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise _wrong(path, node, what, "write `key: value` lines, `problem: <name>` first")
     _check_nodes(path, node)
     try:
-        return _Made(False).make(node), _Made(True).make(node, at_top=True)
+        return _Made(path, False).make(node), _Made(path, True).make(node, at_top=True)
     except yaml.YAMLError as error:
         raise _told(path, text, error) from None
-    except (ValueError, OverflowError, TypeError) as error:
-        raise _wrong(
-            path, None, f"holds a value that cannot be read ({error})", "quote it"
-        ) from None
 
 
 def _text(path: Path) -> str:
@@ -232,28 +229,37 @@ class _Made:
     """Values of nodes.
 
     Args:
+        path: the file, for messages.
         written: whether scalars below WRITTEN keys are text as written; else as YAML 1.1 has them.
     """
 
-    def __init__(self, written: bool) -> None:
-        self.written = written
+    def __init__(self, path: Path, written: bool) -> None:
+        self.path, self.written = path, written
         self.constructor = yaml.SafeLoader("")
 
     def make(self, node: yaml.Node, at_top: bool = False, below_data: bool = False) -> Any:
         if isinstance(node, yaml.SequenceNode):
             return [self.make(item, below_data=below_data) for item in node.value]
         if not isinstance(node, yaml.MappingNode):
-            return self.constructor.construct_object(node, deep=True)
+            return self._value(node)
         self.constructor.flatten_mapping(node)
         made = {}
         for key_node, value in node.value:
-            key = self.constructor.construct_object(key_node, deep=True)
+            key = self._value(key_node)
             if below_data and key in WRITTEN:
                 made[key] = _scalars(value, key)
             else:
                 data = below_data or (self.written and at_top and key == "data")
                 made[key] = self.make(value, below_data=data)
         return made
+
+    def _value(self, node: yaml.Node) -> Any:
+        """What a scalar is; a date of month 13, say, is none, though it looks like one."""
+        try:
+            return self.constructor.construct_object(node, deep=True)
+        except (ValueError, OverflowError, TypeError) as error:
+            what = f"has `{node.value}`, which cannot be read ({error})"
+            raise _wrong(self.path, node, what, "put it in quotes") from None
 
 
 def _scalars(node: yaml.Node, key: Any = None) -> Any:
@@ -306,6 +312,10 @@ def _explained(
     """What a scanner's or parser's complaint means, and the mend."""
     indent = line[: len(line) - len(line.lstrip())]
     above = next((one for one in reversed(before) if one.strip()), "")
+    odd = next((c for c in f"{above}\n{line}" if c.isspace() and c not in " \t\r\n"), None)
+    if odd is not None:
+        name = unicodedata.name(odd, f"U+{ord(odd):04X}").lower()
+        return f"has an odd space here or above ({name})", "put plain spaces in its place"
     if here == "\t" or "\t" in indent or "\\t" in problem:
         return "is indented with a tab, which YAML does not allow", "use spaces"
     if here == ",":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from blendmake.errors import BlendmakeError
 from blendmake.matrix import BATCH_ROWS
+from blendmake.spelling import closest
 from blendmake.tables.csv_files import CsvFile, is_csv
 from blendmake.tables.folders import is_parquet
 from blendmake.tables.naming import some_of
@@ -128,8 +128,8 @@ class UserTable:
         """Raise unless every column in `names` is there."""
         missing = [name for name in names if name not in self._known]
         if missing:
-            close = get_close_matches(missing[0], self.schema.names, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
+            close = closest(missing[0], self.schema.names)
+            hint = "" if close is None else f" Did you mean '{close}'?"
             raise BlendmakeError(
                 f"{self.path}: {what} {some_of(missing)} is not among its columns "
                 f"({some_of(self.names)}).{hint} Correct the config or the file."
