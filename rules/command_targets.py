@@ -131,6 +131,7 @@ class _Asked:
         plan, said = self.plan, "is nothing that can be built"
         files = list(dict.fromkeys(_files(plan)))
         within = [file for file in files if file.startswith(f"{target}/")]
+        within.sort(key=lambda file: file.count("/"))
         if within:
             few = ", ".join(f"'{file}'" for file in within[:SHOWN])
             return f"is a folder; ask for files in it: {few}{' …' if within[SHOWN:] else ''}"
@@ -141,7 +142,8 @@ class _Asked:
             known = {*_names(self.workflow), *items}
             close = target if target in items else closest(target, known)
             if close in items:
-                return f"{said} by that name: {_by_name(close, plan)}"
+                meant = "" if close == target else f"did you mean '{close}'? "
+                return f"{said} by that name: {meant}{_by_name(close, plan)}"
             close = close or next((file for file in files if file.endswith(f"/{target}")), None)
         if close:
             return f"{said}; did you mean '{close}'?"

@@ -177,7 +177,7 @@ def plan(folder: Path) -> Plan:
             ["of problem 'other'", "for problem 'mine'", "--configfile config/other.yaml"],
         ),
         ("lgb", ["build --config only=lgb, or its files, results/mine/sources/lgb/"]),
-        ("lbg", ["by that name: snakemake build --config only=lgb"]),
+        ("lbg", ["did you mean 'lgb'? snakemake build --config only=lgb,"]),
         ("STATUS", ["did you mean 'status'?"]),
         ("leaderboard.parquet", ["did you mean 'results/mine/leaderboard.parquet'?"]),
         ("nothing_like_it", ["Names: board, status;", "results/mine/"]),
