@@ -23,11 +23,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import write_text
+from blendmake.searches.journal import Journal
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -103,78 +102,13 @@ class Place(ABC):
         """Let go of what is held open."""
 
 
-class _JournalLock(BaseJournalFileLock):
-    """A lock that dies with its process: Optuna's own files would stay behind after a kill.
-
-    What a process that was killed has half written is cut off: the next line would be lost with it.
-    """
-
-    def __init__(self, journal: Path) -> None:
-        self._journal = journal
-        self._path = journal.with_name(journal.name + ".lock")
-        self._handle: int | None = None
-        self._thread = threading.Lock()
-
-    def acquire(self) -> bool:
-        self._thread.acquire()
-        self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT)
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
-        self._mend()
-        return True
-
-    def release(self) -> None:
-        assert self._handle is not None
-        os.close(self._handle)
-        self._handle = None
-        self._thread.release()
-
-    def _mend(self) -> None:
-        if not self._journal.exists() or self._journal.stat().st_size == 0:
-            return
-        with open(self._journal, "rb+") as file:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.seek(0)
-                whole = file.read().rfind(b"\n") + 1
-                file.truncate(whole)
-
-
-def _check_journal(file: Path) -> None:
-    """Look at every line: one that is lost in the middle would give later trials the wrong numbers.
-
-    Raises:
-        BlendmakeError: a line is no entry of a journal.
-    """
-    if not file.exists():
-        return
-    with open(file, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                whole = isinstance(json.loads(line)["op_code"], int)
-            except (ValueError, TypeError, KeyError, RecursionError):
-                whole = False
-            if not whole:
-                raise BlendmakeError(
-                    f"{file}, line {number} is damaged. Go on with what stands before it: head -n "
-                    f"{number - 1} {file} > {file}.new && mv {file}.new {file}; then run the same "
-                    "command again."
-                )
-
-
 class JournalPlace(Place):
     """A journal file in a folder that all workers share."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / "journal.log"
-        lock = _JournalLock(file)
-        lock.acquire()
-        try:
-            _check_journal(file)
-        finally:
-            lock.release()
-        self.storage = JournalStorage(JournalFileBackend(str(file), lock))
+        self.storage = JournalStorage(Journal(folder / "journal.log"))
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
         return _held(self._folder / "lock")
