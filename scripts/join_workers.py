@@ -7,8 +7,7 @@ with job(snakemake.log[0]):
     from pathlib import Path
 
     from blendmake.files import write_text
+    from blendmake.searches.joining import joined
 
-    # Each has seen the same number of trials done.
-    done = json.loads(Path(snakemake.input[0]).read_text(encoding="utf-8"))
-    of_all = {"workers": len(snakemake.input), "search": snakemake.params.search}
-    write_text(json.dumps({**done, **of_all}, indent=1) + "\n", Path(snakemake.output[0]))
+    done = {**joined(list(snakemake.input)), "search": snakemake.params.search}
+    write_text(json.dumps(done, indent=1) + "\n", Path(snakemake.output[0]))

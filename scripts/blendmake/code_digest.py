@@ -101,6 +101,10 @@ class Facts(NamedTuple):
     named: list[str]
 
 
+def _hex(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
 class _Known:
     """Facts of texts that were read before, by digest of the text, in a file beside the bytecode.
 
@@ -114,8 +118,13 @@ class _Known:
         self._path = folder / f"facts.{sys.implementation.cache_tag}-{own}.json"
         self._facts: dict[str, Any] = {}
         self._new = False
+        self._read()
+
+    def _read(self) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._facts = json.loads(self._path.read_text(encoding="utf-8"))
+            digest, _, text = self._path.read_text(encoding="utf-8").partition("\n")
+            if digest == _hex(text):  # a damaged one would give other digests: all would be stale
+                self._facts = json.loads(text)
 
     def of(self, text: bytes, file: Path) -> Facts:
         key = hashlib.blake2b(text, digest_size=16).hexdigest()
@@ -132,7 +141,8 @@ class _Known:
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(exist_ok=True)
             part = self._path.with_suffix(f".{os.getpid()}.part")
-            part.write_text(json.dumps(kept), encoding="utf-8")
+            text = json.dumps(kept)
+            part.write_text(f"{_hex(text)}\n{text}", encoding="utf-8")
             part.replace(self._path)
         self._new = False
 

@@ -77,10 +77,19 @@ def live_runs() -> list[LiveRun]:
             except BlockingIOError:
                 text = path.read_text(encoding="utf-8")
                 if text:  # empty for the moment in which it is marked
-                    found.append(LiveRun(**json.loads(text)))
+                    found.append(_live_run(path, text))
             finally:
                 os.close(handle)
     return found
+
+
+def _live_run(path: Path, text: str) -> LiveRun:
+    """The run of a mark whose lock is held; of a damaged mark what its name tells."""
+    try:
+        return LiveRun(**json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        host, _, process = path.stem.rpartition("-")
+        return LiveRun("unknown", host, int(process), "an unknown time (its mark is damaged)")
 
 
 def _is_at(handle: int, path: Path) -> bool:

@@ -66,9 +66,10 @@ def _read(record: Path) -> dict[str, Entry] | None:
     """The last entries; None where there is no record, or none that can be read."""
     try:
         found: dict[str, Entry] = json.loads(record.read_text(encoding="utf-8"))["inputs"]
-    except (OSError, ValueError, KeyError, TypeError):
+        whole = all(isinstance(entry["path"], str) for entry in found.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return found
+    return found if whole else None
 
 
 def _entry(path: str, table: UserTable | None, id_columns: Sequence[str]) -> Entry:

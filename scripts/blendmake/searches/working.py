@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from blendmake.durations import clock
 from blendmake.errors import BlendmakeError
@@ -135,11 +134,11 @@ class Worker:
         """
         run = os.environ.get(STARTED)
         path = self.scratch / "began" / f"{self.number}.json"
-        noted: dict[str, Any] = {}
-        with contextlib.suppress(FileNotFoundError, ValueError):
+        # Torn or damaged, it is written anew: a worker then has its whole time again.
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
             noted = json.loads(path.read_text(encoding="utf-8"))
-        if run and noted.get("run") == run:
-            return max(0.0, time.time() - float(noted["began"]))  # clocks of machines may differ
+            if run and noted["run"] == run:
+                return max(0.0, time.time() - float(noted["began"]))  # clocks of machines differ
         if run:
             write_text(json.dumps({"run": run, "began": time.time()}) + "\n", path)
         return 0.0
