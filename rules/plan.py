@@ -18,7 +18,7 @@ from snakemake.exceptions import WorkflowError
 from blendmake.adapters import ADAPTERS
 from blendmake.code_digest import code_digest, keep_known
 from blendmake.config.loading import load_problem, load_run
-from blendmake.config.measures import AUTO, metric_files
+from blendmake.config.measures import AUTO, measures_task, metric_files, of_target
 from blendmake.config.reading import as_written
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
@@ -82,6 +82,7 @@ class Plan(PlanBucket):
             self._check_files(all_of_them="preflight" not in words)
             self.code = self._code()
             self.check_planned()
+            self._check_metrics()
         except BlendmakeError as error:
             raise WorkflowError(str(error)) from None
         self._refuse_with_bucket(words)
@@ -285,6 +286,30 @@ class Plan(PlanBucket):
         code = {file: user_digest(Path(file)) for file in files if os.path.exists(file)}
         said = {"metric": metric, "also": also, "code": code or None}
         return {key: value for key, value in said.items() if value is not None}
+
+    def _check_metrics(self) -> None:
+        """Refuse a metric that is not of a target's task, as the labels that stand have it.
+
+        Before they are read, what the config says of tasks has been checked with it.
+
+        Raises:
+            BlendmakeError: names the target.
+        """
+        path = Path(self.results) / "tables" / "targets.parquet"
+        if self.problem.metric is None or not path.exists():
+            return
+        from blendmake.labels import read_targets_of  # costs an import that is seldom needed
+
+        if self.note("tables/targets.parquet").get("config") != self.slices["targets"]:
+            return  # labels will be read anew
+        for target in read_targets_of(path):
+            metric = of_target(self.problem.metric, target.name)
+            if metric is not None and not measures_task(metric, target.task.name):
+                raise BlendmakeError(
+                    f"metric: '{metric}' does not measure {target.task.name}, which target "
+                    f"'{target.name}' is as its labels were read. Name another metric (metric: "
+                    f"{{{target.name}: {target.task.metric}}}), or say what the target is (task)."
+                )
 
     def _group_slices(self) -> dict[str, Any]:
         """Each built group's rule, with the given groups that stand above it."""

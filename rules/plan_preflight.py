@@ -36,6 +36,7 @@ def preflight_plan(plan: Plan) -> dict[str, Any]:
         "pins": [str(envs / "cpu.txt")],
         "more_pins": [str(envs / "neural.txt")],
         "slices": slices,
+        "metrics": plan.slices["metrics"],
         "files": {
             "targets": plan.targets_file,
             "groups": plan.groups_file if plan.has_groups else None,

@@ -57,7 +57,6 @@ rule read_targets:
     localrule: True
     params:
         data=plan.slices["targets"],
-        one_class_allowed=False,
         places=plan.places([plan.targets_file]),
         sizes=plan.sizes([plan.targets_file], "tables/targets.parquet"),
         code=plan.code["read_targets"],
@@ -73,6 +72,7 @@ if plan.has_test_targets:
             table="<results>/tables/test.arrow",
             columns="<results>/tables/columns.parquet",
             targets=plan.own(plan.data.test_targets),
+            known=["<results>/tables/targets.parquet"],
         output:
             "<results>/tables/test_targets.parquet",
         log:
@@ -80,7 +80,6 @@ if plan.has_test_targets:
         localrule: True
         params:
             data=plan.slices["targets"],
-            one_class_allowed=True,
             places=plan.places([plan.data.test_targets]),
             sizes=plan.sizes([plan.data.test_targets], "tables/test_targets.parquet"),
             code=plan.code["read_targets"],

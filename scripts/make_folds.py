@@ -7,12 +7,13 @@ with job(snakemake.log[0], script=snakemake, own=["given"]):
 
     from blendmake.folds.file import write_folds
     from blendmake.folds.making import make_folds
-    from blendmake.labels import read_groups, read_labels
+    from blendmake.labels import read_groups, read_known
     from blendmake.provenance import provenance
     from blendmake.tables.user_labels import read_column
 
     folds = snakemake.params.folds
-    ids, names, labels = read_labels(Path(snakemake.input.targets))
+    known = read_known(Path(snakemake.input.targets))
+    ids = known.ids
     given = None
     if folds["column"]:
         column = read_column(
@@ -25,8 +26,8 @@ with job(snakemake.log[0], script=snakemake, own=["given"]):
         )
         given = column.to_numpy()
     fold = make_folds(
-        labels,
-        names,
+        known.labels,
+        known.targets,
         n=folds["n"],
         scheme=snakemake.params.scheme,
         seed=folds["seed"],

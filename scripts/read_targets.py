@@ -6,25 +6,35 @@ with job(snakemake.log[0], script=snakemake, own=["targets"]):
     from pathlib import Path
 
     from blendmake.files import note_of, read_parquet, write_parquet
+    from blendmake.labels import read_known, targets_of
     from blendmake.matrix import TableFile
     from blendmake.provenance import provenance
     from blendmake.tables.user_labels import read_targets
+    from blendmake.tasks.base import note_of_targets
 
     data = snakemake.params.data
     columns = read_parquet(snakemake.input.columns)
     id_columns = note_of(columns)["id_columns"]
     ids = TableFile(Path(snakemake.input.table)).table(id_columns)
+    known = [read_known(Path(path)).targets for path in snakemake.input.get("known", ())]
     targets = read_targets(
         own_paths(snakemake.params.places, snakemake.input.targets)[0],
         data["columns"],
         ids,
         data["id"],
-        one_class_allowed=snakemake.params.one_class_allowed,
+        task=data.get("task"),
+        known=known[0] if known else None,
+        one_class_allowed=bool(known),
         features=set(columns["name"].to_pylist()),
         csv_format=data.get("csv_format"),
         positive=data.get("positive"),
     )
+    names = [name for name in targets.column_names if name not in id_columns]
     note = provenance(
-        data, snakemake.params.code, id_columns=id_columns, sizes=snakemake.params.sizes
+        data,
+        snakemake.params.code,
+        id_columns=id_columns,
+        sizes=snakemake.params.sizes,
+        **note_of_targets(targets_of(targets, names)),
     )
     write_parquet(targets, Path(snakemake.output[0]), note)

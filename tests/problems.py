@@ -31,6 +31,7 @@ from blendmake.predictions import Predictions, read_predictions
 from blendmake.seeds import derive_seed
 from blendmake.tables.tables import read_tables
 from blendmake.tables.user_labels import read_targets
+from blendmake.tasks.base import targets_of_note
 
 FOLDS = 3
 ONE_POSITIVE_FOLD = 0  # the fold that holds one positive of the target `rare`
@@ -118,7 +119,7 @@ def write_problem(
     scheme = "column" if fold is not None else "stratified" if groups is None else "group"
     assigned = make_folds(
         numbers,
-        targets,
+        targets_of_note(targets, {}),
         n=folds,
         scheme=SCHEMES[scheme],
         seed=seed,

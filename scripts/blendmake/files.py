@@ -150,6 +150,14 @@ def note_of(table: pa.Table) -> dict[str, Any]:
     return _note(table.schema.metadata)
 
 
+def with_note(table: pa.Table, note: Mapping[str, Any]) -> pa.Table:
+    """A table in memory that carries a note as artifacts do; none where there is nothing to say."""
+    if not note:
+        return table
+    text = json.dumps(_sealed(json.loads(json.dumps(note))), sort_keys=True).encode()
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: text})
+
+
 def _note(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
     text = (metadata or {}).get(METADATA_KEY)
     note: dict[str, Any] = json.loads(text) if text else {}

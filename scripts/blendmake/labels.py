@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
-from blendmake.files import METADATA_KEY, note_of, read_parquet
+from blendmake.files import METADATA_KEY, note_of, read_note, read_parquet
 from blendmake.tasks.base import Target, targets_of_note
 
 Labels = NDArray[np.floating[Any]]
@@ -42,6 +43,17 @@ def targets_of(table: pa.Table, names: Sequence[str]) -> tuple[Target, ...]:
     """What some targets of a targets table are, by its note."""
     known = (table.schema.metadata or {}).get(METADATA_KEY)
     return targets_of_note(names, note_of(table) if known else {})
+
+
+def read_targets_of(path: Path) -> tuple[Target, ...]:
+    """What the targets of a targets artifact are, by its note; no labels are read.
+
+    Raises:
+        BlendmakeError: it is missing or damaged.
+    """
+    note = read_note(path)
+    names = [name for name in pq.read_schema(path).names if name not in note["id_columns"]]
+    return targets_of_note(names, note)
 
 
 @dataclass(frozen=True, eq=False)

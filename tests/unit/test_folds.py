@@ -16,9 +16,12 @@ from blendmake.folds import SCHEMES
 from blendmake.folds.file import read_folds, read_inner, write_folds, write_inner
 from blendmake.folds.inner import inner_split
 from blendmake.folds.making import make_folds
+from blendmake.folds.scheme import indicators
 from blendmake.folds.schemes.group import group_folds
 from blendmake.folds.schemes.stratified import stratified_folds
 from blendmake.labels import labels_of
+from blendmake.tasks import TASKS
+from blendmake.tasks.base import NOTE, Target, targets_of_note
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 ROWS = 600
@@ -44,8 +47,8 @@ def ids_of(labels: NDArray[Any]) -> pa.Table:
 
 def make(labels: NDArray[Any], scheme: str, n: int = 5, **options: Any) -> NDArray[np.int32]:
     names = [f"t{j}" for j in range(labels.shape[1])]
-    options = {"seed": 1, **options}
-    return make_folds(labels, names, n=n, scheme=SCHEMES[scheme], **options)
+    options = {"seed": 1, "targets": targets_of_note(names, {}), **options}
+    return make_folds(labels, n=n, scheme=SCHEMES[scheme], **options)
 
 
 def counts(values: NDArray[Any], fold: NDArray[Any], n: int) -> NDArray[np.float64]:
@@ -287,3 +290,101 @@ def test_inner_splits_round_trip(tmp_path: Path) -> None:
         rows = read_inner(path, k)
         assert rows.shape == (ROWS,)
         np.testing.assert_array_equal(np.flatnonzero(rows), train[aside])
+
+
+# Other tasks
+
+OTHERS = {
+    "y=multiclass": {"task": "multiclass", "classes": ["a", "b", "c"]},
+    "y=regression": {"task": "regression"},
+}
+
+
+def of_task(task: str, rows: int = ROWS, seed: int = 0) -> NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    if task == "regression":
+        return np.exp(rng.normal(size=(rows, 1))).astype(np.float32)
+    if task == "multiclass":
+        return rng.choice(3, (rows, 1), p=[0.6, 0.3, 0.1]).astype(np.float32)
+    return labels_at((0.2,), rows, seed=seed)
+
+
+def target_of(task: str) -> tuple[Target, ...]:
+    return targets_of_note([f"y={task}"], {NOTE: OTHERS})
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("scheme", ["stratified", "group"])
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_folds_balance_the_labels_of_every_task(task: str, scheme: str, missing: float) -> None:
+    labels = of_task(task)
+    labels[np.random.default_rng(1).random(labels.shape) < missing] = np.nan
+    targets = target_of(task)
+    groups = groups_of() if scheme == "group" else None
+    fold = make(labels, scheme, targets=targets, groups=groups)
+    marks = np.hstack([targets[0].task.strata(labels[:, 0]), ~np.isnan(labels)])
+    spread = counts(marks, fold, 5) / marks.sum(axis=0)
+    by_chance = [
+        counts(marks, np.random.default_rng(s).permutation(fold), 5) / marks.sum(axis=0)
+        for s in range(50)
+    ]
+    means = np.mean([((one - 0.2) ** 2).mean() for one in by_chance])
+    # Groups are hard to balance, rows by themselves are not.
+    assert ((spread - 0.2) ** 2).mean() < (0.05 if scheme == "stratified" else 1.5) * means
+    inner = inner_split(labels, np.flatnonzero(fold != 0), 0.2, 3, None, targets)
+    inside = marks[fold != 0]
+    taken = inside[inner].sum(axis=0) / inside.sum(axis=0)
+    assert np.abs(taken - 0.2).max() < 0.05
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_other_tasks_leave_binary_folds_as_they_are(missing: float) -> None:
+    labels = labels_at(missing=missing)
+    binary = targets_of_note(NAMES, {})
+    for scheme, groups in (("stratified", None), ("group", groups_of())):
+        found = make(labels, scheme, groups=groups, targets=binary)
+        plain = labels == 1
+        known = ~np.isnan(labels)
+        some = ~known.all(axis=0)
+        marks = np.hstack([plain, known[:, some]]).astype(np.int8)
+        assert (indicators(labels, binary) == marks).all()
+        np.testing.assert_array_equal(found, make(labels, scheme, groups=groups))
+
+
+def test_mixed_targets_are_balanced_together() -> None:
+    labels = np.hstack([of_task(task) for task in TASKS]).astype(np.float64)
+    targets = targets_of_note([f"y={task}" for task in TASKS], {NOTE: OTHERS})
+    fold = make(labels, "stratified", targets=targets)
+    for column, target in zip(labels.T, targets, strict=True):
+        found = counts(target.task.strata(column), fold, 5)
+        assert np.ptp(found, axis=0).max() <= 6
+
+
+def test_classes_that_a_model_has_not_seen_are_told() -> None:
+    labels = of_task("multiclass")
+    labels[labels == 2] = 0
+    labels[:3] = 2
+    told: list[str] = []
+    fold = make(labels, "stratified", targets=target_of("multiclass"), warn=told.append)
+    assert len(set(fold[:3])) == 3
+    assert told == [
+        "target 'y=multiclass': class 'c' (3 rows) has fewer rows than the 5 folds, so that some folds "
+        "have none to score it by"
+    ]
+    told.clear()
+    groups = np.arange(ROWS)
+    groups[:3] = 0
+    make(labels, "group", groups=groups, targets=target_of("multiclass"), warn=told.append)
+    assert told == [
+        "target 'y=multiclass': all rows of class 'c' (3 rows) lie in one fold, whose model has not "
+        "seen it"
+    ]
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_folds_that_leave_nothing_to_learn_are_refused(task: str) -> None:
+    labels = of_task(task)
+    given = np.arange(ROWS) % 5
+    labels[given != 2] = 1
+    with pytest.raises(BlendmakeError, match=r"Fold 2 leaves target 'y=\w+' nothing to learn from"):
+        make(labels, "column", given=given, targets=target_of(task))

@@ -188,9 +188,9 @@ def test_tables_that_are_gone(folder: Path) -> None:
         ("test", with_column("x3", ["a"]), "columns", "tables/test.parquet, 'x3' is string"),
         (
             "targets",
-            with_column("t0", [0, 1, 2]),
+            with_column("t0", [float("inf")]),
             "targets",
-            "tables/targets.parquet, 't0' holds 2",
+            "tables/targets.parquet, 't0' holds inf",
         ),
         ("targets", with_column("t3", [0] * 600), "targets", "'t3' has no positives"),
         (
@@ -225,6 +225,37 @@ def test_wrong_tables(
     for word in words.split(", "):
         assert word in found[check]
     assert "preflight-" not in found[check], "a path of the sample's own is shown"
+
+
+def test_what_targets_are_is_told_and_tried() -> None:
+    change("targets", with_column("t0", [2]))
+    findings = found_in(planned(task={"t1": "binary"}))
+    assert failures(findings) == {}
+    told = [finding.found for finding in findings if finding.check == "targets"]
+    assert "target 't0': 3 whole numbers, taken for classes" in told[0]
+    assert any("holds '2' (1 rows) beside 0 and 1" in text for text in told)
+    assert any("of class '2' there is one row" in text for text in told)
+    assert "'t0' of 3 classes; fewest rows: '2' (1)" in told[-1]
+    assert next(f.found for f in findings if f.check == "folds").startswith(
+        "target 't0': class '2 (1)'"
+    )
+    metrics = [finding.found for finding in findings if finding.check == "metrics"]
+    assert metrics[0].startswith("classification by log_loss; shown beside it: accuracy")
+    assert metrics[1].startswith("binary classification by auc; shown beside it: ")
+    found = failures(found_in(planned(task="binary")))
+    assert "'t0' holds 2.0" in found["targets"]
+
+
+def test_a_metric_of_ones_own_is_tried(folder: Path) -> None:
+    mine = folder / "mine.py"
+    mine.write_text("def score(labels, predictions):\n    return 'high'\n")
+    found = failures(found_in(planned(metric="mine.py")))
+    assert list(found) == ["metrics"] and "mine.py: score failed: ValueError" in found["metrics"]
+    mine.write_text("tasks = ['regression']\ndef score(labels, predictions):\n    return 1.0\n")
+    found = failures(found_in(planned(metric={"t1": "mine.py"})))
+    assert "target 't1': Metric 'mine' is not of binary classification" in found["metrics"]
+    mine.write_text("def score(labels, predictions):\n    return float((labels == 1).mean())\n")
+    assert failures(found_in(planned(metric="mine.py", also=["auc"]))) == {}
 
 
 def test_ids_of_test_may_begin_again_where_the_config_says_so() -> None:

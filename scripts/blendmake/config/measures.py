@@ -117,3 +117,10 @@ def metric_files(metric: str | Mapping[str, str] | None, also: list[str] | None)
     found = {f"metric.{target}" if target else "metric": name for target, name in named}
     found |= {f"also.{name}": name for name in also or []}
     return {key: name for key, name in found.items() if name is not None and is_file(name)}
+
+
+def measures_task(metric: str, task: str) -> bool:
+    """Whether a metric is of a task, as far as can be told before its file is run."""
+    from blendmake.metrics.base import find_metric  # with numpy, which a plan seldom needs
+
+    return task == AUTO or is_file(metric) or task in find_metric(metric).tasks

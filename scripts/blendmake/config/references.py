@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from blendmake.adapters import ADAPTERS
 from blendmake.config.base import nearest
-from blendmake.config.measures import AUTO, is_file, of_target
+from blendmake.config.measures import AUTO, measures_task, of_target
 from blendmake.config.sections import Sections
 from blendmake.config.sources import Source
 from blendmake.families import JOINT, WATCHING
@@ -66,13 +66,13 @@ def _measures(problem: Sections) -> Iterator[str]:
     wrong: dict[tuple[str, str], str] = {}
     for target, task in tasks.items():
         metric = of_target(problem.metric, target)
-        if metric is not None and not _measures_task(metric, task):
+        if metric is not None and not measures_task(metric, task):
             wrong.setdefault((metric, task), target)
     for (metric, task), target in wrong.items():
         whose = f" of target '{target}'" if target else ""
         yield f"metric{whose}: '{metric}' does not measure {task}; {', '.join(_metrics_of(task))} do"
     for metric in problem.also or []:
-        if not any(_measures_task(metric, task) for task in tasks.values()):
+        if not any(measures_task(metric, task) for task in tasks.values()):
             yield f"also: '{metric}' does not measure {' or '.join(sorted(set(tasks.values())))}"
     positive = problem.data.targets.positive if problem.data.targets else None
     for target in positive if isinstance(positive, Mapping) else tasks if positive else ():
@@ -95,15 +95,8 @@ def _tasks(problem: Sections) -> dict[str, str]:
     return {target: problem.task.get(target, AUTO) for target in known}
 
 
-def _measures_task(metric: str, task: str) -> bool:
-    """Whether a metric is of a task, as far as can be told before its file is run."""
-    from blendmake.metrics.base import find_metric  # with numpy, which a plan seldom needs
-
-    return task == AUTO or is_file(metric) or task in find_metric(metric).tasks
-
-
 def _metrics_of(task: str) -> list[str]:
-    return [name for name in METRICS if _measures_task(name, task)]
+    return [name for name in METRICS if measures_task(name, task)]
 
 
 def _features(problem: Sections) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -11,6 +12,7 @@ from blendmake.folds.schemes.group import group_folds
 from blendmake.folds.schemes.stratified import stratified_folds
 from blendmake.labels import Labels
 from blendmake.matrix import Positions
+from blendmake.tasks.base import Target
 
 
 def inner_split(
@@ -19,12 +21,14 @@ def inner_split(
     share: float,
     seed: int,
     groups: NDArray[np.int64] | None = None,
+    targets: Sequence[Target] | None = None,
 ) -> NDArray[np.bool_]:
     """Which of a fold's training rows are set aside for early stopping: bool (len(train),).
 
     Stratified over all targets; whole groups at a time where rows come in groups.
 
     Args:
+        targets: what labels (rows, targets) are of; None: all binary.
         share: at most one half; met as nearly as a few equal parts allow.
     """
     # So many of so many parts; a share too small for twenty is one part of more.
@@ -32,8 +36,8 @@ def inner_split(
     parts = part.denominator
     inside = labels[train]
     if groups is not None:
-        fold = group_folds(inside, groups[train], parts, seed)
+        fold = group_folds(inside, groups[train], parts, seed, targets)
     else:
-        fold = stratified_folds(inside, parts, seed)
+        fold = stratified_folds(inside, parts, seed, targets)
     aside: NDArray[np.bool_] = fold < part.numerator
     return aside

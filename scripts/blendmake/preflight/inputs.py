@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from blendmake.fits.external import read_external
 from blendmake.folds import SCHEMES
 from blendmake.folds.file import write_folds
 from blendmake.folds.making import make_folds
-from blendmake.labels import Labels, labels_of
+from blendmake.labels import Labels, labels_of, targets_of
 from blendmake.matrix import BATCH_ROWS, writing_table
 from blendmake.preflight.findings import PASS, WARN, Finding, guarded, size_text
+from blendmake.preflight.targets import check_enough, check_metrics, targets_text
 from blendmake.submission import read_sample
 from blendmake.tables.csv_files import PACKED, is_csv
 from blendmake.tables.folders import bytes_of
@@ -32,9 +33,10 @@ from blendmake.tables.ids import (
     positions_text,
     read_ids,
 )
-from blendmake.tables.naming import ACROSS, some_of
+from blendmake.tables.naming import ACROSS
 from blendmake.tables.user_files import UserTable
 from blendmake.tables.user_labels import group_codes, read_column, read_targets
+from blendmake.tasks.base import Target, note_of_targets
 
 TEXT_GROWS, PACKED_TEXT_GROWS = 2, 12  # memory that text takes once read, per byte of its file
 
@@ -52,7 +54,7 @@ class Inputs:
 
     def __init__(self, plan: Mapping[str, Any], folder: Path) -> None:
         self.slices, self.files, self.external = plan["slices"], plan["files"], plan["external"]
-        self.manifests, self.folder = plan["manifests"], folder
+        self.manifests, self.metrics, self.folder = plan["manifests"], plan["metrics"], folder
         self.id_columns: list[str] = self.slices["tables"]["id"]
         self.csv_format: dict[str, Any] | None = self.slices["tables"].get("csv_format")
         self.tables: dict[str, UserTable] = {}
@@ -97,6 +99,9 @@ class Inputs:
 
     def _label_findings(self) -> Iterator[Finding]:
         """What can be checked once ids and targets are known."""
+        yield from guarded(
+            "metrics", partial(check_metrics, self.known, self.metrics, self.labels()[1])
+        )
         if self._opened(self.files["groups"], self.files["folds"]):
             yield from guarded("folds", self._check_folds)
         if self._opened(file := self.files["test_targets"]) and file:
@@ -172,28 +177,29 @@ class Inputs:
         yield Finding(PASS, "ids", f"{how}: {counts}, each once")
 
     def _check_targets(self) -> Iterator[Finding]:
-        columns = self.slices["targets"]["columns"]
+        settings = self.slices["targets"]
         says: list[str] = []
+        warns: list[str] = []
         self.targets = read_targets(
             self.files["targets"],
-            columns,
+            settings["columns"],
             self.train_ids,
             self.id_columns,
+            task=settings.get("task"),
             csv_format=self.csv_format,
-            positive=self.slices["targets"].get("positive"),
+            positive=settings.get("positive"),
             say=says.append,
+            warn=warns.append,
         )
-        names, labels = self.labels()
-        counts = np.nansum(labels, axis=0)
-        least = int(np.argmin(counts))
-        unknown = float(np.isnan(labels).mean())
         yield from (Finding(PASS, "targets", text) for text in says)
-        yield Finding(
-            PASS,
-            "targets",
-            f"{len(names)} of 0, 1 or missing ({unknown:.1%} missing); fewest positives: "
-            f"'{names[least]}' ({int(counts[least])})",
-        )
+        yield from (Finding(WARN, "targets", text) for text in warns)
+        yield Finding(PASS, "targets", targets_text(self.known, self.labels()[1]))
+
+    @property
+    def known(self) -> tuple[Target, ...]:
+        """The targets that were read."""
+        assert self.targets is not None
+        return targets_of(self.targets, self.labels()[0])
 
     def labels(self) -> tuple[list[str], Labels]:
         """Names and labels (rows, targets) of the targets that were read."""
@@ -201,8 +207,9 @@ class Inputs:
         return labels_of(self.targets, self.train_ids.column_names)
 
     def _check_folds(self) -> Iterator[Finding]:
-        names, labels = self.labels()
+        _, labels = self.labels()
         folds, groups = self.slices["folds"], self._groups()
+        told: list[str] = []
         if folds["scheme"] == "column":
             column = read_column(
                 self.files["folds"],
@@ -215,15 +222,18 @@ class Inputs:
             given = column.to_numpy()
             self.fold = make_folds(
                 labels,
-                names,
+                self.known,
                 n=folds["n"],
                 scheme=SCHEMES["column"],
                 seed=folds["seed"],
                 groups=groups,
                 given=given,
+                warn=told.append,
             )
         else:
-            _check_enough(names, labels, folds["n"], groups if folds["scheme"] == "group" else None)
+            kept = groups if folds["scheme"] == "group" else None
+            told += check_enough(self.known, labels, folds["n"], kept)
+        yield from (Finding(WARN, "folds", text) for text in told)
         in_groups = "" if groups is None else f", {len(np.unique(groups)):,} groups kept whole"
         yield Finding(PASS, "folds", f"{folds['n']}, {folds['scheme']}{in_groups}")
 
@@ -238,25 +248,19 @@ class Inputs:
         return np.asarray(group_codes(names).to_numpy(), np.int64)
 
     def _check_test_targets(self) -> Iterator[Finding]:
-        file, columns = self.files["test_targets"], self.slices["targets"]["columns"]
+        settings = self.slices["targets"]
         says: list[str] = []
         found = read_targets(
-            file,
-            columns,
+            self.files["test_targets"],
+            settings["columns"],
             self.test_ids,
             self.id_columns,
+            known=self.known,
             one_class_allowed=True,
             csv_format=self.csv_format,
-            positive=self.slices["targets"].get("positive"),
+            positive=settings.get("positive"),
             say=says.append,
         )
-        assert self.targets is not None
-        if found.column_names != self.targets.column_names:
-            odd = sorted(set(found.column_names) ^ set(self.targets.column_names))
-            raise BlendmakeError(
-                f"{file}: its targets are not those of {self.files['targets']}: "
-                f"{some_of(odd) if odd else 'their order differs'}. Give both the same columns."
-            )
         yield from (Finding(PASS, "test targets", text) for text in says)
         yield Finding(PASS, "test targets", f"{found.num_rows:,} rows")
 
@@ -285,7 +289,7 @@ class Inputs:
         }
         test_table = self.folder / "external_test.arrow"
         note = {"id_columns": self.train_ids.column_names}
-        write_parquet(self.targets, made["targets"], note)
+        write_parquet(self.targets, made["targets"], {**note, **note_of_targets(self.known)})
         folds = None
         if self.fold is not None:
             folds = made["folds"]
@@ -310,21 +314,3 @@ class Inputs:
         for path in (*made.values(), test_table):
             path.unlink(missing_ok=True)
         yield Finding(PASS, f"external {name}", f"{files['oof']}, {files['test']}")
-
-
-def _check_enough(
-    names: Sequence[str], labels: Labels, n: int, groups: NDArray[np.int64] | None
-) -> None:
-    """Raise where no assignment of so many folds can leave every target something to learn."""
-    for j, name in enumerate(names):
-        rows = np.flatnonzero(labels[:, j] == 1)
-        if len(rows) < n:
-            raise BlendmakeError(
-                f"Target '{name}' has {len(rows)} positives, fewer than the {n} folds. Take fewer folds "
-                "(folds.n), leave it out (data.targets.columns), or give folds (folds.column)."
-            )
-        if groups is not None and len(np.unique(groups[rows])) < 2:
-            raise BlendmakeError(
-                f"All positives of target '{name}' are in one group, so that the fold that holds it "
-                "leaves none to train on. Leave the target out (data.targets.columns)."
-            )

@@ -20,7 +20,7 @@ from blendmake.files import read_parquet, replacing, write_parquet
 from blendmake.folds.file import read_folds, write_folds, write_inner
 from blendmake.folds.inner import inner_split
 from blendmake.folds.schemes.stratified import stratified_folds
-from blendmake.labels import Labels, read_labels
+from blendmake.labels import Labels, read_known
 from blendmake.matrix import Column, Positions, Rows, TableFile
 from blendmake.preflight.inputs import Inputs
 from blendmake.seeds import derive_seed
@@ -32,6 +32,7 @@ from blendmake.tables.naming import ACROSS
 from blendmake.tables.tables import read_tables
 from blendmake.tables.user_files import UserTable
 from blendmake.tables.user_labels import read_targets
+from blendmake.tasks.base import Target, note_of_targets, targets_of_note
 from blendmake.tellers import find_tellers, teller_texts
 
 TRAIN_ROWS, TEST_ROWS = 400, 50
@@ -150,20 +151,27 @@ class Miniature:
         # With the names of features: a target among them is an error that only shows here.
         with in_names_of({str(cut): inputs.files["targets"]}):
             targets = read_targets(
-                str(cut), None, ids, inputs.id_columns, one_class_allowed=True, features=features
+                str(cut),
+                None,
+                ids,
+                inputs.id_columns,
+                known=inputs.known,
+                one_class_allowed=True,
+                features=features,
             )
         path = self.folder / "targets.parquet"
-        write_parquet(targets, path, {"id_columns": ids.column_names})
-        _, _, labels = read_labels(path)
-        write_folds(
-            self.folder / "folds.parquet", ids, stratified_folds(labels, FOLDS, self.seed), {}
-        )
+        note = {"id_columns": ids.column_names, **note_of_targets(inputs.known)}
+        write_parquet(targets, path, note)
+        labels = read_known(path).labels
+        fold = stratified_folds(labels, FOLDS, self.seed, inputs.known)
+        write_folds(self.folder / "folds.parquet", ids, fold, {})
         folds = read_folds(self.folder / "folds.parquet")
         asides = []
         for k in range(folds.n):
             train = folds.rows(k).train
             seed = derive_seed(self.seed, "inner", k)
-            asides.append((train, inner_split(labels, train, INNER_SHARE, seed)))
+            aside = inner_split(labels, train, INNER_SHARE, seed, targets=inputs.known)
+            asides.append((train, aside))
         write_inner(self.folder / "inner.parquet", ids, asides, {})
 
     def tellers(self) -> list[str]:
@@ -173,9 +181,9 @@ class Miniature:
         table = TableFile(self._table("train"))
         listed = read_parquet(self.folder / "tables" / "columns.parquet").to_pylist()
         columns = [Column(one["name"], "table", len(one["levels"])) for one in listed]
-        _, targets, labels = read_labels(self.folder / "targets.parquet")
+        known = read_known(self.folder / "targets.parquet")
         rows = Rows({"table": table}, columns, np.arange(table.rows))
-        return teller_texts(find_tellers(rows, labels, targets))
+        return teller_texts(find_tellers(rows, known.labels, known.names))
 
     # Feature sets
 
@@ -269,19 +277,28 @@ def _chosen_rows(inputs: Inputs) -> Positions:
     if inputs.targets is None:
         return np.arange(min(head, TRAIN_ROWS))
     _, labels = inputs.labels()
-    return choose_rows(labels[:head], TRAIN_ROWS)
+    return choose_rows(labels[:head], TRAIN_ROWS, inputs.known)
 
 
-def choose_rows(labels: Labels, most: int) -> Positions:
+def choose_rows(labels: Labels, most: int, targets: Sequence[Target] | None = None) -> Positions:
     """Up to `most` rows of labels (rows, targets), ascending.
 
-    Class by class in turns: the first row of each target and class, then the second, up to half;
-    then rows at equal distances.
+    Class by class (of numbers, band by band) in turns: the first row of each target and class, then
+    the second, up to half; then rows at equal distances.
+
+    Args:
+        targets: what they are labels of; None: all binary.
     """
     rows = len(labels)
     if rows <= most:
         return np.arange(rows)
-    classes = [np.flatnonzero(column == value) for column in labels.T for value in (1, 0)]
+    if targets is None:
+        targets = targets_of_note([""] * labels.shape[1], {})
+    classes = [
+        np.flatnonzero(marks)
+        for target, column in zip(targets, labels.T, strict=True)
+        for marks in (*target.task.strata(column).T, *_negatives(target, column))
+    ]
     chosen: set[int] = set()
     for turn in range(max(map(len, classes))):
         if len(chosen) >= most // 2:
@@ -291,6 +308,11 @@ def choose_rows(labels: Labels, most: int) -> Positions:
     left = max(0, most - len(chosen))
     spread = others[np.linspace(0, len(others) - 1, left).astype(np.intp)] if left else others[:0]
     return np.sort(np.concatenate([np.fromiter(chosen, np.intp), spread]))[:most]
+
+
+def _negatives(target: Target, column: NDArray[Any]) -> list[NDArray[np.bool_]]:
+    """Of a binary target the other class, which folds do not look at."""
+    return [column == 0] if target.task.name == "binary" else []
 
 
 def _rows_of(table: UserTable, rows: NDArray[np.int64]) -> pa.Table:

@@ -75,8 +75,9 @@ def _of_numbers(column: pa.ChunkedArray, name: str, file: Any) -> NDArray[np.flo
 
 def _must_be(file: Any, name: str, found: str) -> str:
     return (
-        f"{file}: target '{name}' holds {found}. A target must be 0, 1 or missing: recode it, name the "
-        "value that is 1 (data.targets.positive), or list the target columns under data.targets.columns."
+        f"{file}: target '{name}' holds {found}. A binary target must be 0, 1 or missing: recode it, "
+        "name the value that is 1 (data.targets.positive), say what else it is (task: "
+        f"{{{name}: multiclass}}), or list the target columns under data.targets.columns."
     )
 
 
@@ -97,6 +98,12 @@ def _canonical(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _number(value: float) -> str:
     return str(int(value)) if value.is_integer() else repr(value)
+
+
+def is_plain_pair(values: Collection[str]) -> bool:
+    """Whether some texts say themselves what is 0 and what is 1."""
+    plain = set(map(_as_plain, values))
+    return any(plain <= set(pair) for pair in PLAIN)
 
 
 def _plain_ones(counts: Mapping[str, int], name: str, file: Any) -> set[str]:

@@ -15,14 +15,21 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
-from blendmake.files import free_name, write_parquet
+from blendmake.files import free_name, with_note, write_parquet
 from blendmake.score_names import MACRO
 from blendmake.tables.ids import order_by, plain
-from blendmake.tables.label_values import Positive, label_values, positive_of
+from blendmake.tables.label_column import LabelColumn, count_of
+from blendmake.tables.label_values import Positive, positive_of
 from blendmake.tables.naming import some_of
 from blendmake.tables.user_files import UserTable
+from blendmake.tasks.base import Labels, Target, Task, find_task, note_of_targets
 
 log = logging.getLogger(__name__)
+
+
+def warn_in_log(text: str) -> None:
+    """Tell the log of what looks wrong."""
+    log.warning("WARNING: %s", text)
 
 
 def read_column(
@@ -47,29 +54,84 @@ def read_column(
     return values
 
 
+Tasks = str | Mapping[str, str] | None
+"""`task:` of a config: the name of a task, or `auto`; by target where they differ."""
+
+
 def read_targets(
     file: str,
     columns: Sequence[str] | None,
     ids: pa.Table,
     id_columns: Sequence[str],
     *,
+    task: Tasks = None,
+    known: Sequence[Target] | None = None,
     one_class_allowed: bool = False,
     features: Collection[str] = (),
     csv_format: Mapping[str, Any] | None = None,
     positive: Positive = None,
     say: Callable[[str], None] = log.info,
+    warn: Callable[[str], None] = warn_in_log,
 ) -> pa.Table:
-    """The labels in the order of `ids`: id columns, then one int8 column per target (0, 1, null).
+    """The labels in the order of `ids`: id columns, then one column per target.
+
+    A binary target is int8 (0, 1, null), a multiclass one string, one of regression float64. What
+    targets are stands in the table's note (`labels.targets_of`), where they are not all binary.
 
     Args:
-        positive: values that are 1, for all targets or by target, where labels are no 0 and 1.
-        say: is told which values were taken for 0 and 1, where they are others.
+        task: what targets are; left out, or `auto`: told from each column.
+        known: what the targets of the train rows are, of which these are labels of other rows.
+        positive: values that are 1, for all binary targets or by target, where labels are no 0 and 1.
+        say: is told what a target was taken for, and which values are 0 and 1, where it is not plain.
+        warn: is told what looks wrong, though it may be meant.
 
     Raises:
-        BlendmakeError: a column absent, a third value, text that does not say which value is 1, a target
-            of one class.
+        BlendmakeError: a column absent, a value that is no label of the target's task, text that does
+            not say which value is 1, a target of one value or one class.
     """
     table = UserTable(file, id_columns, csv_format)
+    names = _target_names(table, columns, ids, id_columns, features)
+    for key, said in (("data.targets.positive", positive), ("task", task)):
+        unknown = sorted(set(said) - set(names)) if isinstance(said, Mapping) else []
+        if unknown:
+            raise BlendmakeError(
+                f"{key} names {some_of(unknown)}, which is no target ({some_of(names)})."
+            )
+    if known is not None and [target.name for target in known] != names:
+        odd = sorted({target.name for target in known} ^ set(names))
+        raise BlendmakeError(
+            f"{file}: its targets are not those of the train rows: "
+            f"{some_of(odd) if odd else 'their order differs'}. Give both the same columns."
+        )
+    order = order_by(ids, table, id_columns)
+    labels = table.read(names)
+    before = {target.name: target for target in known or ()}
+    arrays, targets = [], []
+    for name in names:
+        classes = before[name].classes if name in before else ()
+        column = LabelColumn(labels[name], name, file, positive_of(positive, name), classes)
+        own = before[name].task if name in before else _task_of(column, task, say, warn)
+        read = own.read(column)
+        if read.says:
+            say(read.says)
+        if not one_class_allowed:
+            _check_values(own, read, column, warn)
+        targets.append(Target(name, own, read.classes))
+        arrays.append(_stored(read, own, order))
+    _check_outputs(targets, ids.column_names, file)
+    found = pa.table([*ids.columns, *arrays], names=[*ids.column_names, *names])
+    return with_note(found, note_of_targets(targets))
+
+
+def _target_names(
+    table: UserTable,
+    columns: Sequence[str] | None,
+    ids: pa.Table,
+    id_columns: Sequence[str],
+    features: Collection[str],
+) -> list[str]:
+    """The target columns of a file; raises where they cannot be such."""
+    file = table.path
     names = list(columns) if columns else [n for n in table.names if n not in id_columns]
     leaked = [name for name in names if name in features]
     if leaked:
@@ -89,33 +151,75 @@ def read_targets(
     table.require(names, "the target column")
     if not names:
         raise BlendmakeError(f"{file}: there is no target column beside the id.")
-    unknown = sorted(set(positive) - set(names)) if isinstance(positive, Mapping) else []
-    if unknown:
+    return names
+
+
+def _task_of(
+    column: LabelColumn, task: Tasks, say: Callable[[str], None], warn: Callable[[str], None]
+) -> Task:
+    """The task of a target: as the config says it, else as its column tells it."""
+    said = task.get(column.name) if isinstance(task, Mapping) else task
+    if said not in (None, "auto"):
+        return find_task(str(said))
+    told, says = column.told()
+    if says:
+        say(says)
+    for text in column.warnings:
+        warn(text)
+    return find_task(told)
+
+
+def _check_values(
+    task: Task, read: Labels, column: LabelColumn, warn: Callable[[str], None]
+) -> None:
+    """Refuse labels of which nothing can be learnt; tell of classes of one row."""
+    name, file = column.name, column.file
+    known = read.values[~np.isnan(read.values)]
+    if task.usable(read.values):
+        if read.classes:
+            single = [value for value, count in count_of(read).items() if count == 1]
+            if single:
+                warn(
+                    f"{file}: target '{name}': of class {some_of(single)} there is one row, which no "
+                    "model learns from and is scored by"
+                )
+        return
+    if task.name == "binary":
+        word = "negatives" if (known == 1).any() else "positives"
         raise BlendmakeError(
-            f"data.targets.positive names {some_of(unknown)}, which is no target ({some_of(names)})."
+            f"{file}: target '{name}' has no {word}. Nothing can be learnt of it: leave it out "
+            "with data.targets.columns."
         )
-    order = order_by(ids, table, id_columns)
-    labels = table.read(names)
-    arrays = []
-    for name in names:
-        values, says = label_values(labels[name], name, file, positive_of(positive, name))
-        if says:
-            say(says)
-        if not one_class_allowed:
-            _check_classes(values, name, file)
-        values = values if order is None else values[order]
-        missing = np.isnan(values)
-        arrays.append(pa.array(np.where(missing, 0, values).astype(np.int8), mask=missing))
-    return pa.table([*ids.columns, *arrays], names=[*ids.column_names, *names])
+    what = "no label" if not known.size else "one value in all rows"
+    raise BlendmakeError(
+        f"{file}: target '{name}' has {what}. Nothing can be learnt of it: leave it out with "
+        "data.targets.columns."
+    )
 
 
-def _check_classes(values: NDArray[np.float64], name: str, file: str) -> None:
-    for label, word in ((1, "positives"), (0, "negatives")):
-        if not (values == label).any():
-            raise BlendmakeError(
-                f"{file}: target '{name}' has no {word}. Nothing can be learnt of it: leave it out "
-                "with data.targets.columns."
-            )
+def _check_outputs(targets: Sequence[Target], ids: Collection[str], file: str) -> None:
+    """Refuse targets whose columns of predictions would be called alike."""
+    owner = dict.fromkeys(ids, "an id")
+    for target in targets:
+        for output in target.outputs:
+            if output in owner:
+                raise BlendmakeError(
+                    f"{file}: predictions of target '{target.name}' have a column '{output}', which is "
+                    f"also {owner[output]}. Rename one of them."
+                )
+            owner[output] = f"one of target '{target.name}'"
+
+
+def _stored(read: Labels, task: Task, order: NDArray[np.int64] | None) -> pa.Array:
+    """Labels as the targets table holds them."""
+    values = read.values if order is None else read.values[order]
+    missing = np.isnan(values)
+    if read.classes:
+        codes = pa.array(np.where(missing, 0, values).astype(np.int32), mask=missing)
+        return pa.array(read.classes, pa.string()).take(codes)
+    if task.name == "binary":
+        return pa.array(np.where(missing, 0, values).astype(np.int8), mask=missing)
+    return pa.array(values, mask=missing)
 
 
 def group_codes(groups: pa.ChunkedArray) -> pa.Array:

@@ -9,21 +9,28 @@ from numpy.typing import NDArray
 
 from blendmake.folds.scheme import FoldTask, Scheme, indicators
 from blendmake.labels import Labels
+from blendmake.tasks.base import Target
 
 DRAWN_AT_ONCE = 4096
 
 
 class Stratified(Scheme):
     def assign(self, task: FoldTask) -> NDArray[np.int32]:
-        return stratified_folds(task.labels, task.n, task.seed)
+        return stratified_folds(task.labels, task.n, task.seed, task.targets)
 
 
-def stratified_folds(labels: Labels, n: int, seed: int) -> NDArray[np.int32]:
-    """Folds balanced over all targets at once: rows are shuffled and dealt out by `deal`."""
+def stratified_folds(
+    labels: Labels, n: int, seed: int, targets: Sequence[Target] | None = None
+) -> NDArray[np.int32]:
+    """Folds balanced over all targets at once: rows are shuffled and dealt out by `deal`.
+
+    Args:
+        targets: what labels (rows, targets) are of; None: all binary.
+    """
     rng = np.random.RandomState(seed)
     order = np.arange(len(labels))
     rng.shuffle(order)
-    balanced = indicators(labels)
+    balanced = indicators(labels, targets)
     if balanced.shape[1] == 1:
         balanced = np.hstack([balanced, 1 - balanced])
     fold = np.empty(len(labels), np.int32)
