@@ -79,7 +79,6 @@ class PlanBudget(PlanWindow):
         """What spend_budget.py is told."""
         p = self.problem
         own = [name for name in self.sources if name not in (self.preset or {})["sources"]]
-        inner = sorted({file for files in self.inner_files.values() for file in files})
         common = self.set_files("all")
         return {
             "arguments": _arguments(sys.argv[1:]),
@@ -101,14 +100,30 @@ class PlanBudget(PlanWindow):
                 f"{self.results}/tables/targets.parquet",
                 f"{self.results}/folds.parquet",
                 *(common[part] for part in ("columns", "train", "test")),
-                *inner,
                 *(self.sample_artifact if self._hands_in else []),
             ],
+            "grounds": {name: self._ground_of(name) for name in p.sources},
+            "groups": self.groups_artifact(),
+            "files": {
+                "train": list((self.data.train or {}).values()),
+                "test": self.test_tables,
+                "targets": self.targets_file,
+                "sample": self.data.sample_submission,
+                "taken": self.id_settings.get("taken", []),
+            },
+            "targets": self.slices["targets"],
             "sample": self.sample_artifact,
             "submissions": self.submission_files if self._hands_in else {},
             "submission": self.slices["submission"],
             "log": f"logs/{self.name}/budget.log",
         }
+
+    def _ground_of(self, name: str) -> list[str]:
+        """What a source reads beside what all of them read: made once it is its turn."""
+        files = self.set_files(self.problem.sources[name].features)
+        common = self.set_files("all")
+        own = [files[part] for part in ("train", "test") if files[part] != common[part]]
+        return [*self.inner_files[name], *(file for file in own if isinstance(file, str))]
 
     @property
     def _hands_in(self) -> bool:

@@ -1,27 +1,28 @@
 """What a budget is spent in: runs of Snakemake, the files that they make, and the machine's clock."""
 
-import os
 import shutil
-import sys
 import time
-import traceback
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from blendmake.budget.last_resort import make_last_resort
-from blendmake.files import read_note, read_parquet, replacing
+from blendmake.budget.last_resort import macro_auc
+from blendmake.files import read_note, read_parquet
 from blendmake.fits.bagging import bag_count
 from blendmake.labels import labels_of, read_labels
-from blendmake.presets import best_of, candidate, crowned, read_preset, resized, write_preset
-from blendmake.provenance import provenance
-from blendmake.stats.auc import auc
-from blendmake.submission import write_submission
+from blendmake.presets import (
+    again,
+    best_of,
+    candidate,
+    crowned,
+    read_preset,
+    resized,
+    write_preset,
+)
 from blendmake.tables.facts import facts_of_tables
 from blendmake.window import DEADLINE
+from budget_fallback import LATE, Fallback, place
 from snakemake_runs import SnakemakeRun, load
-
-LAST_RESORT = "last_resort"
 
 
 class Shop:
@@ -31,16 +32,18 @@ class Shop:
         facts: what the rule says (rules/plan_budget.py).
         code: digest of the code.
         end: when all must be over, seconds since the epoch.
+        grace: seconds after it that the last resort may still take.
     """
 
-    def __init__(self, facts, code, end):
-        self.facts, self.code, self.end = facts, code, end
+    def __init__(self, facts, code, end, grace=0.0):
+        self.facts, self.end, self.grace = facts, end, grace
         self.results, self.scratch = Path(facts["results"]), Path(facts["scratch"])
         self.preset_file = Path(facts["preset_file"])
         self.preset = {"left": {}, "whole": [], **read_preset(self.preset_file, facts["asked"])}
         self._running = None
         self.log = Path(facts["log"])
-        self._fallback = None
+        late = end - LATE * facts["seconds"]
+        self.fallback = Fallback(facts, code, self.log, late)
         self._shape = None
         self._scores = {}
         self._said = 0
@@ -77,9 +80,22 @@ class Shop:
         """End what still runs: this run is interrupted."""
         if self._running is not None and self._running.ended() is None:
             self._running.stop()
+        self.fallback.stop()
 
     def prepare(self):
         return self._run(self.facts["prepare"])
+
+    def ground_of(self, source):
+        files = self.facts["grounds"].get(source.rstrip("0123456789_"), [])
+        files = self.facts["grounds"].get(source, files)
+        return self._run(files) if not all(Path(file).exists() for file in files) else None
+
+    def crowding(self):
+        # How long this process has run, and how long it was ready to run and has waited for a core.
+        with suppress(OSError, ValueError):
+            ran, waited, _ = map(int, Path("/proc/self/schedstat").read_text().split())
+            return (ran + waited) / ran if ran else 1.0
+        return 1.0
 
     def fit(self, choice, whole):
         if choice is not None:
@@ -128,16 +144,34 @@ class Shop:
         whole = [name for name in self.preset["whole"] if name != source]
         self.preset = {**self.preset, "blends": blends, "left": left, "whole": whole}
         write_preset(self.preset_file, self.preset)
+        if not whole:
+            self.fallback.offer(source)
 
     def _resize(self, choice):
         """Give a source of the preset its rounds; what was fitted with others is cleared."""
         name = choice.candidate.name
+        more = self._further()
+        if name in more:
+            self._add(name, more[name])
         if name not in self.preset["sources"] or choice.share == 1:
             return
         source = resized(self.preset["sources"][name], choice.share)
         self.preset = {**self.preset, "sources": {**self.preset["sources"], name: source}}
         for folder in (self.results, self.scratch):
             shutil.rmtree(folder / "sources" / name, ignore_errors=True)
+
+    def _further(self):
+        """Sources of the preset once more, of other seeds: once those of the list are there."""
+        return again(self.preset["sources"], self.standing())
+
+    def _add(self, name, source):
+        (listed,) = self.preset["campaigns"].values()
+        order = [*(one for one in listed if one != "champion"), name, "champion"]
+        self.preset = {
+            **self.preset,
+            "sources": {**self.preset["sources"], name: source},
+            "campaigns": dict.fromkeys(self.preset["campaigns"], order),
+        }
 
     # Sources
 
@@ -152,7 +186,7 @@ class Shop:
         first = {k: v for k, v in self.preset["sources"].items() if not _is_more(k)}
         more = {k: v for k, v in self.preset["sources"].items() if _is_more(k)}
         found = []
-        for name, source in {**first, **self.facts["own"], **more}.items():
+        for name, source in {**first, **self.facts["own"], **more, **self._further()}.items():
             if not self.is_whole(name) or name in self.preset["left"]:
                 one = candidate(name, source, self._problem, self.facts["folds"])
                 found.append(replace(one, done=min(0.95, self.progress(name))))
@@ -217,78 +251,26 @@ class Shop:
         _, names, labels = read_labels(self.results / "tables" / "targets.parquet")
         table = read_parquet(path)
         covered, predicted = labels_of(table, read_note(path)["id_columns"])
-        scores = []
-        for j, target in enumerate(covered):
-            truth = labels[:, names.index(target)]
-            known = truth == truth
-            if len({*truth[known]}) == 2:
-                scores.append(auc(truth[known], predicted[known, j]))
-        return sum(scores) / len(scores) if scores else None
+        return macro_auc(labels[:, [names.index(target) for target in covered]], predicted)
 
     def hand_in(self, artifact):
         if not self.facts["submissions"]:
             return None
         if artifact is None:
-            if self._fallback is None:
-                return None
-            with suppress(ChildProcessError):
-                os.waitpid(self._fallback, 0)
-            artifact = LAST_RESORT
+            self.fallback.settle(self.end + self.grace)
+            return str(self.fallback.files[-1]) if self.fallback.stands() else None
         files = self._submissions(artifact)
         if not all(file.exists() for file in files):
             return None
-        if artifact != LAST_RESORT:
-            for file in self._submissions(LAST_RESORT):
-                file.unlink(missing_ok=True)
-        for file in files:
-            with replacing(self.results / f"submission{file.suffix}") as temporary:
-                shutil.copyfile(file, temporary)
+        self.fallback.clear()
+        place(files, self.results)
         return str(files[-1])
 
-    def last_resort(self):
-        handed_in = (self.results / "submission.parquet").exists()
-        if not self.facts["submissions"] or (handed_in and self.standing()):
-            return
-        sys.stdout.flush()
-        self._fallback = os.fork()
-        if self._fallback == 0:
-            status = 1
-            try:
-                self._make_last_resort()
-                status = 0
-            except Exception as error:
-                with self.log.open("a", encoding="utf-8") as log:
-                    traceback.print_exc(file=log)
-                    log.write(f"ERROR: the last resort could not be made: {error}\n")
-            finally:
-                os._exit(status)
+    def look_after(self):
+        self.fallback.look_after()
 
-    def _make_last_resort(self):
-        tables = self.results / "tables"
-        settings, seed = self.facts["submission"], self.facts["seed"]
-        note = provenance({"family": LAST_RESORT}, self.code, name=LAST_RESORT, kind=LAST_RESORT)
-        predictions = self.results / LAST_RESORT / "test.parquet"
-        told = make_last_resort(
-            {part: tables / f"{part}.arrow" for part in ("train", "test")},
-            tables / "columns.parquet",
-            tables / "targets.parquet",
-            self.results / "folds.parquet",
-            predictions,
-            note,
-            seed,
-        )
-        files = dict(zip(self.facts["submissions"], self._submissions(LAST_RESORT), strict=True))
-        sample = self.facts["sample"]
-        write_submission(
-            predictions,
-            sample[0] if sample else None,
-            files["parquet"],
-            id_columns=settings["id"],
-            targets=read_labels(tables / "targets.parquet")[1],
-            rename=settings["rename"],
-            note={**provenance(settings, self.code), LAST_RESORT: told},
-            out_csv=files.get("csv"),
-        )
+    def last_resort(self):
+        return self.fallback.told()
 
     # What went wrong
 

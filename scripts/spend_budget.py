@@ -12,6 +12,7 @@ with job(snakemake.log[0], script=snakemake):
     from blendmake.budget.pace import Pace
     from blendmake.budget.scheduler import Scheduler
     from blendmake.budget.spending import Spending, summary
+    from blendmake.durations import clock
     from blendmake.errors import BlendmakeError
     from blendmake.triage import parallelism
     from budget_shop import Shop
@@ -26,7 +27,7 @@ with job(snakemake.log[0], script=snakemake):
     # What a start took here tells how long an end takes: an interpreter that is busy with its own exit,
     # on a machine with much else to do, was seen to need half of it.
     reserve = max(1.0, 0.5 * (time.time() - began))
-    shop = Shop(facts, snakemake.params.code, began + facts["seconds"] - reserve)
+    shop = Shop(facts, snakemake.params.code, began + facts["seconds"] - reserve, 0.5 * reserve)
     scheduler = Scheduler(Pace(), parallelism(facts["cores"], facts["threads"]))
     spending = Spending(
         shop,
@@ -42,4 +43,9 @@ with job(snakemake.log[0], script=snakemake):
         shop.close()
     shop.tell(summary(outcome, facts["seconds"]))
     if facts["submissions"] and outcome.handed_in is None:
-        raise BlendmakeError(f"Nothing could be handed in: {shop.error()}")
+        raise BlendmakeError(
+            f"Nothing could be handed in within {clock(facts['seconds'])}: the tables were not read by "
+            "then, nor ids and labels, which would have done for the rates of positives. Give a larger "
+            "budget, or build the tables first, which no later run repeats: snakemake "
+            f"{facts['prepare'][0]} (with the same --configfile). What was begun is in {facts['log']}."
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from blendmake.tables.facts import Facts
 from blendmake.triage import predicted_seconds
 
 PRESETS = ("quick", "standard", "strong")
+# How often a source is fitted with other seeds, where a budget has time for it.
+MOST_SEEDS = 5
+NUMBERED = re.compile(r"_\d+$")
 # The rate that a source with fewer rounds than its own may learn at.
 FASTEST = 0.3
 # Between which shares of its rounds a source may be given, by family; others: its own.
@@ -238,6 +242,24 @@ def resized(source: Mapping[str, Any], share: float) -> dict[str, Any]:
     if rate and share < 1:
         rate = round(min(FASTEST, rate / share), 3)
         found["params"] = {**source["params"], "learning_rate": rate}
+    return found
+
+
+def again(sources: Mapping[str, Any], whole: Sequence[str]) -> dict[str, Any]:
+    """Each source of a budget's ladder once more, of another seed, if all of its name stand.
+
+    Args:
+        sources: those that there are, by name: `vector`, `vector_long`, `vector_2`, …
+        whole: those that stand.
+    """
+    found = {}
+    for name, source in sources.items():
+        numbers = [n for n in range(2, MOST_SEEDS + 1) if f"{name}_{n}" in sources]
+        following = max(numbers, default=1) + 1
+        last = name if following == 2 else f"{name}_{following - 1}"
+        if NUMBERED.search(name) or following > MOST_SEEDS or last not in whole:
+            continue
+        found[f"{name}_{following}"] = dict(source)
     return found
 
 

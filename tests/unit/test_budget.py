@@ -56,6 +56,10 @@ class PretendShop:
         gain: what a source adds to the macro AUC of the blend.
         alone: the macro AUC of a source by itself, where it is to have one.
         fine: whether fits are small enough to be seen one by one; else only whole folds are.
+        read: seconds until the tables stand.
+        crowded: what the machine says of its other users.
+        grounds: seconds of what a source reads beside the tables.
+        submits: whether there is a last resort.
     """
 
     sources: list[Candidate]
@@ -65,7 +69,14 @@ class PretendShop:
     fails: Sequence[str] = ()
     fine: bool = False
     tables: int = 0
+    read: float = READ
+    crowded: float = 1.0
+    grounds: Mapping[str, float] = field(default_factory=dict)
+    submits: bool = True
+    looked: list[float] = field(default_factory=list)
     clock: Clock = field(default_factory=Clock)
+    grounded: list[str] = field(default_factory=list)
+    dropped: dict[str, float] = field(default_factory=dict)
     begun: list[tuple[str, float]] = field(default_factory=list)
     handed_in: list[str | None] = field(default_factory=list)
     works: dict[str, tuple[Pretended, float]] = field(default_factory=dict)
@@ -89,10 +100,23 @@ class PretendShop:
         return Pretended(self.clock, seconds, status)
 
     def prepare(self) -> Pretended:
-        return self._work(READ, self.tables)
+        return self._work(self.read, self.tables)
 
-    def last_resort(self) -> None:
-        self.told.append("last resort")
+    def ground_of(self, source: str) -> Pretended | None:
+        if source not in self.grounds or source in self.grounded:
+            return None
+        self.grounded.append(source)
+        return self._work(self.grounds[source])
+
+    def crowding(self) -> float:
+        return self.crowded
+
+    def look_after(self) -> None:
+        self.looked.append(self.clock.now)
+
+    def last_resort(self) -> str:
+        folds = max([0.0, *self.dropped.values()])
+        return f"{folds:.0%} of the folds" if folds else "the prior"
 
     def candidates(self) -> list[Candidate]:
         return [one for one in self.sources if not self.is_whole(one.name)]
@@ -116,6 +140,7 @@ class PretendShop:
         return work
 
     def drop(self, source: str, whole: Sequence[str]) -> None:
+        self.dropped[source] = self.progress(source)
         self.works.pop(source)
         self.blends.pop(self.blend_of(whole))
 
@@ -158,6 +183,10 @@ class PretendShop:
         return self._work(BLEND)
 
     def hand_in(self, artifact: str | None) -> str | None:
+        if artifact is None and not self.submits:
+            return None
+        if artifact in self.blends and self.blends[artifact].ended() is None:
+            return None
         self.handed_in.append(artifact)
         return f"{artifact}.csv"
 
@@ -243,7 +272,16 @@ def test_time_is_used_while_a_further_source_helps() -> None:
     # … and not while none does.
     outcome, shop, _ = spend(300, sources=many, gain={one.name: 0.0 for one in many})
     assert len(outcome.whole) == 3 and shop.clock.now < 100
-    assert set(outcome.left.values()) == {"the sources before it have brought nothing"}
+    assert set(outcome.left.values()) == {"other sources of its family (one) brought nothing"}
+
+
+def test_when_two_of_a_family_have_brought_nothing_other_families_have_their_turn() -> None:
+    ladder = [source(f"{family}{i}", 10, family) for family in "abc" for i in range(5)]
+    gains = {one.name: 0.002 if one.family == "c" else 0.0 for one in ladder}
+    outcome, _, _ = spend(600, sources=ladder, gain=gains)
+    # The first of all has nothing to be compared with.
+    assert outcome.whole == ["a0", "a1", "a2", "b0", "b1", "c0", "c1", "c2", "c3", "c4"]
+    assert outcome.left["b4"] == "other sources of its family (b) brought nothing"
 
 
 def test_as_soon_as_one_source_stands_it_is_handed_in_and_each_further_one_improves_it() -> None:
@@ -265,6 +303,78 @@ def test_where_no_source_can_end_the_last_resort_is_handed_in_and_named() -> Non
     assert shop.clock.now <= 30
     line = summary(outcome, 30)
     assert "LAST RESORT" in line and "vector (" in line and "\n" not in line
+
+
+@pytest.mark.parametrize("seconds", [60, 200])
+def test_tables_that_do_not_end_are_stopped_and_the_last_resort_handed_in(seconds: float) -> None:
+    outcome, shop, _ = spend(seconds, read=10_000)
+    assert 0.9 * seconds < shop.clock.now <= seconds
+    assert shop.begun == [] and shop.handed_in == [None] and len(shop.started) == 1
+    assert outcome.left == {"all sources": "tables and folds were not whole in time"}
+    assert "LAST RESORT handed in, the prior, as no source" in summary(outcome, seconds)
+
+
+def test_where_there_is_no_last_resort_either_nothing_is_said_to_be_handed_in() -> None:
+    outcome, _, _ = spend(60, read=10_000, submits=False)
+    assert outcome.handed_in is None and outcome.of is None
+
+
+def test_the_last_resort_is_looked_after_from_the_beginning_to_the_end() -> None:
+    for shop in (spend(60, read=10_000)[1], spend(200)[1]):
+        gaps = [
+            b - a for a, b in zip([0.0, *shop.looked], [*shop.looked, shop.clock.now], strict=True)
+        ]
+        assert max(gaps) <= 0.5
+
+
+def test_where_nothing_would_end_the_source_under_way_has_all_the_time_for_its_folds() -> None:
+    only = [source("vector", 60, "vector", least=0.15, most=3.0)]
+    outcome, shop, spending = spend(100, 10.0, sources=only, fine=True)
+    assert outcome.whole == [] and outcome.of is None
+    # It is stopped at the end, and not when it was seen that it would not end.
+    assert shop.clock.now >= 100 - 1 - 2 * spending.blending
+    assert shop.dropped["vector"] > 0.1 and "of the folds" in outcome.last_resort
+
+
+def test_one_that_would_not_end_is_stopped_at_once_for_one_that_does() -> None:
+    two = [source("dear", 60, "dear"), source("cheap", 10, "cheap")]
+    outcome, shop, _ = spend(120, {"dear": 8.0, "cheap": 1.0}, sources=two, fine=True)
+    assert [name for name, _ in shop.begun] == ["dear", "cheap"] and outcome.whole == ["cheap"]
+
+
+def test_on_a_crowded_machine_the_first_source_is_one_that_surely_ends() -> None:
+    ladder = [source("vector", 60, "vector", least=0.15, most=3.0), source("logistic", 10)]
+    _, alone, _ = spend(200, sources=ladder)
+    assert alone.begun[0] == ("vector", 1.0)
+    outcome, crowded, _ = spend(200, 6.0, sources=ladder, crowded=6.0)
+    assert crowded.begun[0][0] == "logistic" and outcome.whole[0] == "logistic"
+    assert crowded.dropped == {}
+
+
+def test_what_a_source_reads_beside_the_tables_is_made_when_it_is_its_turn() -> None:
+    outcome, shop, _ = spend(600, grounds={"mlp": 20.0})
+    assert shop.grounded == ["mlp"] and "mlp" in outcome.whole
+    assert [name for name, _ in shop.begun][:3] == ["vector", "logistic", "lightgbm"]
+
+
+def test_what_a_source_reads_and_is_not_whole_in_time_leaves_it_out_alone() -> None:
+    outcome, shop, _ = spend(200, grounds={"logistic": 10_000.0})
+    assert shop.clock.now <= 200 and "logistic" not in outcome.whole
+    assert outcome.left["logistic"] == "what it reads is not whole in time"
+    assert outcome.of is not None
+
+
+def test_of_what_is_no_submission_yet_at_the_end_the_next_best_stays_in_place() -> None:
+    ladder = [source("a", 10, "a"), source("b", 10, "b")]
+    pretended = PretendShop(ladder, {"a": 1.0, "b": 1.0})
+    spending = Spending(
+        pretended, Scheduler(Pace(), CORES), began=0, end=60, closing=4, folds=FOLDS
+    )
+    spending.outcome.whole = ["a", "b"]
+    pretended.whole, pretended.alone = ["a", "b"], {"a": 0.8, "b": 0.7}
+    pretended.blends["a"] = Pretended(pretended.clock, 1e9)
+    spending._hand_in()
+    assert spending.outcome.of == "b" and spending.outcome.handed_in == "b.csv"
 
 
 def test_a_source_that_fails_is_told_and_the_others_go_on() -> None:
@@ -291,14 +401,34 @@ def test_a_run_that_goes_on_begins_with_what_stands() -> None:
     st.floats(30, 2000),
     st.lists(st.tuples(st.floats(1, 5000), st.floats(0.05, 20)), min_size=1, max_size=8),
     st.booleans(),
+    st.floats(1, 3000),
+    st.dictionaries(st.sampled_from([f"s{i}" for i in range(8)]), st.floats(1, 2000)),
+    st.floats(1, 20),
 )
 def test_a_budget_is_never_overdrawn(
-    seconds: float, costs: list[tuple[float, float]], fine: bool
+    seconds: float,
+    costs: list[tuple[float, float]],
+    fine: bool,
+    read: float,
+    grounds: dict[str, float],
+    crowded: float,
 ) -> None:
     ladder = [source(f"s{i}", cost, least=0.15, most=3.0) for i, (cost, _) in enumerate(costs)]
     slower = {f"s{i}": factor for i, (_, factor) in enumerate(costs)}
-    outcome, shop, _ = spend(seconds, slower, sources=ladder, fine=fine)
+    outcome, shop, _ = spend(
+        seconds,
+        slower,
+        sources=ladder,
+        fine=fine,
+        read=read,
+        grounds=grounds,
+        crowded=crowded,
+    )
     assert shop.clock.now <= seconds and outcome.handed_in is not None
+    assert max(shop.started) <= seconds - 1
+    if "all sources" in outcome.left:
+        assert shop.begun == []
+        return
     assert set(outcome.left) | set(outcome.whole) == {one.name for one in ladder}
     assert not set(outcome.left) & set(outcome.whole)
 
@@ -342,6 +472,10 @@ def test_what_is_partly_done_keeps_its_rounds_and_costs_what_is_missing() -> Non
 
 
 def test_what_was_measured_counts_more_than_the_rule_of_thumb() -> None:
+    crowded = Pace(crowding=3.0)
+    assert crowded.seconds("mlp", 10) == pytest.approx(3 * Pace().seconds("mlp", 10))
+    crowded.note("mlp", 10, 100)  # and that was seen among the others too
+    assert crowded.seconds("mlp", 10) == pytest.approx(110)
     pace = Pace()
     assert not pace.is_measured
     first = pace.seconds("mlp", 10)

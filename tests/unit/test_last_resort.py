@@ -25,7 +25,7 @@ def made(problem: Problem, folder: Path) -> tuple[dict[str, Any], Predictions]:
         tables,
         columns,
         problem.inputs.targets,
-        problem.inputs.folds,
+        None,
         out,
         {"family": "last_resort"},
     )

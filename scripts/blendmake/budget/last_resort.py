@@ -6,22 +6,23 @@ size of the tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from blendmake.files import read_parquet
-from blendmake.folds.file import read_folds
-from blendmake.labels import read_labels
+from blendmake.labels import Labels, read_groups, read_labels
 from blendmake.matrix import TableFile
 from blendmake.predictions import write_predictions
 from blendmake.stats.auc import auc
 
 ROWS = 6000
+ASIDE = 0.2  # of the sample, or of its groups: rows that score it
 BLOCK = 64  # columns that are held at once
 COLUMNS = 1500
 LEVELS = 20  # of a category that is spread into a column for each level; others are left out
@@ -30,11 +31,40 @@ STEPS = 15
 Floats = NDArray[np.float64]
 
 
+def make_prior(test: Path, targets: Path, out: Path, note: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the rates of positives as predictions for the test rows.
+
+    Args:
+        test: typed table.
+        targets, out, note: as for `make_last_resort`.
+
+    Returns:
+        What was done, as `make_last_resort` tells it.
+    """
+    ids, names, labels = read_labels(targets)
+    table = TableFile(test)
+    return write_prior(out, table.table(ids.column_names), names, _rates(labels), note)
+
+
+def write_prior(
+    out: Path,
+    ids: pa.Table,
+    names: Sequence[str],
+    rates: Sequence[float] | Floats,
+    note: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write the same predictions for all rows: the rate of positives of each target."""
+    told = {"kind": "prior", "macro_auc": None}
+    predicted = np.tile(np.asarray(rates, np.float32), (ids.num_rows, 1))
+    write_predictions(out, ids, names, predicted, {**note, "optimistic": [], "last_resort": told})
+    return told
+
+
 def make_last_resort(
     tables: Mapping[str, Path],
     columns: Path,
     targets: Path,
-    folds: Path,
+    groups: Path | None,
     out: Path,
     note: Mapping[str, Any],
     seed: int = 0,
@@ -44,6 +74,7 @@ def make_last_resort(
     Args:
         tables: `train` and `test`, typed.
         columns: tables/columns.parquet.
+        groups: tables/groups.parquet, where rows come in groups: none is split to score the model.
         out: as a source's test.parquet.
 
     Returns:
@@ -52,14 +83,15 @@ def make_last_resort(
     """
     ids, names, labels = read_labels(targets)
     test = TableFile(tables["test"])
-    held_out = read_folds(folds).rows(0).valid
     draw = np.random.default_rng(seed)
     sample = np.sort(draw.permutation(len(labels))[:ROWS])
     y = labels[sample].astype(np.float64)
     prior = _rates(labels.astype(np.float64))
     described = read_parquet(columns).to_pylist()
     described = [described[i] for i in np.sort(draw.permutation(len(described))[:COLUMNS])]
-    aside = np.isin(sample, held_out)
+    of = sample if groups is None else np.asarray(read_groups(groups))[sample]
+    parts = np.unique(of)
+    aside = np.isin(of, draw.permutation(parts)[: round(ASIDE * len(parts))])
     model = _Linear(TableFile(tables["train"]), described, sample)
     score = _score(model, y, aside)
     told = {"kind": "prior", "rows": len(sample), "macro_auc": score}
@@ -73,10 +105,11 @@ def make_last_resort(
     return told
 
 
-def _rates(labels: Floats) -> Floats:
+def _rates(labels: Labels) -> Floats:
     """Share of positives (targets,) among known labels."""
     known = ~np.isnan(labels)
-    return np.where(known.any(axis=0), np.nansum(labels, axis=0) / np.maximum(1, known.sum(0)), 0.5)
+    total = np.nansum(labels, axis=0, dtype=np.float64)
+    return np.where(known.any(axis=0), total / np.maximum(1, known.sum(0)), 0.5)
 
 
 def _score(model: _Linear, labels: Floats, aside: NDArray[np.bool_]) -> float | None:
@@ -84,9 +117,18 @@ def _score(model: _Linear, labels: Floats, aside: NDArray[np.bool_]) -> float | 
     if aside.all() or not aside.any():
         return None
     model.fit(labels, ~aside)
-    predicted = model.of_sample()[aside]
+    return macro_auc(labels[aside], model.of_sample()[aside])
+
+
+def macro_auc(labels: Labels, predicted: NDArray[np.floating[Any]]) -> float | None:
+    """Mean AUC over the targets that have both classes among these rows; None where none has.
+
+    Args:
+        labels: (rows, targets), NaN where unknown.
+        predicted: (rows, targets).
+    """
     scores = []
-    for truth, guess in zip(labels[aside].T, predicted.T, strict=True):
+    for truth, guess in zip(labels.T, predicted.T, strict=True):
         known = ~np.isnan(truth)
         if len(np.unique(truth[known])) == 2:
             scores.append(auc(truth[known], guess[known]))

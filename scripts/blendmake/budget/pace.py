@@ -15,8 +15,14 @@ FURTHEST = 20.0
 
 @dataclass
 class Pace:
-    """Seconds measured in this run against those that a rule of thumb gave, by family."""
+    """Seconds measured in this run against those that a rule of thumb gave, by family.
 
+    Attributes:
+        crowding: how many times as long as on an idle machine work takes, as long as nothing was
+            measured: rules of thumb know of no other users.
+    """
+
+    crowding: float = 1.0
     _ratios: dict[str, float] = field(default_factory=dict)
 
     def note(self, family: str, guessed: float, took: float) -> None:
@@ -39,6 +45,6 @@ class Pace:
         if family in self._ratios:
             return guessed * self._ratios[family] * MEASURED
         if not self._ratios:
-            return guessed * BY_THUMB
+            return guessed * BY_THUMB * min(FURTHEST, max(1.0, self.crowding))
         mean = math.exp(sum(map(math.log, self._ratios.values())) / len(self._ratios))
         return guessed * min(FURTHEST, max(1 / FURTHEST, mean)) * FROM_OTHERS

@@ -5,6 +5,7 @@ Seconds are of the wall, since any one moment; `end` is when the last fit must b
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ GROWN = (3.0, 2.0)
 GROWN_PART = 0.25
 SHORTER = (0.75, 0.5)
 SHORTEST = (0.35, 0.25, 0.15)
+# The part of the time left that the first source may be expected to take: something must stand.
+SURE = 0.5
 # How far what a source is expected to take may be wrong, before anything of it is done.
 UNSURE = 0.5
 
@@ -100,11 +103,13 @@ class Scheduler:
     Attributes:
         side_by_side: how many fits run at once.
         beside: seconds of a source beside its fits, until it stands and is handed in.
+        folds: number of folds.
     """
 
     pace: Pace
     side_by_side: float
     beside: float = 0.0
+    folds: int = 5
 
     def seconds(self, candidate: Candidate, share: float) -> float:
         """Expected seconds until a source stands."""
@@ -115,23 +120,31 @@ class Scheduler:
         """The first candidate that ends in time; None where none does.
 
         A source that is whole beats one that is good and unfinished: rounds are cut as far as they may
-        be. Where nothing was measured yet a rule of thumb keeps nobody from trying the cheapest.
+        be. As long as nothing stands, what ends surely goes first, and if nothing does, what ends
+        soonest: rules of thumb keep nobody from trying it, and its first folds are worth handing in.
 
         Args:
             left: seconds until the last fit must be over.
             candidates: by priority.
             anything: whether a source stands already.
         """
+        room = left if anything else SURE * left
         for shares in ((*GROWN, 1.0), SHORTER, SHORTEST):
             for candidate in candidates:
                 for share in shares:
-                    if (choice := self._choice(candidate, share, left)) is not None:
+                    if (choice := self._choice(candidate, share, room)) is not None:
                         return choice
-        if anything or self.pace.is_measured or left <= self.beside or not candidates:
+        if anything or left <= self.beside or not candidates:
             return None
         tries = [(self.seconds(c, self._shortest(c)), c) for c in candidates]
         seconds, cheapest = min(tries, key=lambda one: one[0])
+        if self.pace.is_measured and self._first_folds(seconds) > left:
+            return None
         return Choice(cheapest, self._shortest(cheapest), seconds)
+
+    def _first_folds(self, seconds: float) -> float:
+        """Seconds until the first folds of a source are done that takes `seconds`."""
+        return seconds / math.ceil(self.folds / max(1.0, self.side_by_side))
 
     @staticmethod
     def _shortest(candidate: Candidate) -> float:
@@ -150,6 +163,19 @@ class Scheduler:
             return True
         slack = 1 + UNSURE * (1 - running.progress) ** 2
         return running.began + running.expected(now) / slack > end
+
+    def has_better(
+        self, running: Running, now: float, left: float, candidates: Sequence[Candidate]
+    ) -> bool:
+        """Whether another would end in the time left, if the source under way were stopped now."""
+        other = replace(self, pace=copy.deepcopy(self.pace))
+        other.learn(running, now, False)
+        mine, share = running.choice.candidate.name, running.choice.share
+        return any(
+            other.seconds(one, other._shortest(one)) <= left
+            for one in candidates
+            if one.name != mine or one.least < share
+        )
 
     def learn(self, running: Running, now: float, whole: bool) -> None:
         """Take in what a source took, or that it was stopped after so long."""
