@@ -108,9 +108,15 @@ class PlanWindow(PlanWanted):
         if self.run.unpack is None:
             return None
         from blendmake.packing.folder import preset_in
+        from blendmake.presets import checked_preset
 
         found = preset_in(Path(self.run.unpack), self.name)
-        return found if found and found["asked"] == asked else None
+        try:
+            return checked_preset(found, asked) if found else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise BlendmakeError(
+                f"The preset of {self.run.unpack} is none ({error}). Nothing was unpacked."
+            ) from error
 
     def freeze(self) -> None:
         """Keep a preset as it was written out, before the first job of a run."""

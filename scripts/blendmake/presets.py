@@ -264,6 +264,10 @@ def again(sources: Mapping[str, Any], whole: Sequence[str]) -> dict[str, Any]:
 
 
 SECTIONS = ("sources", "blends", "campaigns")
+# What no preset brings: keys that name files and programs, and families whose fits run such.
+FOREIGN_KEYS = {"file", "python", "environment", "params_from"}
+ELSEWHERE = ("custom", "lightautoml")
+WORD = re.compile(r"[\w.]+")
 
 
 def with_preset(problem: Problem, chosen: Mapping[str, Any]) -> Problem:
@@ -294,14 +298,39 @@ def read_preset(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if found["asked"] != dict(asked):
-            return None
-        if not all(isinstance(found[key], dict) for key in SECTIONS) or not found["sources"]:
-            raise ValueError("a section is empty, or no mapping")
-        return found
-    except (ValueError, KeyError, TypeError) as error:
-        raise BlendmakeError(f"{path} is damaged. Delete it: the preset is chosen anew.") from error
+        return checked_preset(json.loads(path.read_text(encoding="utf-8")), asked)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BlendmakeError(
+            f"{path} is damaged ({error}). Delete it, and the preset is chosen anew: rm {path}"
+        ) from error
+
+
+def checked_preset(found: Any, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A preset that was written out, here or on another machine; None if it was asked otherwise.
+
+    It brings nothing that no preset writes: no function of somebody's own, no program, no path.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is of another shape.
+    """
+    if found["asked"] != dict(asked):
+        return None
+    if not all(isinstance(found[key], dict) for key in SECTIONS) or not found["sources"]:
+        raise ValueError("a section is empty, or no mapping")
+    for name, source in found["sources"].items():
+        foreign = FOREIGN_KEYS & set(source) or source["family"] in ELSEWHERE
+        if foreign or not _is_plain(source):
+            raise ValueError(f"no preset brings a source such as '{name}'")
+    return dict(found)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value holds numbers and words alone."""
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return not isinstance(value, str) or WORD.fullmatch(value) is not None
 
 
 def write_preset(path: Path, chosen: Mapping[str, Any]) -> None:

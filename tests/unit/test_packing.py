@@ -669,6 +669,36 @@ def test_a_list_of_another_shape_is_refused(
     assert "y.tar is damaged (" in refusal(b)
 
 
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        (["results/p/\x1b[2Jx.json"], "no name that can be shown"),
+        (["results/p/a\nb.json"], "no name that can be shown"),
+        ([X, f"{X}/y.json"], f"{X} as a file and as a folder"),
+        (["results/p/a.json/y.json"], "holds results/p/a.json as a folder, and here it is none"),
+        (["results/p/sources.json"], "holds results/p/sources.json as a file, and here it is none"),
+    ],
+)
+def test_names_that_have_no_place_are_refused(
+    packed: Machine, make: Callable[..., Machine], paths: list[str], words: str
+) -> None:
+    b = make("b")
+    Path("results/p/sources.json").mkdir()
+    Path("results/p/a.json").touch()
+    identity = Archive(packed.folder / "../x.tar").manifest["identity"]
+    forge(b.folder / "../y.tar", paths, [plain(path) for path in paths], identity=identity)
+    assert words in refusal(b)
+
+
+def test_a_list_of_too_many_values_is_not_read(
+    make: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blendmake.packing.archive.MOST_VALUES", 1000)
+    b = make("b")
+    forge(b.folder / "../y.tar", [], [], more=[0] * 2000)
+    assert "its list holds 2," in refusal(b)
+
+
 def raw(path: Path, info: tarfile.TarInfo, content: bytes, size: int) -> None:
     """A file of `size` bytes, mostly a hole, that begins with a member as it is given."""
     with open(path, "wb") as file:

@@ -384,6 +384,26 @@ DAMAGED = [
     ASKED + ', "sources": {}, "blends": {}, "campaigns": {}}',
     ASKED + ', "sources": [], "blends": {}, "campaigns": {}}',
     "\udcff",
+    "[" * 9999,
+]
+# What no preset writes: functions, programs and files of somebody else's choice.
+BROUGHT = [
+    {"family": "custom", "file": "config/custom/example.py"},
+    {"family": "custom", "file": "x.py", "python": "rm"},
+    {"family": "lightautoml"},
+    {"family": "lightautoml", "python": "rm"},
+    {"family": "lightgbm", "python": "rm"},
+    {"family": "lightgbm", "environment": ["AWS_SECRET_ACCESS_KEY"]},
+    {"family": "lightgbm", "params_from": {"search": "s"}},
+    {"family": "catboost", "params": {"train_dir": "/tmp/x"}},
+    {"family": "lightgbm", "params": {"forcedsplits_filename": ["../x"]}},
+    {"rounds": 3},
+    "lightgbm",
+    None,
+]
+DAMAGED += [
+    ASKED + f', "sources": {{"x": {json.dumps(one)}}}, "blends": {{}}, "campaigns": {{}}}}'
+    for one in BROUGHT
 ]
 
 
@@ -391,7 +411,7 @@ DAMAGED = [
 def test_a_damaged_file_is_an_error_with_a_mend(text: str) -> None:
     FROZEN.parent.mkdir(parents=True)
     FROZEN.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(WorkflowError, match=r"preset\.json is damaged\. Delete it"):
+    with pytest.raises(WorkflowError, match=r"preset\.json is damaged .*\. Delete it.*: rm "):
         planned()
     FROZEN.unlink()
     assert planned().sources == ["vector", "logistic", "lightgbm"]

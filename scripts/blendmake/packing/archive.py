@@ -27,6 +27,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 CHUNK = 2**20  # bytes
 MOST_MANIFEST = 2**28  # bytes: some hundred thousand files
+MOST_VALUES = 10**7  # of it, each of which takes some hundred bytes of memory
 MOST_AT_ONCE = 2**24  # bytes read at once
 MOST_PATH = 4096
 KINDS = frozenset(
@@ -222,6 +223,8 @@ class Archive:
             if first.size > MOST_MANIFEST:
                 raise self._damaged(f"its list has {first.size:,} bytes")
             text = self._content(tar, self._plain(first)).read(MOST_MANIFEST)
+            if (values := text.count(b",")) > MOST_VALUES:
+                raise self._damaged(f"its list holds {values:,} values")
         try:
             manifest = json.loads(text, parse_constant=_no_number)
             if manifest.pop("seal") != digest_of(manifest):
@@ -276,7 +279,10 @@ class Archive:
             BlendmakeError: naming the path.
         """
         seen: set[str] = set()
+        folders: set[str] = set()
         for path in [m.path for m in self.members] + [p for u in self.units for p in u.records]:
+            if not path.isprintable():
+                raise self._damaged(f"it lists {path[:100]!a}, which is no name that can be shown")
             parts = PurePosixPath(path).parts
             below = any(path.startswith(f"{root}/") for root in roots)
             foreign = any(path == one or path.startswith(f"{one}/") for one in but)
@@ -295,6 +301,15 @@ class Archive:
             if member.path in seen:
                 raise self._damaged(f"it lists {member.path} twice")
             seen.add(member.path)
+            folders |= {str(folder) for folder in PurePosixPath(member.path).parents}
+        if both := seen & folders:
+            raise self._damaged(f"it lists {min(both)} as a file and as a folder")
+        for path in sorted(seen | folders):
+            if Path(path).exists() and Path(path).is_dir() != (path in folders):
+                what = "a folder" if path in folders else "a file"
+                raise BlendmakeError(
+                    f"{self.path} holds {path} as {what}, and here it is none. Nothing was unpacked."
+                )
         if strays := {path for unit in self.units for path in unit.records} - seen:
             raise self._damaged(f"it describes {min(strays)}, which it does not hold")
 
