@@ -185,11 +185,13 @@ class Shop:
     def candidates(self):
         first = {k: v for k, v in self.preset["sources"].items() if not _is_more(k)}
         more = {k: v for k, v in self.preset["sources"].items() if _is_more(k)}
+        further = self._further()
         found = []
-        for name, source in {**first, **self.facts["own"], **more, **self._further()}.items():
+        for name, source in {**first, **self.facts["own"], **more, **further}.items():
             if not self.is_whole(name) or name in self.preset["left"]:
                 one = candidate(name, source, self._problem, self.facts["folds"])
-                found.append(replace(one, done=min(0.95, self.progress(name))))
+                done = 0.0 if name in further else min(0.95, self.progress(name))
+                found.append(replace(one, done=done, further=name in further))
         return found
 
     def _covers_all(self, source):

@@ -25,6 +25,7 @@ from blendmake.triage import predicted_seconds
 PRESETS = ("quick", "standard", "strong")
 # How often a source is fitted with other seeds, where a budget has time for it.
 MOST_SEEDS = 5
+WITHOUT_CHANCE = {"linear"}  # families of which another seed is the same model
 NUMBERED = re.compile(r"_\d+$")
 # The rate that a source with fewer rounds than its own may learn at.
 FASTEST = 0.3
@@ -254,6 +255,8 @@ def again(sources: Mapping[str, Any], whole: Sequence[str]) -> dict[str, Any]:
     """
     found = {}
     for name, source in sources.items():
+        if source["family"] in WITHOUT_CHANCE:
+            continue
         numbers = [n for n in range(2, MOST_SEEDS + 1) if f"{name}_{n}" in sources]
         following = max(numbers, default=1) + 1
         last = name if following == 2 else f"{name}_{following - 1}"

@@ -461,6 +461,15 @@ def test_rounds_grow_with_the_time_left_and_shrink_with_it() -> None:
     assert choice is not None and choice.candidate.name == "cheap"
 
 
+def test_seeds_without_end_have_their_turn_when_no_other_ends_in_time() -> None:
+    more = replace(source("vector_2", 10, "vector"), further=True)
+    ladder = [source("dear", 300, least=0.15), more]
+    for left, chosen in ((600, ("dear", 1.0)), (200, ("dear", 0.35)), (50, ("vector_2", 1.0))):
+        choice = scheduler().choose(left, ladder, True)
+        assert choice is not None and (choice.candidate.name, choice.share) == chosen
+    assert scheduler().choose(10, ladder, True) is None
+
+
 def test_what_is_partly_done_keeps_its_rounds_and_costs_what_is_missing() -> None:
     half = replace(source("vector", 60, least=0.15, most=3.0), done=0.5)
     choice = scheduler().choose(10_000, [half], False)

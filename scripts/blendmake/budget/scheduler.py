@@ -33,6 +33,7 @@ class Candidate:
             and in all its rounds.
         least, most: between which shares of its rounds it may be given.
         done: share of its fits that is kept from an earlier run; its rounds stay as they are then.
+        further: whether it is one of those that have their turn when no other ends in time.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Candidate:
     least: float = 1.0
     most: float = 1.0
     done: float = 0.0
+    further: bool = False
 
     def guess(self, share: float) -> float:
         """Seconds by a rule of thumb at a share of the rounds, of what is not done."""
@@ -128,6 +130,12 @@ class Scheduler:
             candidates: by priority.
             anything: whether a source stands already.
         """
+        listed = [one for one in candidates if not one.further]
+        if len(listed) < len(candidates):
+            found = self.choose(left, listed, anything)
+            return found or self.choose(
+                left, [replace(one, further=False) for one in candidates], True
+            )
         room = left if anything else SURE * left
         for shares in ((*GROWN, 1.0), SHORTER, SHORTEST):
             for candidate in candidates:
