@@ -332,7 +332,7 @@ def test_where_nothing_would_end_the_source_under_way_has_all_the_time_for_its_f
     outcome, shop, spending = spend(100, 10.0, sources=only, fine=True)
     assert outcome.whole == [] and outcome.of is None
     # It is stopped at the end, and not when it was seen that it would not end.
-    assert shop.clock.now >= 100 - 1 - 2 * spending.blending
+    assert shop.clock.now >= 100 - 1 - 0.05 * 100 - spending.blending
     assert shop.dropped["vector"] > 0.1 and "of the folds" in outcome.last_resort
 
 
@@ -468,6 +468,15 @@ def test_seeds_without_end_have_their_turn_when_no_other_ends_in_time() -> None:
         choice = scheduler().choose(left, ladder, True)
         assert choice is not None and (choice.candidate.name, choice.share) == chosen
     assert scheduler().choose(10, ladder, True) is None
+
+
+def test_rounds_that_cost_next_to_nothing_are_not_cut() -> None:
+    fixed = Candidate("logistic", "linear", 20.0, 1.0, least=0.5)
+    assert fixed.fewest == 1.0
+    for left in (100, 40, 20, 10):
+        choice = scheduler().choose(left, [fixed], False)
+        assert choice is not None and choice.share == 1.0
+    assert source("vector", 60, least=0.15).fewest == 0.15
 
 
 def test_what_is_partly_done_keeps_its_rounds_and_costs_what_is_missing() -> None:

@@ -18,6 +18,8 @@ GROWN = (3.0, 2.0)
 GROWN_PART = 0.25
 SHORTER = (0.75, 0.5)
 SHORTEST = (0.35, 0.25, 0.15)
+# Rounds that cost less than this part of what is beside them are not worth cutting.
+WORTH_CUTTING = 0.25
 # The part of the time left that the first source may be expected to take: something must stand.
 SURE = 0.5
 # How far what a source is expected to take may be wrong, before anything of it is done.
@@ -44,6 +46,12 @@ class Candidate:
     most: float = 1.0
     done: float = 0.0
     further: bool = False
+
+    @property
+    def fewest(self) -> float:
+        """The smallest share of its rounds that makes it shorter."""
+        worth = not self.done and self.variable >= WORTH_CUTTING * self.fixed
+        return min(1.0, self.least) if worth else 1.0
 
     def guess(self, share: float) -> float:
         """Seconds by a rule of thumb at a share of the rounds, of what is not done."""
@@ -144,22 +152,19 @@ class Scheduler:
                         return choice
         if anything or left <= self.beside or not candidates:
             return None
-        tries = [(self.seconds(c, self._shortest(c)), c) for c in candidates]
+        tries = [(self.seconds(c, c.fewest), c) for c in candidates]
         seconds, cheapest = min(tries, key=lambda one: one[0])
         if self.pace.is_measured and self._first_folds(seconds) > left:
             return None
-        return Choice(cheapest, self._shortest(cheapest), seconds)
+        return Choice(cheapest, cheapest.fewest, seconds)
 
     def _first_folds(self, seconds: float) -> float:
         """Seconds until the first folds of a source are done that takes `seconds`."""
         return seconds / math.ceil(self.folds / max(1.0, self.side_by_side))
 
-    @staticmethod
-    def _shortest(candidate: Candidate) -> float:
-        return 1.0 if candidate.done else candidate.least
-
     def _choice(self, candidate: Candidate, share: float, left: float) -> Choice | None:
-        if share != 1 and (candidate.done or not candidate.least <= share <= candidate.most):
+        fits = share == 1 or candidate.fewest <= share <= candidate.most
+        if not fits or (share > 1 and candidate.done):
             return None
         seconds = self.seconds(candidate, share)
         room = left * GROWN_PART if share > 1 else left
@@ -180,9 +185,9 @@ class Scheduler:
         other.learn(running, now, False)
         mine, share = running.choice.candidate.name, running.choice.share
         return any(
-            other.seconds(one, other._shortest(one)) <= left
+            other.seconds(one, one.fewest) <= left
             for one in candidates
-            if one.name != mine or one.least < share
+            if one.name != mine or one.fewest < share
         )
 
     def learn(self, running: Running, now: float, whole: bool) -> None:

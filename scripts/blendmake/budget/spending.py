@@ -12,6 +12,7 @@ from blendmake.errors import BlendmakeError
 
 LEAST_BESIDE = 2.0
 HALF = 0.5
+HAND_IN = 0.05  # of the budget: to hand in what has finished, where no source stands
 POLL = 0.25  # seconds from one look at what runs to the next
 # A source that brings less macro AUC than this brings nothing. After so many of a family, one after
 # another, that have brought nothing, what is left of the family is left out; others have their turn.
@@ -122,8 +123,12 @@ class Spending:
 
     @property
     def _last_fit(self) -> float:
-        """When the last fit must be over: after it comes a blend."""
-        return self._last_blend - self.blending
+        """When the last fit must be over: after it comes a blend.
+
+        Where nothing stands the finished folds are handed in, which takes a moment.
+        """
+        most = self.blending if self.outcome.whole else HAND_IN * (self.end - self.began)
+        return self._last_blend - min(self.blending, most)
 
     def _has_ground(self, name: str) -> bool:
         """Whether all that a source reads stands; else it is built, which takes time: choose anew."""
@@ -210,7 +215,7 @@ class Spending:
         self._tell(f"{name} {reason}; what it has finished is kept")
         self.outcome.left[name] = reason
         # Where nothing stands it may be tried again, with fewer rounds.
-        if self.outcome.whole or running.choice.share <= running.choice.candidate.least:
+        if self.outcome.whole or running.choice.share <= running.choice.candidate.fewest:
             self.tried[name] = reason
 
     def _tell_of(self, candidate: Candidate, before: float | None) -> None:
