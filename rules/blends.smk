@@ -29,6 +29,7 @@ rule blend_sources:
         runtime=plan.blend_minutes,
     params:
         blend=at(plan.slices, "blend/{blend}"),
+        metrics=plan.slices["metrics"],
         code=plan.code["blend_sources"],
     script:
         "../scripts/blend_sources.py"

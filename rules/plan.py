@@ -18,11 +18,14 @@ from snakemake.exceptions import WorkflowError
 from blendmake.adapters import ADAPTERS
 from blendmake.code_digest import code_digest, keep_known
 from blendmake.config.loading import load_problem, load_run
-from blendmake.config.measures import AUTO, measures_task, metric_files, of_target
+from blendmake.config.measures import AUTO, is_file, measures_task, metric_files, of_target
 from blendmake.config.reading import as_written
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
 from blendmake.folds import SCHEMES
+from blendmake.metrics import DEFAULTS, METRICS
+from blendmake.tasks import AUTO as TOLD
+from blendmake.tasks import TASKS
 from blendmake.user_code import user_digest
 from plan_bucket import PlanBucket
 from plan_inputs import given_groups, in_order, without
@@ -344,6 +347,9 @@ class Plan(PlanBucket):
             own = code_digest([fit, self._module(FAMILIES[source.family])], self.scripts)
             # A user's own file counts as code, with what it imports from beside it.
             digests["fit"][name] = own + (self.file_code(name) or "")
+        for name in ("score_predictions", "compare_artifacts", "blend_sources"):
+            script = self.scripts / f"{name}.py"
+            digests[name] = code_digest([script, *self._measuring()], self.scripts)
         make = self.scripts / "make_folds.py"
         digests["make_folds"] = code_digest([make, self._module(self.scheme_module)], self.scripts)
         if self.problem.data.adapter:
@@ -352,6 +358,17 @@ class Plan(PlanBucket):
             digests["write_data"] = code_digest([write, self._module(module)], self.scripts)
         keep_known()
         return digests
+
+    def _measuring(self) -> list[Path]:
+        """Modules of the tasks and metrics that this problem may have, in one order."""
+        said, metric = self.problem.task, self.problem.metric
+        tasks = set(said.values()) if isinstance(said, Mapping) else {said}
+        tasks = set(TOLD) | tasks - {AUTO} if AUTO in tasks or isinstance(said, Mapping) else tasks
+        named = [*(metric.values() if isinstance(metric, Mapping) else [metric])]
+        named += self.problem.also or []
+        metrics = [METRICS[n.partition("(")[0].strip()] for n in named if n and not is_file(n)]
+        modules = {*(TASKS[name] for name in tasks), *DEFAULTS, *metrics}
+        return [self._module(name) for name in sorted(modules)]
 
     def _module(self, name: str) -> Path:
         path = self.scripts.joinpath(*name.split("."))

@@ -20,6 +20,7 @@ rule score_source:
     localrule: True
     params:
         estimate="oof",
+        metrics=plan.slices["metrics"],
         code=plan.code["score_predictions"],
     script:
         "../scripts/score_predictions.py"
@@ -44,6 +45,7 @@ rule score_blend:
     localrule: True
     params:
         estimate="cross_fitted",
+        metrics=plan.slices["metrics"],
         code=plan.code["score_predictions"],
     script:
         "../scripts/score_predictions.py"
@@ -63,6 +65,7 @@ rule compare_artifacts:
     priority: 10000
     localrule: True
     params:
+        metrics=plan.slices["metrics"],
         code=plan.code["compare_artifacts"],
     script:
         "../scripts/compare_artifacts.py"

@@ -17,6 +17,11 @@ with job(snakemake.log[0], snakemake.threads, script=snakemake):
         Path(snakemake.input.targets),
         Path(snakemake.input.folds),
         {name: Path(path) for name, path in snakemake.output.items()},
-        provenance(config, snakemake.params.code, packages=("scipy", "scikit-learn")),
+        provenance(
+            {**config, **snakemake.params.metrics},
+            snakemake.params.code,
+            packages=("scipy", "scikit-learn"),
+        ),
         snakemake.threads,
+        metric=snakemake.params.metrics.get("metric"),
     )

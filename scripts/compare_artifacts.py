@@ -15,5 +15,9 @@ with job(snakemake.log[0], script=snakemake):
         Path(snakemake.input.folds),
         Path(snakemake.output[0]),
         groups=optional_path(snakemake.input.groups),
-        note=provenance({"pair": snakemake.wildcards.pair}, snakemake.params.code),
+        metric=snakemake.params.metrics.get("metric"),
+        also=snakemake.params.metrics.get("also"),
+        note=provenance(
+            {**snakemake.params.metrics, "pair": snakemake.wildcards.pair}, snakemake.params.code
+        ),
     )

@@ -20,5 +20,7 @@ with job(snakemake.log[0], script=snakemake):
         test_targets=optional_path(snakemake.input.test_targets),
         in_sample=optional_path(snakemake.input.get("in_sample")),
         uncalibrated=optional_path(snakemake.input.get("uncalibrated")),
-        note=provenance({"estimate": estimate}, snakemake.params.code),
+        metric=snakemake.params.metrics.get("metric"),
+        also=snakemake.params.metrics.get("also"),
+        note=provenance({**snakemake.params.metrics, "estimate": estimate}, snakemake.params.code),
     )

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, note_of, read_parquet, write_parquet
-from blendmake.tasks.base import NOTE, Target, note_of_targets, targets_of_note
+from blendmake.tasks.base import NOTE, Target, as_targets, note_of_targets, targets_of_note
 
 Values = NDArray[np.floating[Any]]  # (rows, outputs), float32 or float64
 
@@ -79,7 +79,7 @@ def outputs_of(targets: Iterable[Target]) -> tuple[str, ...]:
 def write_predictions(
     path: Path,
     ids: pa.Table,
-    targets: Sequence[Target] | Sequence[str],
+    targets: Sequence[Target | str],
     values: Values,
     note: Mapping[str, Any],
 ) -> None:
@@ -92,7 +92,7 @@ def write_predictions(
     Raises:
         BlendmakeError: values that are not finite, naming the target; ids missing or repeated.
     """
-    of = [targets_of_note([one], {})[0] if isinstance(one, str) else one for one in targets]
+    of = as_targets(targets)
     outputs = outputs_of(of)
     assert values.shape == (ids.num_rows, len(outputs))
     if not _are_unique(ids):
@@ -154,7 +154,7 @@ def targets_of_outputs(outputs: Sequence[str], note: Mapping[str, Any]) -> tuple
     owner = {output: target for target in told for output in target.outputs}
     found: dict[str, Target] = {}
     for output in outputs:
-        target = owner.get(output) or targets_of_note([output], {})[0]
+        target = owner.get(output) or as_targets([output])[0]
         found[target.name] = target
     return tuple(found.values())
 

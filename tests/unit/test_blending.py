@@ -248,7 +248,7 @@ def test_an_uncovered_target_is_left_out_or_falls_back(method: str) -> None:
         "fallback",
         None,
     )
-    assert row["solo_auc"] > 0.6
+    assert row["solo"] > 0.6
     raw = spare.oof[:, 0]
     scaled = raw if method in STACKERS else rank_scale(raw, problem.folds)
     np.testing.assert_allclose(blended.oof[:, 1], scaled, atol=1e-5)
@@ -318,9 +318,9 @@ def test_max_auc_gap_drops_those_far_below_the_best(problem: Problem) -> None:
         weights = taken(blended, target="t0", fold=fold)
         assert weights == pytest.approx({name: (name in expected) / len(expected) for name in solo})
         for row in rows_of(blended, target="t0", fold=fold):
-            assert row["solo_auc"] == pytest.approx(solo[row["source"]], abs=1e-12)
-            assert row["rank"] == 1 + sum(v > row["solo_auc"] + 1e-12 for v in solo.values())
-            gap = best - row["solo_auc"]
+            assert row["solo"] == pytest.approx(solo[row["source"]], abs=1e-12)
+            assert row["rank"] == 1 + sum(v > row["solo"] + 1e-12 for v in solo.values())
+            gap = best - row["solo"]
             told = "taken" if gap <= 0.08 else f"dropped: {gap:.4f} below the best"
             assert row["why"] == told
 
@@ -347,7 +347,7 @@ def test_rows_without_a_label_are_predicted_but_not_fitted(problem: Problem) -> 
     for row in rows_of(blended, target="t0", fold=None):
         oof = next(m.oof for m in problem.members if m.name == row["source"])[:, 0]
         ranks = rank_scale(oof, problem.folds)[~unknown]
-        assert row["solo_auc"] == pytest.approx(auc(problem.labels[~unknown, 0], ranks), abs=1e-12)
+        assert row["solo"] == pytest.approx(auc(problem.labels[~unknown, 0], ranks), abs=1e-12)
 
 
 @pytest.mark.parametrize("method", BLEND_METHODS)
@@ -359,7 +359,7 @@ def test_one_class_or_no_label_falls_back_to_the_mean(problem: Problem, method: 
     for target, fold in (("t0", 1), ("t1", 0), ("t1", None)):
         for row in rows_of(blended, target=target, fold=fold):
             assert row["weight"] == 0.25
-            assert row["solo_auc"] is None
+            assert row["solo"] is None
             assert row["rank"] is None
             assert row["why"].startswith("taken")
     here = problem.folds == 1

@@ -126,7 +126,7 @@ def test_rows_of_the_weights_table(crossed: Blended) -> None:
             assert names[-1] == "(intercept)"
     rows = [row for row in crossed.weights.to_pylist() if " * " in row["source"]]
     assert {row["why"] for row in rows} == {"coefficient"}
-    assert {(row["solo_auc"], row["rank"]) for row in rows} == {(None, None)}
+    assert {(row["solo"], row["rank"]) for row in rows} == {(None, None)}
 
 
 def rebuilt(

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from blendmake.blends.evaluation import BlendScorer, FittingRows
+from blendmake.blends.scales import SCALES
+from blendmake.metrics.base import find_metric
 from blendmake.stats.auc import auc
+from blendmake.tasks.base import find_task
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
@@ -23,13 +26,13 @@ def test_every_auc_is_the_one_of_its_rows_alone(share: float, levels: int) -> No
     for one, rows in enumerate(sets):
         known = rows[np.isfinite(labels[rows])]
         positive = labels[known] > 0.5
-        assert scorer.two_classes(one) == (one < 6)
+        assert scorer.defined(one) == (one < 6)
         for parts in ((1, 0, 0), (2, 1, 0), (3, 4, 5)):
             blended = (np.array(parts) @ columns[:, known] / sum(parts)).astype(np.float32)
             for base in (None, (parts[0] - 1, *parts[1:])):
                 if base is not None:
                     scorer._counts.clear()
-                found = scorer.auc(parts, one, base)
+                found = scorer.value(parts, one, base)
                 expected = auc(positive, blended) if one < 6 else float("nan")
                 assert found == pytest.approx(expected, abs=1e-15, nan_ok=True)
         expected_solo = [auc(positive, column[known]) if one < 6 else np.nan for column in columns]
@@ -40,17 +43,18 @@ def test_rows_of_a_set_are_those_with_a_label() -> None:
     columns = np.array([[0.1, 0.4, 0.3, 0.9], [0.2, 0.3, 0.1, 0.8]])
     labels = np.array([0.0, np.nan, 1.0, 1.0])
     scorer = BlendScorer(columns, labels, [np.array([0, 1, 2]), np.array([0, 3])])
-    rows = FittingRows(scorer, 0, [1])
+    task = find_task("binary")
+    rows = FittingRows(scorer, 0, [1], find_metric("auc"), task, SCALES["rank"])
     assert len(rows) == 1
     assert rows.rows.tolist() == [0, 2]
-    assert rows.labels.tolist() == [False, True]
-    assert rows.scores.tolist() == [[0.2], [0.1]]
-    assert rows.solo.tolist() == [0.0]
-    assert rows.auc_of_parts([1]) == 0.0
+    assert rows.labels.tolist() == [0, 1]
+    assert rows.scores.tolist() == [[0.2, 0.1]]
+    assert rows.utility_of_parts([1]) == 0.0
+    assert rows.utility_of_weights(np.array([1.0])) == 0.0
 
 
 def test_values_closer_than_float32_can_tell_are_tied_in_a_blend_and_not_alone() -> None:
     columns = np.array([[0.5, 0.5 + 1e-12]])
     scorer = BlendScorer(columns, np.array([0.0, 1.0]), [np.arange(2)])
     assert scorer.solo(0).tolist() == [1.0]
-    assert scorer.auc((1,), 0) == 0.5
+    assert scorer.value((1,), 0) == 0.5

@@ -12,10 +12,11 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from blendmake.errors import BlendmakeError
-from blendmake.metrics import METRICS
+from blendmake.metrics import DEFAULTS, METRICS
 from blendmake.metrics.base import NO_CONTEXT, Metric, ScoredRows, find_metric, jackknife
 from blendmake.stats.intervals import standard_error
-from blendmake.tasks import TASKS
+from blendmake.tasks import AUTO, TASKS
+from blendmake.tasks.base import find_task
 
 CLASSES = 4
 
@@ -170,6 +171,26 @@ def test_rank_invariance_is_as_said(name: str, task: str) -> None:
         metric(labels, predictions, rows), abs=1e-12
     )
     assert same is metric.rank_invariant or name in ("accuracy", "balanced_accuracy")
+
+
+@pytest.mark.parametrize(("name", "task"), EVERY)
+def test_value_is_of_the_mean_of_the_rows_where_a_metric_says_so(name: str, task: str) -> None:
+    metric = find_metric(name)
+    labels, predictions, _ = _drawn(task, 300, seed=11)
+    losses = metric.losses(labels, predictions)
+    if losses is None:
+        assert name in ("auc", "auc_fold_mean", "average_precision", "spearman") or (
+            name in ("balanced_accuracy", "r2")
+        )
+    else:
+        assert losses.shape == (300,)
+        assert metric.of_mean(float(losses.mean())) == pytest.approx(metric(labels, predictions))
+
+
+def test_modules_of_default_metrics_are_listed() -> None:
+    tasks = [find_task(name) for name in AUTO]
+    named = {name for task in tasks for name in (task.metric, *task.also)}
+    assert {METRICS[name] for name in named} == set(DEFAULTS)
 
 
 @pytest.mark.parametrize("name", ["auc", "average_precision", "auc_fold_mean"])

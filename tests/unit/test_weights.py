@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 from scipy.optimize import check_grad
 
 from blendmake.blends.evaluation import BlendScorer, FittingRows
-from blendmake.blends.weights import METHODS, smooth_auc
+from blendmake.blends.scales import SCALES
+from blendmake.blends.surrogates import smooth_auc
+from blendmake.blends.weights import METHODS
 from blendmake.errors import BlendmakeError
+from blendmake.metrics.base import find_metric
 from blendmake.stats.auc import auc
 from blendmake.stats.ranks import rank_scale
+from blendmake.tasks.base import find_task
 
 Floats = NDArray[np.float64]
 
@@ -47,9 +51,10 @@ def rows_of(scores: Floats, labels: Any, solo: Floats) -> FittingRows:
     scorer = BlendScorer(
         np.ascontiguousarray(scores.T), labels.astype(float), [np.arange(len(labels))]
     )
-    rows = FittingRows(scorer, 0, range(scores.shape[1]))
-    assert rows.solo == pytest.approx(solo)
-    return rows
+    assert scorer.solo(0) == pytest.approx(solo)
+    candidates = range(scores.shape[1])
+    task, scale = find_task("binary"), SCALES["rank"]
+    return FittingRows(scorer, 0, candidates, find_metric("auc"), task, scale)
 
 
 @pytest.mark.parametrize("method", METHODS)

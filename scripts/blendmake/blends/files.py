@@ -23,8 +23,16 @@ from blendmake.files import write_parquet
 from blendmake.fits.notes import FELL_BACK
 from blendmake.folds.file import Folds, read_folds
 from blendmake.honest import HONEST_FOLDS, honest_note
-from blendmake.labels import label_columns, read_labels
-from blendmake.predictions import PROBABILITY, RANK, SCALE, read_predictions, write_predictions
+from blendmake.labels import KnownLabels, label_columns, read_known
+from blendmake.metrics.choice import Given, metrics_for
+from blendmake.predictions import (
+    PROBABILITY,
+    RANK,
+    SCALE,
+    outputs_of,
+    read_predictions,
+    write_predictions,
+)
 
 
 def blend_files(
@@ -37,6 +45,8 @@ def blend_files(
     out: Mapping[str, Path],
     note: Mapping[str, Any],
     threads: int = 1,
+    *,
+    metric: Given = None,
 ) -> None:
     """Blend prediction files and write the blend's.
 
@@ -49,12 +59,13 @@ def blend_files(
             `uncalibrated` (what `oof` was before it became probabilities; without targets if it was
             not calibrated), `calibration` (the maps).
         threads: how many targets are blended side by side.
+        metric: of the config, as for `metrics.choice.metrics_for`.
     """
-    ids, names, labels = read_labels(targets)
+    known = read_known(targets)
+    ids = known.ids
     split = read_folds(folds)
     learns = config["method"] in STACKERS  # a stack makes probabilities of whatever it is given
-    on_ranks = config["scale"] == "rank" and not learns
-    chances = not on_ranks
+    are_values = True
     members: dict[str, Member] = {}
     test_ids: pa.Table | None = None
     optimistic: set[str] = set()
@@ -64,7 +75,7 @@ def blend_files(
         inside = read_predictions(oof_path, ids)
         outside = read_predictions(test_path, test_ids)
         test_ids = outside.ids
-        chances &= inside.are_values or (learns and _is_member(member, config))
+        are_values &= inside.are_values or (learns and _is_member(member, config))
         optimistic.update(inside.note["optimistic"])
         fell_back.update(inside.note.get(FELL_BACK, ()))
         honest.append(inside.note.get(HONEST_FOLDS))
@@ -73,24 +84,20 @@ def blend_files(
                 f"{oof_path} and {test_path} are of different targets. Rebuild both."
             )
         predicted = outside.values if test_ids.num_rows else None
-        members[member] = Member(member, inside.targets, inside.values, predicted)
+        members[member] = Member(member, inside.of, inside.values, predicted)
     assert test_ids is not None
     options, splits = _options(config, members), _splits(split)
     done = blend(
         [m for key, m in members.items() if _is_member(key, config)],
-        labels,
-        names,
+        known.labels,
+        known.targets,
         splits,
         split.fold.astype(np.intp),
         options,
         threads,
+        {name: chosen[0] for name, chosen in metrics_for(known.targets, metric).items()},
     )
-    calibrated: Calibrated | None = None
-    if (config.get("calibrate") or (LOGISTIC if on_ranks else NONE)) == LOGISTIC:
-        known = labels[:, label_columns(done.targets, names, targets)]
-        calibrated = calibrate_columns(
-            done.oof, done.in_sample, done.test, known, done.targets, splits, threads
-        )
+    calibrated = _calibrated(config, done, known, targets, splits, threads)
     made = {
         **note,
         "name": name,
@@ -98,11 +105,50 @@ def blend_files(
         "members": list(config["members"]),
         **honest_note(optimistic, done.targets, honest, split.n),
         "folds": split.digest,
-        SCALE: PROBABILITY if calibrated is not None or chances else RANK,
+        SCALE: PROBABILITY
+        if calibrated is not None or (are_values and not done.on_ranks)
+        else RANK,
     }
     marked = [target for target in done.targets if target in fell_back]
     made |= {FELL_BACK: marked} if marked else {}
     _write(done, calibrated, ids, test_ids, out, made)
+
+
+def _calibrated(
+    config: Mapping[str, Any],
+    done: Blended,
+    known: KnownLabels,
+    path: Path,
+    splits: Sequence[Split],
+    threads: int,
+) -> Calibrated | None:
+    """The blend with its binary targets calibrated: those on ranks, or all where the config says so."""
+    asked = config.get("calibrate")
+    if asked == NONE:
+        return None
+    binary = [target.name for target in done.of if target.task.name == "binary"]
+    chosen = done.on_ranks if asked is None else tuple(binary)
+    if not chosen:
+        if asked == LOGISTIC and done.of:
+            raise BlendmakeError(
+                "calibrate: logistic is of binary targets, of which this blend has none. Leave it out."
+            )
+        return None
+    outputs = outputs_of(done.of)
+    columns = [outputs.index(name) for name in chosen]
+    labels = known.labels[:, label_columns(chosen, known.names, path)]
+    given = (done.oof, done.in_sample, done.test)
+    oof, in_sample, test = (part if part is None else part[:, columns] for part in given)
+    assert oof is not None
+    made = calibrate_columns(oof, in_sample, test, labels, chosen, splits, threads)
+    if len(columns) == len(outputs):
+        return made
+    whole = [part if part is None else part.copy() for part in given]
+    for part, mapped in zip(whole, (made.oof, made.in_sample, made.test), strict=True):
+        if part is not None and mapped is not None:
+            part[:, columns] = mapped
+    assert whole[0] is not None
+    return Calibrated(whole[0], whole[1], whole[2], made.maps)
 
 
 def _is_member(name: str, config: Mapping[str, Any]) -> bool:
@@ -146,11 +192,11 @@ def _write(
     out: Mapping[str, Path],
     note: Mapping[str, Any],
 ) -> None:
-    covered = done.targets
+    covered = done.of
     final = done if calibrated is None else calibrated
     test = final.test
     if test is None:
-        test = np.empty((test_ids.num_rows, len(covered)), np.float32)
+        test = np.empty((test_ids.num_rows, len(outputs_of(covered))), np.float32)
     write_parquet(done.weights, out["weights"], note)
     write_parquet(done.duplicates, out["duplicates"], note)
     maps = MAPS_SCHEMA.empty_table() if calibrated is None else calibrated.maps

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blendmake.blends.scales import SCALES
 from blendmake.blends.stacking import STACK_C
 from blendmake.blends.weights import BOUNDS, GRID_SOURCES, METHODS, SHRINKAGE, STEP, STEPS
 from blendmake.errors import BlendmakeError
+from blendmake.tasks.base import Target, as_targets
 
 Predictions = NDArray[np.floating[Any]]  # float32 or float64
 Rows = NDArray[np.integer]
@@ -21,7 +24,6 @@ STACK, CROSS_TARGET = "stack", "cross_target"
 STACKERS = (STACK, CROSS_TARGET)
 CROSS_NEIGHBOURS = 5
 BLEND_METHODS = (*METHODS, *STACKERS)
-SCALES = ("rank", "logit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,19 +32,46 @@ class Member:
 
     Attributes:
         name: the source's name.
-        targets: the T_s targets it covers, in the order of its columns.
-        oof: (n, T_s) out-of-fold predictions.
-        test: (m, T_s) test predictions; None if the problem has no test table.
+        of: the targets it covers, in the order of its columns; names stand for binary ones.
+        oof: (n, outputs) out-of-fold predictions.
+        test: (m, outputs) test predictions; None if the problem has no test table.
     """
 
     name: str
-    targets: tuple[str, ...]
+    of: Sequence[Target | str]
     oof: Predictions
     test: Predictions | None
 
+    @cached_property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets."""
+        return tuple(target.name for target in as_targets(self.of))
+
+    @cached_property
+    def _columns(self) -> Mapping[str, slice]:
+        columns, first = {}, 0
+        for target in as_targets(self.of):
+            last = first + len(target.outputs)
+            columns[target.name] = slice(first, last)
+            first = last
+        return columns
+
+    @property
+    def width(self) -> int:
+        """The number of its columns."""
+        return max((columns.stop for columns in self._columns.values()), default=0)
+
+    def part(self, target: str, test: bool) -> Predictions:
+        """Its predictions of one target: (rows,), of several outputs (rows, outputs)."""
+        table = self.test if test else self.oof
+        assert table is not None
+        columns = self._columns[target]
+        one = columns.stop - columns.start == 1
+        return np.ascontiguousarray(table[:, columns.start] if one else table[:, columns])
+
     def digest_of(self, target: str) -> str:
-        """A digest of the bytes of one target's OOF column."""
-        column = np.ascontiguousarray(self.oof[:, self.targets.index(target)])
+        """A digest of the bytes of one target's OOF predictions."""
+        column = self.part(target, test=False)
         return hashlib.blake2b(column.tobytes(), digest_size=16).hexdigest()
 
 
@@ -60,7 +89,8 @@ class BlendOptions:
 
     Attributes:
         method: one of ``BLEND_METHODS``.
-        scale: "rank" or "logit"; stackers are always on logits.
+        scale: a name of `scales.SCALES`; None: each target's own (`scales.scale_of`); stackers have
+            theirs.
         max_auc_gap: candidates whose solo AUC is further than this below the best are dropped.
         max_sources_per_target: only the best so many candidates are kept.
         allow_partial_sources: whether members may lack some of the targets.
@@ -78,7 +108,7 @@ class BlendOptions:
     """
 
     method: str = "mean"
-    scale: str = "rank"
+    scale: str | None = None
     max_auc_gap: float | None = None
     max_sources_per_target: int | None = None
     allow_partial_sources: bool = True
@@ -147,7 +177,7 @@ def check(
         raise BlendmakeError(
             f"Unknown blend method {options.method!r}; known are {', '.join(BLEND_METHODS)}."
         )
-    if options.scale not in SCALES:
+    if options.scale is not None and options.scale not in SCALES:
         raise BlendmakeError(f"Unknown scale {options.scale!r}; known are {', '.join(SCALES)}.")
     if options.max_sources_per_target is not None and options.max_sources_per_target < 1:
         raise BlendmakeError("max_sources_per_target must be at least 1.")
@@ -179,14 +209,14 @@ def check(
 
 
 def _check_shapes(member: Member, n: int) -> None:
-    width = len(member.targets)
+    width = member.width
     if member.oof.shape != (n, width):
         raise BlendmakeError(
             f"Source {member.name} has out-of-fold predictions of shape {member.oof.shape}; "
-            f"{n} rows and {width} targets were expected."
+            f"{n} rows and {width} columns were expected."
         )
     if member.test is not None and member.test.shape[1:] != (width,):
         raise BlendmakeError(
             f"Source {member.name} has test predictions of shape {member.test.shape}; "
-            f"{width} targets were expected."
+            f"{width} columns were expected."
         )

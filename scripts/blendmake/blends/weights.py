@@ -2,7 +2,7 @@
 
 Each takes ``(rows, options)`` and returns weights (s,), float64, not negative, of sum 1:
 
-- ``rows``: FittingRows: s candidates, best solo AUC first, on rows of both classes;
+- ``rows``: FittingRows: s candidates, best alone first, on rows whose labels tell enough;
 - ``options``: the settings named in each method's docstring; what is absent takes its default.
 
 None draws at random: the same input gives the same weights.
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blendmake.blends.evaluation import FittingRows, auc_of_weights
+from blendmake.blends.evaluation import FittingRows
+from blendmake.blends.surrogates import Loss, surrogate_of
 from blendmake.errors import BlendmakeError
-from blendmake.stats.logits import expit
 
 Floats = NDArray[np.float64]
 Options = Mapping[str, Any]
@@ -32,13 +32,9 @@ STEPS = 20
 SHRINKAGE = 0.01
 BOUNDS = (0.0, 1.0)
 
-# AUCs are ratios of whole numbers below 1e12 in practice: closer than this, they are the same.
-SAME_AUC = 1e-12
-SAMPLED_POSITIVES = 512
-SAMPLED_NEGATIVES = 1024
-# Width of the sigmoid that stands in for AUC's step, in standard deviations of the mean score.
-# Narrow enough to follow AUC, wide enough that a pair out of order still pulls.
-SIGMOID_WIDTH = 0.1
+# AUCs are ratios of whole numbers below 1e12 in practice: closer than this, they are the same. Other
+# metrics are sums, whose last digits are rounding.
+SAME = 1e-12
 
 
 def mean(rows: FittingRows, options: Options) -> Floats:
@@ -47,17 +43,17 @@ def mean(rows: FittingRows, options: Options) -> Floats:
 
 
 def winner(rows: FittingRows, options: Options) -> Floats:
-    """Everything on the candidate with the best solo AUC."""
+    """Everything on the candidate that is best alone."""
     return _leading((1.0,), len(rows))
 
 
 def top2_weighted(rows: FittingRows, options: Options) -> Floats:
-    """The best two by solo AUC at 0.65 and 0.35, or at ``top_weights``; a lone one takes all."""
+    """The two best alone at 0.65 and 0.35, or at ``top_weights``; a lone one takes all."""
     return _leading(_top_weights(options, TOP2_WEIGHTS), len(rows))
 
 
 def top3_weighted(rows: FittingRows, options: Options) -> Floats:
-    """The best three by solo AUC at 0.45, 0.35 and 0.20, or at ``top_weights``.
+    """The three best alone at 0.45, 0.35 and 0.20, or at ``top_weights``.
 
     Two candidates take the weights of ``top2_weighted``; a lone one takes all.
     """
@@ -66,7 +62,7 @@ def top3_weighted(rows: FittingRows, options: Options) -> Floats:
 
 
 def simplex_grid(rows: FittingRows, options: Options) -> Floats:
-    """The best exact AUC among all weights that are multiples of a step.
+    """The best exact score among all weights that are multiples of a step.
 
     Searches the best ``grid_sources`` (3) candidates at ``step`` (0.05): 231 points for three.
     Among equals the point nearest to uniform wins, and then the one that favours the better
@@ -79,26 +75,25 @@ def simplex_grid(rows: FittingRows, options: Options) -> Floats:
     count = min(int(options.get("grid_sources", GRID_SOURCES)), len(rows))
     others = (0,) * (len(rows) - count)
     best: tuple[int, ...] | None = None
-    best_auc, best_distance = -np.inf, 0
+    best_value, best_distance = -np.inf, 0
     for point in _compositions(units, count):
-        value = rows.auc_of_parts((*point, *others))
+        value = rows.utility_of_parts((*point, *others))
         distance = sum((count * part - units) ** 2 for part in point)  # whole, hence exact
-        better = value > best_auc + SAME_AUC
-        if better or (value >= best_auc - SAME_AUC and distance < best_distance):
+        better = _exceeds(value, best_value)
+        if better or (not _exceeds(best_value, value) and distance < best_distance):
             # A tie keeps the higher figure: a chain of ties must not creep downwards.
-            best, best_auc, best_distance = point, max(best_auc, value), distance
+            best, best_value, best_distance = point, max(best_value, value), distance
     assert best is not None
     return _leading(np.array(best) / units, len(rows))
 
 
 def optimize_weights(rows: FittingRows, options: Options) -> Floats:
-    """The weights of best smoothed AUC, found by SLSQP and pulled towards uniform.
+    """The weights of the best smooth stand-in for the metric, found by SLSQP and pulled towards uniform.
 
-    AUC is piecewise constant in the weights, so that it has no useful gradient. Its smooth
-    stand-in is the mean of sigmoid((positive's score - negative's score) / h) over all pairs of at
-    most 512 positives and 1,024 negatives, picked evenly by position in the order of the mean
-    score (cf. Yan et al., ICML 2003). ``shrinkage`` (0.01) x ||w - 1/s||^2 is taken off.
-    The result is kept only if its exact AUC on all rows is not below that of uniform weights.
+    Most metrics are piecewise constant in the weights, or have a corner, so that they have no useful
+    gradient; what stands in for each is told in `surrogates`. ``shrinkage`` (0.01) x ||w - 1/s||^2 is
+    added to it. The result is kept only if its exact score on all rows is not below that of uniform
+    weights.
 
     ``bounds`` (0, 1) hold for every candidate; where the number of candidates makes them
     impossible (0.5 each for three), they are widened just so far that uniform weights obey.
@@ -111,17 +106,16 @@ def optimize_weights(rows: FittingRows, options: Options) -> Floats:
     start = uniform(len(rows))
     if len(start) == 1:
         return start
-    scores, labels = rows.scores, rows.labels
     lower, upper = _bounds(options, len(start))
     shrinkage = float(options.get("shrinkage", SHRINKAGE))
-    positive, negative, width = _sampled_pairs(scores, labels)
-    if width == 0.0:
+    stand_in: Loss | None = surrogate_of(rows)
+    if stand_in is None:
         return start
 
     def loss(weights: Floats) -> tuple[float, Floats]:
-        value, slope = smooth_auc(weights, positive, negative, width)
+        value, slope = stand_in(weights)
         away = weights - start
-        return shrinkage * float(away @ away) - value, 2 * shrinkage * away - slope
+        return shrinkage * float(away @ away) + value, 2 * shrinkage * away + slope
 
     found = minimize(
         loss,
@@ -142,7 +136,7 @@ def optimize_weights(rows: FittingRows, options: Options) -> Floats:
     if not np.isfinite(total) or total <= 0.0:
         return start
     weights /= total
-    reached, least = (auc_of_weights(scores, labels, one) for one in (weights, start))
+    reached, least = (rows.utility_of_weights(one) for one in (weights, start))
     return weights if reached >= least else start
 
 
@@ -150,24 +144,24 @@ def greedy(rows: FittingRows, options: Options) -> Floats:
     """Ensemble selection with replacement (Caruana et al., ICML 2004).
 
     Starts from the best candidate, then adds again and again the one that makes the mean of the
-    selected score the best exact AUC, until ``steps`` (20) are selected; the earlier candidate
+    selected best by the exact metric, until ``steps`` (20) are selected; the earlier candidate
     wins a tie. The weights are the shares in the selection at its best size, the smallest of
     equals.
     """
     counts = np.zeros(len(rows), np.int64)
     counts[0] = 1
-    best_auc, best_counts = rows.auc_of_parts(counts.tolist()), counts.copy()
+    best_value, best_counts = rows.utility_of_parts(counts.tolist()), counts.copy()
     for _ in range(int(options.get("steps", STEPS)) - 1):
-        pick, pick_auc = 0, -np.inf
+        pick, pick_value = 0, -np.inf
         for candidate in range(len(rows)):
             trial = counts.copy()
             trial[candidate] += 1
-            value = rows.auc_of_parts(trial.tolist(), base=counts.tolist())
-            if value > pick_auc + SAME_AUC:
-                pick, pick_auc = candidate, value
+            value = rows.utility_of_parts(trial.tolist(), base=counts.tolist())
+            if _exceeds(value, pick_value):
+                pick, pick_value = candidate, value
         counts[pick] += 1
-        if pick_auc > best_auc + SAME_AUC:
-            best_auc, best_counts = pick_auc, counts.copy()
+        if _exceeds(pick_value, best_value):
+            best_value, best_counts = pick_value, counts.copy()
     shares: Floats = best_counts / best_counts.sum()
     return shares
 
@@ -188,25 +182,9 @@ def uniform(count: int) -> Floats:
     return np.full(count, 1.0 / count)
 
 
-def smooth_auc(
-    weights: Floats, positive: Floats, negative: Floats, width: float
-) -> tuple[float, Floats]:
-    """The smooth stand-in for AUC and its gradient in the weights.
-
-    Args:
-        weights: (s,).
-        positive: (p, s), scores of positives.
-        negative: (q, s), scores of negatives.
-        width: h, the width of the sigmoid.
-
-    Returns:
-        The mean of sigmoid((positive - negative) / h) over the p x q pairs, and its gradient (s,).
-    """
-    order = expit(((positive @ weights)[:, None] - (negative @ weights)[None, :]) / width)
-    value = float(order.mean())
-    order *= 1.0 - order  # the sigmoid's own slope
-    slope = order.sum(axis=1) @ positive - order.sum(axis=0) @ negative
-    return value, slope / (width * order.size)
+def _exceeds(value: float, other: float) -> bool:
+    """Whether a score is more than another, by more than rounding."""
+    return value > other + SAME * (max(1.0, abs(other)) if np.isfinite(other) else 1.0)
 
 
 def _leading(weights: Sequence[float] | Floats, count: int) -> Floats:
@@ -254,18 +232,3 @@ def _bounds(options: Options, count: int) -> tuple[float, float]:
     if not 0.0 <= lower <= upper <= 1.0:
         raise BlendmakeError(f"bounds must obey 0 <= lower <= upper <= 1, not {lower}, {upper}.")
     return min(lower, 1.0 / count), max(upper, 1.0 / count)
-
-
-def _sampled_pairs(scores: Floats, labels: NDArray[np.bool_]) -> tuple[Floats, Floats, float]:
-    """Positives (p, s) and negatives (q, s) spread evenly over the mean score, and the width."""
-    middle = scores.mean(axis=1)
-    sampled = []
-    for rows, most in ((labels, SAMPLED_POSITIVES), (~labels, SAMPLED_NEGATIVES)):
-        members = np.flatnonzero(rows)
-        members = members[np.argsort(middle[members], kind="stable")]
-        if len(members) > most:
-            # The middle of each of `most` equal stretches.
-            members = members[((np.arange(most) + 0.5) * len(members) / most).astype(np.intp)]
-        sampled.append(scores[members])
-    width = SIGMOID_WIDTH * float(middle.std()) if np.ptp(middle) > 0 else 0.0
-    return sampled[0], sampled[1], width

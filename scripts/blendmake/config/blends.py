@@ -30,22 +30,25 @@ class Blend(Strict):
     sources: NamesOnce = Field(
         description="Members: `all` sources, or names of sources and blends."
     )
-    scale: Literal["rank", "logit"] = Field(
-        "rank",
-        description="The common scale on which predictions are averaged; stack and cross_target are "
-        "always on logits.",
+    scale: Literal["rank", "logit", "value", "probability", "log"] | None = Field(
+        None,
+        description="The common scale on which predictions are averaged. Binary targets: `rank` within "
+        "folds, or `logit`; classes: `probability`, or its `log` (a geometric mean); numbers: `value`. "
+        "Left out: the first of these, `logit` where the metric is not of the order alone; stack and "
+        "cross_target have their own.",
     )
     calibrate: Literal["logistic", "none"] | None = Field(
         None,
         description="How the blended values become probabilities, in the same order: by a `logistic` "
         "map, cross-fitted, or not at all (`none`: of a blend on ranks they stay ranks, which AUC does "
-        "not mind and log loss does). Left out: `logistic` on ranks, `none` on logits.",
+        "not mind and log loss does). Left out: `logistic` on ranks, `none` elsewhere.",
     )
     max_auc_gap: float | None = Field(
         None,
         gt=0,
         lt=0.5,
-        description="Drop candidates whose AUC is further below the best's (min-delta-auc).",
+        description="Drop candidates whose AUC is further below the best's (min-delta-auc). Of targets "
+        "that are measured by the AUC.",
     )
     max_sources_per_target: int | None = Field(
         None, ge=1, description="Keep at most so many candidates per target."

@@ -18,3 +18,10 @@ METRICS: dict[str, str] = {
     "mae": "blendmake.metrics.errors",
     "r2": "blendmake.metrics.errors",
 }
+DEFAULTS = (
+    "blendmake.metrics.ranking",
+    "blendmake.metrics.probability",
+    "blendmake.metrics.classes",
+    "blendmake.metrics.errors",
+)
+"""Modules of the metrics that tasks have where a config names none."""

@@ -90,6 +90,17 @@ class Metric(ABC):
         """
         return jackknife(self, labels, predictions, rows)
 
+    def losses(self, labels: NDArray[Any], predictions: NDArray[Any]) -> Floats | None:
+        """What rows (n,) have each, where the value is of their mean (`of_mean`); None where it is not.
+
+        Then the value on many sets of rows is found by adding up.
+        """
+        return None
+
+    def of_mean(self, mean: float) -> float:
+        """The value, where the mean of `losses` is known."""
+        return mean
+
     def utility(self, value: float) -> float:
         """The value turned so that more is better."""
         return value if self.higher_is_better else -value

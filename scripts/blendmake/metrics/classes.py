@@ -28,6 +28,9 @@ class Accuracy(Metric):
     ) -> tuple[float, Floats]:
         return mean_influence(_are_right(labels, predictions))
 
+    def losses(self, labels: NDArray[Any], predictions: NDArray[Any]) -> Floats:
+        return _are_right(labels, predictions)
+
 
 class BalancedAccuracy(Metric):
     """The mean, over the classes that occur, of the share of their rows that are recognised."""

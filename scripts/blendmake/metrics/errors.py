@@ -27,9 +27,15 @@ class Rmse(Metric):
     def influence(
         self, labels: NDArray[Any], predictions: NDArray[Any], rows: ScoredRows = NO_CONTEXT
     ) -> tuple[float, Floats]:
-        value, phi = mean_influence(np.square(_residuals(labels, predictions)))
-        root = math.sqrt(value) if value >= 0 else math.nan
+        value, phi = mean_influence(self.losses(labels, predictions))
+        root = self.of_mean(value)
         return root, phi / (2 * root) if root > 0 else np.zeros(len(labels))
+
+    def losses(self, labels: NDArray[Any], predictions: NDArray[Any]) -> Floats:
+        return np.asarray(np.square(_residuals(labels, predictions)))
+
+    def of_mean(self, mean: float) -> float:
+        return math.sqrt(mean) if mean >= 0 else math.nan
 
 
 class Mae(Metric):
@@ -48,7 +54,10 @@ class Mae(Metric):
     def influence(
         self, labels: NDArray[Any], predictions: NDArray[Any], rows: ScoredRows = NO_CONTEXT
     ) -> tuple[float, Floats]:
-        return mean_influence(np.abs(_residuals(labels, predictions)))
+        return mean_influence(self.losses(labels, predictions))
+
+    def losses(self, labels: NDArray[Any], predictions: NDArray[Any]) -> Floats:
+        return np.asarray(np.abs(_residuals(labels, predictions)))
 
 
 class R2(Metric):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ class _MeanLoss(Metric):
 
     higher_is_better = False
 
+    @abstractmethod
     def losses(self, labels: NDArray[Any], predictions: NDArray[Any]) -> Floats:
         """(n,)."""
-        raise NotImplementedError
 
     def __call__(
         self, labels: NDArray[Any], predictions: NDArray[Any], rows: ScoredRows = NO_CONTEXT

@@ -115,6 +115,12 @@ class Target:
         return self.task.outputs(self.name, self.classes)
 
 
+def as_targets(targets: Sequence[Target | str]) -> tuple[Target, ...]:
+    """Targets, where names stand for binary ones."""
+    binary = find_task("binary")
+    return tuple(Target(one, binary) if isinstance(one, str) else one for one in targets)
+
+
 def find_task(name: str) -> Task:
     """The task of a name.
 
