@@ -199,6 +199,7 @@ class Plan(PlanBucket):
         names = {"id": data.id, "rename": rename}
         csv_format = data.csv.slice()
         csv = {"csv_format": csv_format} if csv_format else {}  # so that it is new to who sets it
+        missing = {"missing": data.missing} if data.missing else {}
         return {
             "adapter": self.adapter_options,
             "tables": {
@@ -208,7 +209,8 @@ class Plan(PlanBucket):
                 "categories": data.categories.model_dump(),
                 "ignore": sorted(data.ignore),
                 "not_features": self.not_features,
-                **({"missing": data.missing} if data.missing else {}),
+                **missing,
+                **({"elsewhere": self._beside_features} if isinstance(data.missing, dict) else {}),
                 **csv,
                 **self.id_settings,
             },
@@ -217,12 +219,14 @@ class Plan(PlanBucket):
                 "columns": data.targets.columns,
                 **({"positive": data.targets.positive} if data.targets.positive else {}),
                 **({"task": p.task} if p.task != AUTO else {}),
+                **missing,
                 **csv,
             },
             "metrics": self._metrics(),
             "groups": {
                 "id": data.id,
                 "column": data.groups.column if data.groups else None,
+                **(missing if data.groups else {}),
                 **csv,
             },
             "folds": {
@@ -231,6 +235,7 @@ class Plan(PlanBucket):
                 "scheme": self._scheme(),
                 "column": p.folds.column,
                 "seed": p.seed if p.folds.seed is None else p.folds.seed,
+                **(missing if p.folds.column else {}),
                 **csv,
             },
             "inner": {
@@ -281,6 +286,14 @@ class Plan(PlanBucket):
             "sample": {**names, **csv},
             "names": names,
         }
+
+    @property
+    def _beside_features(self) -> list[str]:
+        """Columns of targets, groups and folds that the config names, in whatever file."""
+        data, column = self.data, self.problem.folds.column
+        assert data.targets
+        groups = [data.groups.column] if data.groups else []
+        return sorted({*(data.targets.columns or ()), *groups, *([column] if column else [])})
 
     def _metrics(self) -> dict[str, Any]:
         """What is said of metrics, and digests of the user's own; nothing where nothing is said."""

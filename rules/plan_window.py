@@ -60,6 +60,7 @@ class PlanWindow(PlanWanted):
                 left_out=[*data.ignore, *map(glob.escape, self.not_features)],
                 csv_format=data.csv.slice(),
                 positive=labels.positive,
+                missing=data.missing,
             )
         return found
 

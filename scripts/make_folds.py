@@ -23,6 +23,7 @@ with job(snakemake.log[0], script=snakemake, own=["given"]):
             folds["id"],
             "The fold",
             csv_format=folds.get("csv_format"),
+            missing=folds.get("missing", ()),
         )
         given = column.to_numpy()
     fold = make_folds(

@@ -20,6 +20,7 @@ with job(snakemake.log[0], script=snakemake, own=["groups"]):
         data["id"],
         "The group",
         csv_format=data.get("csv_format"),
+        missing=data.get("missing", ()),
     )
     note = provenance(data, snakemake.params.code, sizes=snakemake.params.sizes)
     write_groups(Path(snakemake.output[0]), ids, group_codes(groups), note)

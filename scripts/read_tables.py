@@ -25,6 +25,7 @@ with job(snakemake.log[0], snakemake.threads, script=snakemake, own=("train", "t
         not_features=data["not_features"],
         csv_format=data.get("csv_format"),
         missing=data.get("missing", ()),
+        elsewhere=data.get("elsewhere", ()),
         distinct=data.get("distinct", ACROSS),
         taken=data.get("taken", ()),
         note=provenance(data, snakemake.params.code, sizes=snakemake.params.sizes),

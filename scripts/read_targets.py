@@ -28,6 +28,7 @@ with job(snakemake.log[0], script=snakemake, own=["targets"]):
         features=set(columns["name"].to_pylist()),
         csv_format=data.get("csv_format"),
         positive=data.get("positive"),
+        missing=data.get("missing", ()),
     )
     names = [name for name in targets.column_names if name not in id_columns]
     note = provenance(

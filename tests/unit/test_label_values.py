@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,15 @@ from pydantic import ValidationError
 
 from blendmake.config.data import TargetsFile
 from blendmake.errors import BlendmakeError
+from blendmake.tables.columns import Wanted, feature_columns
+from blendmake.tables.facts import facts_of_files
 from blendmake.tables.label_values import label_values
-from blendmake.tables.user_labels import read_targets
-from helpers import write_user_file
+from blendmake.tables.user_files import UserTable
+from blendmake.tables.user_labels import read_column, read_targets
+from helpers import read_user_tables, write_user_file
+from plan import Plan
+
+REPO = Path(__file__).resolve().parents[2]
 
 NONE = None
 
@@ -130,3 +137,85 @@ def test_positive_in_the_config(given: Any, expected: Any) -> None:
 def test_positive_of_no_target() -> None:
     with pytest.raises(ValidationError, match="names 'x', which is no target"):
         TargetsFile.model_validate({"columns": ["y"], "positive": {"x": "1"}})
+
+
+# What the config calls missing
+
+IDS = pa.table({"id": [1, 2, 3, 4]})
+GIVEN = {
+    "id": [1, 2, 3, 4],
+    "y": ["1", "?", "0", "1"],
+    "g": ["a", "?", "b", "a"],
+    "n": [-1, 0, 1, 1],
+}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("missing", [["?", "-"], {"y": ["?"]}, {"*": ["?"]}])
+def test_a_text_that_means_missing_is_no_label(tmp_path: Path, suffix: str, missing: Any) -> None:
+    path = write_user_file(tmp_path / f"y.{suffix}", GIVEN)
+    assert read_targets(path, ["y"], IDS, ["id"])["y"].to_pylist() == GIVEN["y"]  # three classes
+    found = read_targets(path, ["y"], IDS, ["id"], missing=missing)
+    assert found["y"].to_pylist() == [1, None, 0, 1]
+    facts = facts_of_files([path], ["id"], None, ["y"], left_out=["g", "n"], missing=missing)
+    assert (facts.positives, facts.labelled) == ((2,), 0.75)
+
+
+def test_numbers_and_words_that_are_labels_are_missing_by_column_only(tmp_path: Path) -> None:
+    columns = {"id": [1, 2, 3, 4], "n": [0, 0, 1, 1], "w": ["No", "yes", "No", "yes"]}
+    path = write_user_file(tmp_path / "y.csv", columns)
+    missing: Any = ["0", "No", "unknown"]
+    found = read_targets(path, None, IDS, ["id"], missing=missing)
+    assert found.to_pydict() == {"id": [1, 2, 3, 4], "n": [0, 0, 1, 1], "w": [0, 1, 0, 1]}
+    path = write_user_file(tmp_path / "z.csv", GIVEN)
+    found = read_targets(path, ["n"], IDS, ["id"], missing={"n": ["-1"]})
+    assert found["n"].to_pylist() == [None, 0, 1, 1]
+    found = read_targets(path, ["n"], IDS, ["id"], missing=["-1"])
+    assert [float(value) for value in found["n"].to_pylist()] == GIVEN["n"]
+
+
+def test_what_is_named_as_positive_is_not_missing(tmp_path: Path) -> None:
+    columns = {"id": [1, 2, 3, 4], "y": ["-", "x", "-", "?"]}
+    path = write_user_file(tmp_path / "y.csv", columns)
+    found = read_targets(path, None, IDS, ["id"], positive=["-"], missing=["-", "?"])
+    assert found["y"].to_pylist() == [1, 0, 1, None]
+
+
+def test_a_group_or_an_id_that_means_missing_is_told(tmp_path: Path) -> None:
+    path = write_user_file(tmp_path / "g.csv", GIVEN)
+    groups = read_column(path, "g", IDS, ["id"], "The group")
+    assert groups.to_pylist() == GIVEN["g"]
+    with pytest.raises(
+        BlendmakeError, match=r"column 'g' has 1 missing values\. The group of every"
+    ):
+        read_column(path, "g", IDS, ["id"], "The group", missing=["?"])
+    told = (
+        r"t\.csv: id column 'id' has 1 missing values \(data\.missing: '\?'\), the first in row 2\."
+    )
+    train = write_user_file(tmp_path / "t.csv", {"id": ["7", "?", "8"], "x": [1, 2, 3]})
+    with pytest.raises(BlendmakeError, match=told):
+        read_user_tables(tmp_path, {"main": train}, missing=["?"])
+    numbers = write_user_file(tmp_path / "n.csv", {"id": [0, 1, 2], "x": [0, 2, 3]})
+    read = read_user_tables(tmp_path, {"main": numbers}, missing=["0"])
+    assert read.train.table(["id"])["id"].to_pylist() == [0, 1, 2]
+    assert read.decoded("x") == [None, 2, 3]
+    with pytest.raises(BlendmakeError, match=r"data\.missing: '0'"):
+        read_user_tables(tmp_path, {"main": numbers}, missing={"id": ["0"]})
+
+
+def test_the_plan_hands_on_what_is_missing_to_targets_groups_and_folds(tmp_path: Path) -> None:
+    train = write_user_file(tmp_path / "t.csv", GIVEN)
+    data = {"train": train, "id": "id", "targets": {"file": train, "columns": ["y"]}}
+    data |= {"groups": {"file": train, "column": "g"}, "missing": {"y": "?"}, "ignore": ["[yn]"]}
+    config = {"problem": "p", "data": data, "sources": {"a": {"family": "linear"}}}
+    slices = Plan(config, str(REPO)).slices
+    for key in ("targets", "groups", "tables"):
+        assert slices[key]["missing"] == {"y": ["?"]}
+    assert "missing" not in slices["folds"]
+    assert slices["tables"]["elsewhere"] == ["g", "y"]
+    wanted = Wanted.of(slices["tables"])
+    tables = {"main": UserTable(write_user_file(tmp_path / "x.csv", {"id": [1], "x": [2]}), ["id"])}
+    wanted = replace(wanted, ignore=(), not_features=())
+    assert [c.name for c in feature_columns(tables, {}, ["id"], wanted)] == ["x"]
+    with pytest.raises(BlendmakeError, match=r"data\.missing: no train column matches 'y'"):
+        feature_columns(tables, {}, ["id"], replace(wanted, elsewhere=()))

@@ -239,9 +239,10 @@ class Data(Strict):
         BeforeValidator(as_list),
     ] = Field(
         [],
-        description='Texts that mean missing (`["-", "?"]`), in every feature column or by column '
-        '(`{income: ["-"]}`; names or shell patterns). A number among them is missing in columns of '
-        "numbers too.",
+        description='Texts that mean missing (`["-", "?"]`), in every column or by column '
+        '(`{income: ["-"]}`; names or shell patterns): in features, targets, ids, groups and folds. A '
+        "number among them is missing in columns of numbers too; in targets, ids, groups and folds only "
+        "by column, and so is what is a label by itself (`no`).",
     )
     ignore: Names = Field([], description="Columns (shell patterns) that are not features.")
 

@@ -33,6 +33,7 @@ from blendmake.tables.ids import (
     positions_text,
     read_ids,
 )
+from blendmake.tables.missing import Missing
 from blendmake.tables.naming import ACROSS
 from blendmake.tables.user_files import UserTable
 from blendmake.tables.user_labels import group_codes, read_column, read_targets
@@ -57,6 +58,7 @@ class Inputs:
         self.manifests, self.metrics, self.folder = plan["manifests"], plan["metrics"], folder
         self.id_columns: list[str] = self.slices["tables"]["id"]
         self.csv_format: dict[str, Any] | None = self.slices["tables"].get("csv_format")
+        self.missing: Missing = self.slices["tables"].get("missing", ())
         self.tables: dict[str, UserTable] = {}
         self.train_ids: pa.Table | None = None
         self.test_ids: pa.Table | None = None
@@ -156,7 +158,7 @@ class Inputs:
         for part, tables in parts.items():
             if tables:
                 first = sum(ids.num_rows for ids in found.values())
-                found[part] = read_ids(tables[0], self.id_columns, first, position)
+                found[part] = read_ids(tables[0], self.id_columns, first, position, self.missing)
         if "test" in found and self.id_columns:
             table = parts["test"][0]
             if mixed := mixed_text(found["train"], found["test"], table):
@@ -188,6 +190,7 @@ class Inputs:
             task=settings.get("task"),
             csv_format=self.csv_format,
             positive=settings.get("positive"),
+            missing=self.missing,
             say=says.append,
             warn=warns.append,
         )
@@ -218,6 +221,7 @@ class Inputs:
                 self.id_columns,
                 "The fold",
                 self.csv_format,
+                self.missing,
             )
             given = column.to_numpy()
             self.fold = make_folds(
@@ -243,7 +247,13 @@ class Inputs:
         if file is None:
             return None
         names = read_column(
-            file, column, self.train_ids, self.id_columns, "The group", self.csv_format
+            file,
+            column,
+            self.train_ids,
+            self.id_columns,
+            "The group",
+            self.csv_format,
+            self.missing,
         )
         return np.asarray(group_codes(names).to_numpy(), np.int64)
 
@@ -259,6 +269,7 @@ class Inputs:
             one_class_allowed=True,
             csv_format=self.csv_format,
             positive=settings.get("positive"),
+            missing=self.missing,
             say=says.append,
         )
         yield from (Finding(PASS, "test targets", text) for text in says)

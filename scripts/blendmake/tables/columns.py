@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blendmake.errors import BlendmakeError
+from blendmake.tables.missing import Missing, missing_texts
 from blendmake.tables.naming import some_of
 from blendmake.tables.user_files import UserTable
 
@@ -23,14 +24,16 @@ class Wanted:
         category_columns, category_patterns: columns that are categories, by name and by shell pattern.
         ignore: shell patterns of columns that are no features.
         not_features: columns of the train files that hold targets, groups or folds.
-        missing: texts that mean missing, of all columns or by column (names or shell patterns).
+        missing: texts that mean missing.
+        elsewhere: columns of targets, groups or folds, in whatever file, that `missing` may name too.
     """
 
     category_columns: Sequence[str] = ()
     category_patterns: Sequence[str] = ()
     ignore: Sequence[str] = ()
     not_features: Sequence[str] = ()
-    missing: Sequence[str] | Mapping[str, Sequence[str]] = ()
+    missing: Missing = ()
+    elsewhere: Sequence[str] = ()
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Wanted:
@@ -41,6 +44,7 @@ class Wanted:
             settings["ignore"],
             settings["not_features"],
             settings.get("missing", ()),
+            settings.get("elsewhere", ()),
         )
 
     def is_category(self, name: str) -> bool:
@@ -48,15 +52,7 @@ class Wanted:
 
     def missing_texts(self, name: str) -> list[str]:
         """The texts that mean missing in a column."""
-        if not isinstance(self.missing, Mapping):
-            return list(self.missing)
-        found = [
-            text
-            for key, texts in self.missing.items()
-            if key == name or fnmatch.fnmatchcase(name, key)
-            for text in texts
-        ]
-        return list(dict.fromkeys(found))
+        return missing_texts(self.missing, name)
 
 
 @dataclass(frozen=True)
@@ -129,7 +125,8 @@ def _check_named(train: Mapping[str, UserTable], every: set[str], wanted: Wanted
         ("ignore", wanted.ignore),
         ("missing", [name for name in by_column if name not in every]),
     ):
-        idle = [pattern for pattern in patterns if not fnmatch.filter(every, pattern)]
+        others = wanted.elsewhere if key == "missing" else ()
+        idle = [p for p in patterns if not fnmatch.filter({*every, *others}, p)]
         if idle:
             raise BlendmakeError(f"data.{key}: no train column matches {some_of(idle)}.")
     unknown = [name for name in wanted.not_features if name not in every]

@@ -15,7 +15,8 @@ from blendmake.errors import BlendmakeError
 from blendmake.files import note_of, read_parquet
 from blendmake.labels import labels_of
 from blendmake.tables.distinct import pandas_categories
-from blendmake.tables.label_values import Positive, label_values, positive_of
+from blendmake.tables.label_values import Positive, known_labels, label_values, positive_of
+from blendmake.tables.missing import Missing
 from blendmake.tables.user_files import UserTable, kind_of
 
 
@@ -74,6 +75,7 @@ def facts_of_files(
     left_out: Sequence[str] = (),
     csv_format: Mapping[str, Any] | None = None,
     positive: Positive = None,
+    missing: Missing = (),
 ) -> Facts:
     """The facts of the user's files; of parquet, only the labels are read.
 
@@ -85,7 +87,7 @@ def facts_of_files(
         categories, patterns: columns that are categories, by name and by shell pattern.
         left_out: shell patterns of columns that are no features.
         csv_format: `data.csv` of the config.
-        positive: values that are 1, as for `user_labels.read_targets`.
+        positive, missing: as for `user_labels.read_targets`.
 
     Raises:
         BlendmakeError: a file is absent or cannot be read, a target is not among its columns or is
@@ -96,12 +98,13 @@ def facts_of_files(
     labelled.require(names, "the target column")
     labels = labelled.read(names)
     values = [
-        label_values(labels[name], name, labelled.path, positive_of(positive, name))[0]
+        label_values(known_labels(labels[name], name, missing, ones), name, labelled.path, ones)[0]
         for name in names
+        for ones in [positive_of(positive, name)]
     ]
     positives = tuple(int(np.nansum(one)) for one in values)
-    missing = sum(int(np.isnan(one).sum()) for one in values)
-    known = round(1 - missing / max(1, labelled.rows * len(names)), 6)
+    unknown = sum(int(np.isnan(one).sum()) for one in values)
+    known = round(1 - unknown / max(1, labelled.rows * len(names)), 6)
 
     def is_like(name: str, shapes: Sequence[str]) -> bool:
         return any(fnmatch.fnmatchcase(name, shape) for shape in shapes)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import free_name
+from blendmake.tables.missing import Missing, without_missing
 from blendmake.tables.naming import EXAMPLES, POSITION, some_of
 from blendmake.tables.user_files import UserTable
 
@@ -38,11 +39,12 @@ def read_ids(
     id_columns: Sequence[str],
     first_position: int = 0,
     position: str = POSITION,
+    missing: Missing = (),
 ) -> pa.Table:
     """The id columns, checked: present, without nulls, without duplicates.
 
     Without id columns the row's position, counted from `first_position`, is its id, in a column called
-    `position`.
+    `position`. What the config calls missing (`missing`) is no id.
     """
     if not id_columns:
         positions = np.arange(first_position, first_position + table.rows, dtype=np.int64)
@@ -51,11 +53,15 @@ def read_ids(
     ids = pa.table([plain(table.read([name])[name]) for name in id_columns], names=list(id_columns))
     for name in id_columns:
         # NaN is no null to Arrow, but no id either.
-        missing = pc.sum(pc.is_null(ids[name], nan_is_null=True)).as_py()
-        if missing:
+        absent = pc.is_null(without_missing(ids[name], name, missing), nan_is_null=True)
+        if count := pc.sum(absent).as_py():
+            row = pc.index(absent, True).as_py()
+            called = (
+                "" if ids[name][row].as_py() is None else f" (data.missing: '{ids[name][row]}')"
+            )
             raise BlendmakeError(
-                f"{table.path}: id column '{name}' has {missing} missing values. "
-                "Every row needs an id."
+                f"{table.path}: id column '{name}' has {count} missing values{called}, the first in row "
+                f"{row + 1}. Every row needs an id."
             )
     _check_unique(ids, table)
     return ids

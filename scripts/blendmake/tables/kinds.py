@@ -21,6 +21,7 @@ from blendmake.tables.levels import (
     is_number,
     levels_of,
 )
+from blendmake.tables.missing import as_missing
 from blendmake.tables.naming import shown
 from blendmake.tables.user_files import UserTable, is_text, kind_of
 from blendmake.tables.written_numbers import (
@@ -63,11 +64,7 @@ class Numbers:
     def __call__(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
         if self.dtype is not None and form_of(column.type) == "text":
             return numbers_of(column, self.missing, self.dtype)
-        values = pa.array([float(text) for text in self.missing if is_number(text)])
-        if form_of(column.type) != "number" or not len(values):
-            return column
-        drop = pc.is_in(column.cast(pa.float64(), safe=False), value_set=values)
-        return pc.if_else(drop, pa.scalar(None, column.type), column)
+        return as_missing(column, self.missing) if form_of(column.type) == "number" else column
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
+from blendmake.tables.missing import Missing, missing_texts, without_missing
 from blendmake.tables.naming import some_of
 from blendmake.tables.user_files import kind_of
 
@@ -23,6 +24,19 @@ Positive = Sequence[str] | Mapping[str, Sequence[str]] | None
 def positive_of(positive: Positive, target: str) -> Sequence[str] | None:
     """The values of one target that are 1, where the config names them."""
     return positive.get(target) if isinstance(positive, Mapping) else positive
+
+
+def known_labels(
+    column: pa.ChunkedArray, name: str, missing: Missing, positive: Sequence[str] | None
+) -> pa.ChunkedArray:
+    """A column of labels with nulls where the config calls its value missing (without_missing).
+
+    Said of all columns, it is not said of what is a label by itself (`no`), or is named as one.
+    """
+    texts = missing_texts(missing, name)
+    words = {word for pair in PLAIN for word in pair}
+    plain = [text for text in texts if text.casefold() in words or text in (positive or ())]
+    return without_missing(column, name, missing, plain)
 
 
 def label_values(

@@ -27,6 +27,7 @@ from blendmake.tables.ids import (
     read_ids,
 )
 from blendmake.tables.kinds import Decided, Feature, decide
+from blendmake.tables.missing import Missing
 from blendmake.tables.naming import ACROSS, POSITION
 from blendmake.tables.numbers import PLAIN, NumberFormat, as_numbers, number_formats
 from blendmake.tables.user_files import UserTable
@@ -47,7 +48,8 @@ def read_tables(
     ignore: Sequence[str] = (),
     not_features: Sequence[str] = (),
     csv_format: Mapping[str, Any] | None = None,
-    missing: Sequence[str] | Mapping[str, Sequence[str]] = (),
+    missing: Missing = (),
+    elsewhere: Sequence[str] = (),
     decided: Decided | None = None,
     distinct: str = ACROSS,
     taken: Collection[str] = (),
@@ -58,7 +60,8 @@ def read_tables(
     Args:
         train, test: feature files by name; joined by id to the order of the first one.
         id_columns: none, one or several.
-        category_columns, category_patterns, ignore, not_features, missing: see columns.Wanted.
+        category_columns, category_patterns, ignore, not_features, missing, elsewhere: see
+            columns.Wanted.
         decided: what was decided of the columns, of the same files or of more rows; left out: it is
             decided here, and warnings are logged.
         csv_format: `data.csv` of the config.
@@ -75,11 +78,11 @@ def read_tables(
     )
     first = next(iter(train_tables.values()))
     position = position_column([*train_tables.values(), *test_tables.values()], taken)
-    train_ids = read_ids(first, id_columns, position=position)
+    train_ids = read_ids(first, id_columns, position=position, missing=missing)
     test_ids = None
     if test_tables:
         first_test = next(iter(test_tables.values()))
-        test_ids = read_ids(first_test, id_columns, train_ids.num_rows, position)
+        test_ids = read_ids(first_test, id_columns, train_ids.num_rows, position, missing)
         if id_columns:
             if mixed := mixed_text(train_ids, test_ids, first_test):
                 log.warning("WARNING: %s", mixed)
@@ -91,7 +94,9 @@ def read_tables(
         if not id_columns:
             test_rows = None if test_ids is None else test_ids.num_rows
             log.info("ids: %s", positions_text(first.rows, test_rows, position))
-        wanted = Wanted(category_columns, category_patterns, ignore, not_features, missing)
+        wanted = Wanted(
+            category_columns, category_patterns, ignore, not_features, missing, elsewhere
+        )
         decided = decide(tables, id_columns, wanted)
         for warning in decided.warnings:
             log.warning("WARNING: %s", warning)

@@ -19,7 +19,8 @@ from blendmake.files import free_name, with_note, write_parquet
 from blendmake.score_names import MACRO
 from blendmake.tables.ids import order_by, plain
 from blendmake.tables.label_column import LabelColumn, count_of
-from blendmake.tables.label_values import Positive, positive_of
+from blendmake.tables.label_values import Positive, known_labels, positive_of
+from blendmake.tables.missing import Missing, without_missing
 from blendmake.tables.naming import some_of
 from blendmake.tables.user_files import UserTable
 from blendmake.tasks.base import Labels, Target, Task, find_task, note_of_targets
@@ -39,11 +40,16 @@ def read_column(
     id_columns: Sequence[str],
     what: str,
     csv_format: Mapping[str, Any] | None = None,
+    missing: Missing = (),
 ) -> pa.ChunkedArray:
-    """One column of a user's file in the order of `ids`, without missing values."""
+    """One column of a user's file in the order of `ids`, without missing values.
+
+    Raises:
+        BlendmakeError: a value is missing, or is called so by the config (`missing`).
+    """
     table = UserTable(file, id_columns, csv_format)
     table.require([column], what)
-    values = plain(table.read([column])[column])
+    values = without_missing(plain(table.read([column])[column]), column, missing)
     order = order_by(ids, table, id_columns)
     values = values if order is None else values.take(pa.array(order))
     if values.null_count:
@@ -70,6 +76,7 @@ def read_targets(
     features: Collection[str] = (),
     csv_format: Mapping[str, Any] | None = None,
     positive: Positive = None,
+    missing: Missing = (),
     say: Callable[[str], None] = log.info,
     warn: Callable[[str], None] = warn_in_log,
 ) -> pa.Table:
@@ -82,6 +89,7 @@ def read_targets(
         task: what targets are; left out, or `auto`: told from each column.
         known: what the targets of the train rows are, of which these are labels of other rows.
         positive: values that are 1, for all binary targets or by target, where labels are no 0 and 1.
+        missing: `data.missing` of the config.
         say: is told what a target was taken for, and which values are 0 and 1, where it is not plain.
         warn: is told what looks wrong, though it may be meant.
 
@@ -109,7 +117,9 @@ def read_targets(
     arrays, targets = [], []
     for name in names:
         classes = before[name].classes if name in before else ()
-        column = LabelColumn(labels[name], name, file, positive_of(positive, name), classes)
+        ones = positive_of(positive, name)
+        given = known_labels(labels[name], name, missing, ones)
+        column = LabelColumn(given, name, file, ones, classes)
         own = before[name].task if name in before else _task_of(column, task, say, warn)
         read = own.read(column)
         if read.says:
