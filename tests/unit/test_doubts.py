@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from blendmake.matrix import Rows
 from blendmake.reports.doubts import DOUBTS, board_doubts, doubt_lines, doubts_of, far_above
 from blendmake.reports.leaderboard import Entry
 from blendmake.reports.leaderboard_page import leaderboard_html
-from blendmake.tellers import find_tellers, teller_texts
+from blendmake.tellers import find_tellers, of_fold, teller_texts
 from problems import Problem, write_problem
 
 ROWS = 600
@@ -28,6 +29,7 @@ TELLERS: dict[str, Any] = {
     "score against it": -Y + 0.2 * RNG.random(ROWS),
     "only where it happened": pa.array(RNG.random(ROWS), mask=Y == 0),
     "only where not": pa.array(RNG.random(ROWS), mask=Y == 1),
+    "missing or high": pa.array(Y + np.arange(ROWS) / 1e4, mask=np.arange(ROWS) % 6 == 0),
     "account": 4_000_000_000 + Y.astype(np.int64),
     "status": NAMES,
 }
@@ -59,6 +61,23 @@ def test_a_column_that_tells_the_target_is_found(tmp_path: Path, name: str) -> N
     assert [one["column"] for one in found] == [name]
     assert found[0]["target"] == "y0"
     assert f"one column tells the target: '{name}'" in teller_texts(found)[0]
+
+
+def test_the_first_job_of_a_source_says_so_in_its_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train = {"copy": pa.array(ALMOST), "noise": pa.array(RNG.normal(size=ROWS))}
+    problem = write_problem(tmp_path, train, train, Y[:, None], ["y"])
+    job: Any = SimpleNamespace(
+        train_files=problem.inputs.feature_files("train"),
+        train_rows=problem.rows(0).train,
+        labels=Y[:, None].astype(np.float32),
+        every=problem.targets,
+    )
+    with caplog.at_level("WARNING"):
+        found = of_fold(job)
+    assert [one["column"] for one in found] == ["copy"]
+    assert "WARNING: one column tells the target: 'copy' alone has an AUC of 0." in caplog.text
 
 
 def test_honest_columns_are_not_doubted(tmp_path: Path) -> None:

@@ -299,6 +299,15 @@ def test_what_columns_are_is_told_from_all_rows() -> None:
     assert any("level (1 of 1 levels of test are not in train" in text for text in warned)
 
 
+def test_a_column_that_tells_a_target_is_told() -> None:
+    labels = pq.read_table("tables/targets.parquet")["t1"].to_numpy()
+    for part, values in (("train", labels + np.arange(600) / 1e4), ("test", np.arange(80.0))):
+        change(part, lambda table, values=values: table.append_column("answer", pa.array(values)))
+    warned = [f.found for f in found_in(planned()) if f.check == "columns" and f.level == WARN]
+    told = "one column tells the target: 'answer' alone has an AUC of 1.0000 for 't1'. If"
+    assert [text for text in warned if text.startswith(told)]
+
+
 def test_a_text_among_numbers_is_found_though_its_row_is_not_tried() -> None:
     for part in ("train", "test"):
         change(part, with_new("rare", [str(i / 7) for i in range(599)] + ["-"]))
