@@ -95,12 +95,16 @@ def test_a_quick_digest_sees_every_byte_of_a_small_file(data: bytes, place: int,
 def test_a_quick_digest_sees_what_a_large_artifact_holds(tmp_path: Path) -> None:
     path = tmp_path / "wide.parquet"
 
-    def digest(value: float) -> str:
+    def digests(value: float) -> tuple[int, str]:
         columns = {f"column_{j:05d}": [float(j)] for j in range(1500)}
         write_parquet(pa.table({**columns, "column_00700": [value]}), path)
-        return quick_digest(path)
+        return path.stat().st_size, quick_digest(path)
 
-    assert digest(1.0) == digest(1.0) != digest(2.0)
+    size, digest = digests(1.0)
+    assert digests(1.0) == (size, digest)
+    others = [digests(float(value)) for value in range(2, 40)]
+    alike = [other for other_size, other in others if other_size == size]
+    assert alike and digest not in alike  # of one size, so that it is told by what they hold
 
 
 def test_every_script_that_writes_artifacts_says_what_of() -> None:

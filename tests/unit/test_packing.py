@@ -699,6 +699,15 @@ def test_a_list_of_too_many_values_is_not_read(
     assert "its list holds 2," in refusal(b)
 
 
+def test_files_larger_than_the_archive_are_refused_before_any_is_written(
+    make: Callable[..., Machine],
+) -> None:
+    b = make("b")
+    units = [{"members": [{**MEMBER, "bytes": 10**15}], "records": {}}]
+    forge(b.folder / "../y.tar", [], [], units=units)
+    assert "its files would have more bytes than it has" in refusal(b)
+
+
 def raw(path: Path, info: tarfile.TarInfo, content: bytes, size: int) -> None:
     """A file of `size` bytes, mostly a hole, that begins with a member as it is given."""
     with open(path, "wb") as file:

@@ -98,6 +98,13 @@ def test_an_index_may_be_the_id(tmp_path: Path) -> None:
     assert list(read.columns) == ["x"]
 
 
+def test_a_wrong_target_is_told_with_the_nearest_name(tmp_path: Path) -> None:
+    path = _csv(indexed().rename(columns={"y": "income"}), tmp_path / "train")
+    table = UserTable(path)
+    with pytest.raises(BlendmakeError, match=r"'incom' is not among its.* Did you mean 'income'\?"):
+        table.require(["incom"], "the target column")
+
+
 # Wide files
 
 
