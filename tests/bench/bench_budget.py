@@ -35,6 +35,7 @@ from blendmake.stats.auc import auc
 
 ADULT = "adult"
 STANDS = re.compile(r"\[([\d:]+) of [\d:]+\] (\w+) stands")
+KIND = re.compile(r"LAST RESORT handed in, (.+?)(?: \(|, as no)")
 HANDED_IN = re.compile(r"handed in[^:]*: (\S+)(?: \((\w+); [^)]* stand\))?")
 
 
@@ -85,10 +86,13 @@ def spend(folder: Path, column: str | None, budget: str, cores: int, preset: str
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(common.ROOT / "Snakefile")]
     command += ["--configfile", str(path), "--cores", str(cores), "--directory", str(folder)]
     command += ["--workflow-profile", str(common.ROOT / "profiles" / "default")]
+    load = [os.getloadavg()[0]]
     began = time.monotonic()
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wall = time.monotonic() - began
+    load.append(os.getloadavg()[0])
     return {
+        "load": load,
         "code": done.returncode,
         "wall": wall,
         "text": done.stdout,
@@ -117,17 +121,20 @@ def told(name: str, budget: str, cores: int, run: dict[str, Any]) -> str:
     match = HANDED_IN.search(run["text"])
     handed_in = "**nothing**"
     if match:
-        handed_in = match[2] or "last resort"
+        kind = KIND.search(run["text"])
+        handed_in = match[2] or f"last resort ({kind[1] if kind else ''})"
     seconds = seconds_of(budget)
     assert seconds is not None
     auc_ = "–" if run["score"] is None else f"{run['score']:.4f}"
     return (
         f"| {name} | {cores} | {budget} | {run['code']} | {run['wall']:.0f} | "
-        f"{run['wall'] / seconds:.2f} | {stood or '–'} | {handed_in} | {auc_} |"
+        f"{run['wall'] / seconds:.2f} | {stood or '–'} | {handed_in} | {auc_} | "
+        f"{run['load'][0]:.0f} to {run['load'][1]:.0f} |"
     )
 
 
-def lines(options: argparse.Namespace, parent: Path) -> Iterator[str]:
+def lines(options: argparse.Namespace, parent: Path, failed: list[str]) -> Iterator[str]:
+    """The lines of the table; what has failed is told in `failed`."""
     every = sorted(os.sched_getaffinity(0))
     for name in options.sets:
         folder = parent / name
@@ -143,7 +150,7 @@ def lines(options: argparse.Namespace, parent: Path) -> Iterator[str]:
                 yield told(name, budget, cores, run)
                 if run["code"] or run["score"] is None:
                     print(run["text"][-3000:], file=sys.stderr)
-                    raise SystemExit(f"{name}: exit code {run['code']}, handed in: {run['score']}")
+                    failed.append(f"{name}: exit code {run['code']}, handed in: {run['score']}")
 
 
 def main() -> None:
@@ -161,12 +168,15 @@ def main() -> None:
     print(common.machine("xgboost", "lightgbm", "torch"), "\n")
     print(
         "| set | cores | budget | exit code | wall, s | wall / budget | stood at | handed in | hold-out "
-        "macro AUC |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "macro AUC | load |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         flush=True,
     )
     with tempfile.TemporaryDirectory() as temporary:
-        for line in lines(options, Path(temporary)):
+        failed: list[str] = []
+        for line in lines(options, Path(temporary), failed):
             print(line, flush=True)
+        if failed:
+            raise SystemExit("\n".join(failed))
 
 
 if __name__ == "__main__":
