@@ -11,6 +11,7 @@ from blendmake.files import read_note, read_parquet
 from blendmake.fits.bagging import bag_count
 from blendmake.labels import labels_of, read_labels
 from blendmake.presets import (
+    NUMBERED,
     again,
     best_of,
     candidate,
@@ -21,7 +22,7 @@ from blendmake.presets import (
 )
 from blendmake.tables.facts import facts_of_tables
 from blendmake.window import DEADLINE
-from budget_fallback import LATE, Fallback, place
+from budget_fallback import place
 from snakemake_runs import SnakemakeRun, load
 
 
@@ -30,24 +31,21 @@ class Shop:
 
     Args:
         facts: what the rule says (rules/plan_budget.py).
-        code: digest of the code.
+        fallback: what makes the last resort.
         end: when all must be over, seconds since the epoch.
         grace: seconds after it that the last resort may still take.
     """
 
-    def __init__(self, facts, code, end, grace=0.0):
-        self.facts, self.end, self.grace = facts, end, grace
+    def __init__(self, facts, fallback, end, grace=0.0):
+        self.facts, self.fallback, self.end, self.grace = facts, fallback, end, grace
         self.results, self.scratch = Path(facts["results"]), Path(facts["scratch"])
         self.preset_file = Path(facts["preset_file"])
         self.preset = {"left": {}, "whole": [], **read_preset(self.preset_file, facts["asked"])}
         self._running = None
         self.log = Path(facts["log"])
-        late = end - LATE * facts["seconds"]
-        self.fallback = Fallback(facts, code, self.log, late)
         self._shape = None
         self._scores = {}
         self._said = 0
-        load(facts["rules"])
 
     # The clock, and whoever waits
 
@@ -65,6 +63,7 @@ class Shop:
     # Runs
 
     def _run(self, targets):
+        load(self.facts["rules"])
         # Runs of their own: what the outer one had planned before a source was chosen is not theirs.
         environment = {
             self.facts["spent"]: "1",
@@ -287,4 +286,4 @@ class Shop:
 
 def _is_more(name):
     """Whether a source is of those that come when a ladder is done."""
-    return name.endswith(("_long", "_2", "_3"))
+    return name.endswith("_long") or NUMBERED.search(name) is not None

@@ -16,11 +16,13 @@ PARENT_DIED = 1  # PR_SET_PDEATHSIG
 
 
 def load(rules):
-    """Import what every run needs.
+    """Import what every run needs, unless that is done.
 
     Args:
         rules: the folder of the workflow's rules.
     """
+    if rules in sys.path:
+        return
     sys.path.insert(0, rules)
     for name in ("plan", "blendmake.presets", "blendmake.triage", "blendmake.reports.status"):
         importlib.import_module(name)

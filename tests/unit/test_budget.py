@@ -314,6 +314,15 @@ def test_tables_that_do_not_end_are_stopped_and_the_last_resort_handed_in(second
     assert "LAST RESORT handed in, the prior, as no source" in summary(outcome, seconds)
 
 
+def test_no_run_is_begun_where_the_start_has_taken_all_the_time() -> None:
+    shop = PretendShop(LADDER, dict.fromkeys((one.name for one in LADDER), 1.0))
+    shop.clock.now = 50.0
+    spending = Spending(shop, Scheduler(Pace(), CORES), began=0, end=45, closing=4, folds=FOLDS)
+    outcome = spending.spend()
+    assert shop.started == [] and shop.handed_in == [None] and shop.clock.now == 50.0
+    assert outcome.last_resort == "the prior"
+
+
 def test_where_there_is_no_last_resort_either_nothing_is_said_to_be_handed_in() -> None:
     outcome, _, _ = spend(60, read=10_000, submits=False)
     assert outcome.handed_in is None and outcome.of is None
@@ -349,6 +358,12 @@ def test_on_a_crowded_machine_the_first_source_is_one_that_surely_ends() -> None
     outcome, crowded, _ = spend(200, 6.0, sources=ladder, crowded=6.0)
     assert crowded.begun[0][0] == "logistic" and outcome.whole[0] == "logistic"
     assert crowded.dropped == {}
+
+
+def test_seeds_that_nobody_has_asked_for_are_not_what_is_left_out() -> None:
+    ladder = [source("a", 10, "a"), replace(source("a_2", 10_000, "a"), further=True)]
+    outcome, _, _ = spend(100, sources=ladder)
+    assert outcome.whole == ["a"] and outcome.left == {}
 
 
 def test_what_a_source_reads_beside_the_tables_is_made_when_it_is_its_turn() -> None:

@@ -13,6 +13,7 @@ import budget_shop
 from blendmake.budget.scheduler import Choice
 from blendmake.presets import expand, read_preset, write_preset
 from blendmake.tables.facts import Facts
+from budget_fallback import Fallback
 from budget_shop import Shop
 
 ASKED = {"preset": "quick", "budget": 60.0, "folds": 2}
@@ -22,10 +23,10 @@ SHAPE = Facts(1000, 10, 2, (300, 200), 1.0, 20)
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """A results folder in which nothing stands but the tables."""
-    monkeypatch.setattr(budget_shop, "load", lambda _: None)
     monkeypatch.setattr(budget_shop, "facts_of_tables", lambda _: SHAPE)
     write_preset(tmp_path / "preset.json", {"asked": ASKED, **expand("quick", SHAPE, 60.0)})
-    return Shop(facts(tmp_path), "code", 1e12)
+    told = facts(tmp_path)
+    return Shop(told, Fallback(told, "code", tmp_path / "budget.log", 0.0), 1e12)
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -79,6 +80,8 @@ def test_another_seed_is_written_out_when_it_is_chosen(
     assert found["sources"]["vector_2"] == found["sources"]["vector"]
     assert found["campaigns"]["quick"][-2:] == ["vector_2", "champion"]
     assert shop.progress("vector_2") == 0.0
+    # Should it not end, it comes after the ladder the next time.
+    assert names(shop)[-1] == "vector_2" and names(shop)[0] == "lightgbm"
     stand(shop, "vector_2")
     assert names(shop, further=True) == ["vector_3"]
 

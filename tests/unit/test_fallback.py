@@ -70,6 +70,7 @@ def facts(problem: Problem, **others: Any) -> dict[str, Any]:
         "sample": [],
         "groups": [],
         "seed": 0,
+        "seconds": 100.0,
         "files": {
             "train": [f"{folder}/given_train.parquet"],
             "test": [f"{folder}/given_test.parquet"],
@@ -82,8 +83,10 @@ def facts(problem: Problem, **others: Any) -> dict[str, Any]:
     }
 
 
-def fallback(problem: Problem, late: float = 1e12, **others: Any) -> Fallback:
-    return Fallback(facts(problem, **others), "code", problem.folder / "budget.log", late)
+def fallback(problem: Problem, ago: float = 0.0, **others: Any) -> Fallback:
+    """Of a budget of 100 s that began so many seconds ago."""
+    log = problem.folder / "budget.log"
+    return Fallback(facts(problem, **others), "code", log, time.time() - ago)
 
 
 def handed_in(problem: Problem) -> Any:
@@ -105,7 +108,7 @@ def test_rates_come_from_the_files_where_the_tables_are_late(problem: Problem) -
     early = fallback(problem)
     settle(early)
     assert not early.stands() and not (problem.folder / "submission.parquet").exists()
-    late = fallback(problem, late=0.0)
+    late = fallback(problem, ago=50.0)
     settle(late)
     assert late.stands() and late.told() == "the prior"
     rates = np.nanmean(problem.labels, axis=0)

@@ -88,7 +88,8 @@ class Spending:
     def _prepare(self) -> bool:
         """Build what all sources read, as long as there is time; whether it stands."""
         shop, before = self.shop, self.shop.now()
-        status = self._wait(shop.prepare(), self.end - self.closing)
+        until = self.end - self.closing
+        status = self._wait(shop.prepare(), until) if before < until else None
         if status is None:
             late = self.outcome.left["all sources"] = "tables and folds were not whole in time"
             self._tell(late)
@@ -267,7 +268,7 @@ class Spending:
                 outcome.of, outcome.last_resort = None, shop.last_resort()
 
     def _say_what_is_left(self) -> None:
-        for candidate in self.shop.candidates():
+        for candidate in (one for one in self.shop.candidates() if not one.further):
             name, left = candidate.name, self.outcome.left
             if name not in self.outcome.whole and name not in left:
                 left[name] = self.tried.get(name) or self._why(candidate)
