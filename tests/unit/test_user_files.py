@@ -17,7 +17,10 @@ from blendmake.errors import BlendmakeError
 from blendmake.tables.facts import facts_of_files
 from blendmake.tables.user_files import UserTable
 from blendmake.tables.user_labels import read_targets
-from helpers import read_user_tables
+from helpers import enter_folder, read_user_tables
+from plan import Plan
+
+REPO = Path(__file__).resolve().parents[2]
 
 # What pandas adds is no feature
 
@@ -265,3 +268,27 @@ def test_folders_that_are_no_table(tmp_path: Path) -> None:
     (tmp_path / "t" / "a.csv").rename(tmp_path / "t" / "a.parquet")
     with pytest.raises(BlendmakeError, match=r"a\.parquet cannot be read"):
         UserTable(tmp_path / "t")
+
+
+def test_thousands_of_targets_are_planned_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter_folder(tmp_path, monkeypatch)
+
+    def seconds(count: int) -> float:
+        names = [f"t{i}" for i in range(count)]
+        labels = dict.fromkeys(names, np.arange(20) % 2)
+        table = pa.table({"id": np.arange(20), "x": np.arange(20.0), **labels})
+        pq.write_table(table, f"{count}.parquet")
+        data = {"train": f"{count}.parquet", "id": "id", "targets": names}
+        sources = {name: {"family": name} for name in ("linear", "lightgbm")}
+        blends = {"champion": {"method": "greedy", "sources": "all"}}
+        config = {"problem": "p", "data": data, "sources": sources, "blends": blends}
+        begin = time.process_time()
+        plan = Plan(config, str(REPO))
+        assert plan.slices["targets"]["columns"] == names and plan.everything
+        read_targets(f"{count}.parquet", names, table.select(["id"]), ["id"])
+        return time.process_time() - begin
+
+    seconds(10)
+    assert seconds(2000) < 24 * max(seconds(250), 0.05)
