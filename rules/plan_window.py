@@ -61,6 +61,7 @@ class PlanWindow(PlanWanted):
                 csv_format=data.csv.slice(),
                 positive=labels.positive,
                 missing=data.missing,
+                task=self.problem.task,
             )
         return found
 

@@ -15,11 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from blendmake.budget.last_resort import make_last_resort, make_prior
+from blendmake.budget.measure import in_words, key_of
 from blendmake.budget.unfinished import mean_of_folds
 from blendmake.budget.unread import prior_of_files
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_note, replacing
-from blendmake.labels import read_labels
+from blendmake.labels import read_targets_of
 from blendmake.predictions import read_predictions
 from blendmake.provenance import provenance
 from blendmake.submission import read_sample, write_submission
@@ -122,8 +123,8 @@ class Fallback:
             told = f"the mean over {made['folds']} finished folds of {made['source']}"
         else:
             told = "a linear model on a sample" if made.get("kind") == "linear" else "the prior"
-        score = made.get("macro_auc")
-        return told if score is None else f"{told} (macro AUC {score:.4f} on rows held out)"
+        score = in_words(made)
+        return told if score is None else f"{told} ({score} on rows held out)"
 
     def _made(self):
         with suppress(OSError, BlendmakeError):
@@ -175,10 +176,10 @@ class Fallback:
     def _of_tables(self):
         tables = self.results / "tables"
         targets = tables / "targets.parquet"
-        names = read_labels(targets)[1]
+        of = read_targets_of(targets)
         out = self.folder / "test.parquet"
         told = make_prior(tables / "test.arrow", targets, out, self._note())
-        self._hand_in(out, names, told)
+        self._hand_in(out, of, told)
         groups = tables / "groups.parquet" if self.facts["groups"] else None
         while groups is not None and not groups.exists():
             time.sleep(0.1)
@@ -191,12 +192,12 @@ class Fallback:
             self._note(),
             self.facts["seed"],
         )
-        self._hand_in(out, names, told)
+        self._hand_in(out, of, told)
 
     def _of_files(self):
         files, data = self.facts["files"], self.facts["targets"]
         out = self.folder / "test.parquet"
-        _, names, told = prior_of_files(
+        _, of, told = prior_of_files(
             files["train"],
             files["test"],
             data["id"],
@@ -205,13 +206,14 @@ class Fallback:
             self._note(),
             columns=data["columns"],
             positive=data.get("positive"),
+            task=data.get("task"),
             csv_format=data.get("csv_format"),
             taken=files["taken"],
         )
-        self._hand_in(out, names, told)
+        self._hand_in(out, of, told)
 
     def _of_folds(self, source, kept):
-        names = read_labels(self.results / "tables" / "targets.parquet")[1]
+        of = read_targets_of(self.results / "tables" / "targets.parquet")
         folds = {
             int(folder.name.removeprefix("fold")): {
                 part: folder / f"{part}.parquet" for part in ("oof", "test")
@@ -225,10 +227,10 @@ class Fallback:
             self.results / "tables" / "targets.parquet",
             out,
             self._note(),
-            made.get("macro_auc"),
+            made.get(key_of(of)),
         )
-        if told is not None and set(read_predictions(out).targets) == set(names):
-            self._hand_in(out, names, {**told, "source": source})
+        if told is not None and {*read_predictions(out).targets} == {one.name for one in of}:
+            self._hand_in(out, of, {**told, "source": source})
 
     def _hand_in(self, predictions, targets, told):
         settings = self.facts["submission"]

@@ -6,10 +6,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from blendmake.budget.last_resort import macro_auc
-from blendmake.files import read_note, read_parquet
+from blendmake.budget.measure import WORDS, key_of, measured
 from blendmake.fits.bagging import bag_count
-from blendmake.labels import labels_of, read_labels
+from blendmake.labels import label_columns, read_known, read_targets_of
+from blendmake.predictions import read_predictions
 from blendmake.presets import (
     NUMBERED,
     again,
@@ -245,14 +245,19 @@ class Shop:
         path = self._file(artifact)
         key = path.stat().st_mtime_ns
         if self._scores.get(artifact, (None, None))[0] != key:
-            self._scores[artifact] = (key, self._macro_auc(path))
+            self._scores[artifact] = (key, self._measured(path))
         return self._scores[artifact][1]
 
-    def _macro_auc(self, path):
-        _, names, labels = read_labels(self.results / "tables" / "targets.parquet")
-        table = read_parquet(path)
-        covered, predicted = labels_of(table, read_note(path)["id_columns"])
-        return macro_auc(labels[:, [names.index(target) for target in covered]], predicted)
+    def measure(self):
+        return WORDS[key_of(read_targets_of(self.results / "tables" / "targets.parquet"))]
+
+    def _measured(self, path):
+        known, found = (
+            read_known(self.results / "tables" / "targets.parquet"),
+            read_predictions(path),
+        )
+        columns = label_columns(found.targets, known.names, path)
+        return measured(known.labels[:, columns], found.values, found.of)
 
     def hand_in(self, artifact):
         if not self.facts["submissions"]:

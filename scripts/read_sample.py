@@ -6,14 +6,14 @@ with job(snakemake.log[0], script=snakemake, own=["sample"]):
     from pathlib import Path
 
     from blendmake.files import read_note
-    from blendmake.labels import read_labels
+    from blendmake.labels import read_targets_of
     from blendmake.matrix import TableFile
     from blendmake.provenance import provenance
     from blendmake.submission import read_sample
 
     settings = snakemake.params.submission
     id_columns = read_note(Path(snakemake.input.columns))["id_columns"]
-    _, targets, _ = read_labels(Path(snakemake.input.targets))
+    targets = read_targets_of(Path(snakemake.input.targets))
     read_sample(
         own_paths(snakemake.params.places, snakemake.input.sample)[0],
         TableFile(Path(snakemake.input.table)).table(id_columns),

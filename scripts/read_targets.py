@@ -5,12 +5,11 @@ from blendmake.job import job, own_paths
 with job(snakemake.log[0], script=snakemake, own=["targets"]):
     from pathlib import Path
 
-    from blendmake.files import note_of, read_parquet, write_parquet
-    from blendmake.labels import read_known, targets_of
+    from blendmake.files import note_of, read_parquet
+    from blendmake.labels import read_known
     from blendmake.matrix import TableFile
     from blendmake.provenance import provenance
-    from blendmake.tables.user_labels import read_targets
-    from blendmake.tasks.base import note_of_targets
+    from blendmake.tables.user_labels import read_targets, write_targets
 
     data = snakemake.params.data
     columns = read_parquet(snakemake.input.columns)
@@ -30,12 +29,7 @@ with job(snakemake.log[0], script=snakemake, own=["targets"]):
         positive=data.get("positive"),
         missing=data.get("missing", ()),
     )
-    names = [name for name in targets.column_names if name not in id_columns]
     note = provenance(
-        data,
-        snakemake.params.code,
-        id_columns=id_columns,
-        sizes=snakemake.params.sizes,
-        **note_of_targets(targets_of(targets, names)),
+        data, snakemake.params.code, id_columns=id_columns, sizes=snakemake.params.sizes
     )
-    write_parquet(targets, Path(snakemake.output[0]), note)
+    write_targets(targets, Path(snakemake.output[0]), note)

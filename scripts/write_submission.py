@@ -5,12 +5,12 @@ from blendmake.job import job, optional_path
 with job(snakemake.log[0], script=snakemake):
     from pathlib import Path
 
-    from blendmake.labels import read_labels
+    from blendmake.labels import read_targets_of
     from blendmake.provenance import provenance
     from blendmake.submission import write_submission
 
     settings = snakemake.params.submission
-    _, targets, _ = read_labels(Path(snakemake.input.targets))
+    targets = read_targets_of(Path(snakemake.input.targets))
     sample = optional_path(snakemake.input.sample)
     write_submission(
         Path(snakemake.input.test),

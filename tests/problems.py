@@ -30,7 +30,7 @@ from blendmake.matrix import TableFile
 from blendmake.predictions import Predictions, read_predictions
 from blendmake.seeds import derive_seed
 from blendmake.tables.tables import read_tables
-from blendmake.tables.user_labels import read_targets
+from blendmake.tables.user_labels import read_targets, write_targets
 from blendmake.tasks.base import targets_of_note
 
 FOLDS = 3
@@ -150,7 +150,7 @@ def _write_targets(path: Path, table: Path, labels: NDArray[Any], targets: Seque
         for j, name in enumerate(targets)
     }
     pq.write_table(pa.table({"id": ids["id"], **columns}), given)
-    write_parquet(read_targets(str(given), None, ids, ["id"]), path, {"id_columns": ["id"]})
+    write_targets(read_targets(str(given), None, ids, ["id"]), path, {"id_columns": ["id"]})
     return path
 
 

@@ -166,6 +166,9 @@ class PretendShop:
     def champion(self) -> str:
         return BEST
 
+    def measure(self) -> str:
+        return "macro AUC"
+
     def score(self, artifact: str) -> float | None:
         if artifact in self.alone:
             return self.alone[artifact] if self.is_whole(artifact) else None

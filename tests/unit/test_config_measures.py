@@ -104,6 +104,11 @@ WRONG: dict[str, tuple[list[tuple[str, Any]], str]] = {
         "data.targets.positive: which value is 1 is asked of binary targets, but 'y2' is multiclass "
         "by `task`",
     ),
+    "groups by positives": (
+        [("task", "regression"), ("groups", {"g": {"rarest": 1}}), ("sources", DELETE)]
+        + [("blends", DELETE)],
+        "groups.g.rarest: goes by positives, which binary targets alone have; list the targets",
+    ),
     "targets by file": (
         [("task", "multiclass"), ("metric", "rmse"), ("groups", DELETE), ("sources", DELETE)]
         + [("blends", DELETE), ("data.targets", "labels.csv")],

@@ -15,7 +15,7 @@ from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.matrix import TableFile
 from blendmake.tables.facts import Facts, facts_of_files, facts_of_tables
-from blendmake.tables.user_labels import read_targets
+from blendmake.tables.user_labels import read_targets, write_targets
 from helpers import flip_byte, read_user_tables, write_user_file
 
 ROWS = 40
@@ -63,7 +63,7 @@ def facts_of_made(
     )
     ids = TableFile(folder / "tables" / "train.arrow").table(["id"])
     read = read_targets(labels, targets, ids, ["id"])
-    write_parquet(read, folder / "tables" / "targets.parquet", {"id_columns": ["id"]})
+    write_targets(read, folder / "tables" / "targets.parquet", {"id_columns": ["id"]})
     return facts_of_tables(folder / "tables")
 
 
@@ -130,7 +130,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"train": ["absent.csv"]}, r"absent\.csv does not exist"),
     ({"columns": ["rare", "y9"]}, r"labels\.csv: the target column 'y9' is not among"),
     (
-        {"targets": "main.csv", "columns": ["city"]},
+        {"targets": "main.csv", "columns": ["city"], "task": "binary"},
         r"main\.csv: target 'city' holds 'celle' .*data.targets.positive",
     ),
 ]
@@ -144,8 +144,30 @@ def test_what_is_wrong_with_files_is_said(
     write_user_file(Path("main.csv"), {**IDS, **COLUMNS})
     write_user_file(Path("labels.csv"), {**IDS, **LABELS})
     given = {"train": ["main.csv"], "targets": "labels.csv", "columns": None, **changed}
+    task = given.get("task")
     with pytest.raises(BlendmakeError, match=message):
-        facts_of_files(given["train"], ["id"], given["targets"], given["columns"])
+        facts_of_files(given["train"], ["id"], given["targets"], given["columns"], task=task)
+
+
+def test_targets_of_every_task(tmp_path: Path) -> None:
+    """Told from files as from tables; of binary targets alone the facts are as they ever were."""
+    labels = {
+        "won": [i % 2 for i in range(ROWS)],
+        "kind": ["abc"[i % 3] for i in range(ROWS)],
+        "price": [i / 2 for i in range(ROWS)],
+    }
+    train = {"main": write_user_file(tmp_path / "main.csv", {**IDS, **COLUMNS})}
+    path = write_user_file(tmp_path / "labels.csv", {**IDS, **labels})
+    found = facts_of_files([*train.values()], ["id"], path, None, **KINDS)
+    assert found.tasks == ("binary", "multiclass", "regression")
+    assert (found.positives, found.classes) == ((ROWS // 2, 0, 0), (0, 3, 0))
+    assert (found.targets, found.outputs, found.kinds) == (3, 5, set(found.tasks))
+    made = facts_of_made(tmp_path, train, path, None, [])
+    assert made is not None and replace(made, levels=0) == found
+    plain = facts_of_files([*train.values()], ["id"], path, ["won"])
+    assert (plain.tasks, plain.classes, plain.kinds, plain.outputs) == ((), (), {"binary"}, 1)
+    said = facts_of_files([*train.values()], ["id"], path, ["won"], task="regression")
+    assert said.tasks == ("regression",)
 
 
 def test_categoricals_of_pandas_are_categories_though_parquet_forgets_it(tmp_path: Path) -> None:

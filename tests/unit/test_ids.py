@@ -27,6 +27,7 @@ from blendmake.submission import write_submission
 from blendmake.tables.ids import id_keys, order_by
 from blendmake.tables.user_files import UserTable
 from blendmake.tables.user_labels import read_targets, write_groups
+from blendmake.tasks.base import targets_of_note
 from helpers import read_user_tables, write_user_file
 
 # Texts as a CSV file may hold them; an empty field is a missing id.
@@ -63,7 +64,7 @@ def submitted(
         sample,
         out,
         id_columns=id_columns,
-        targets=["y"],
+        targets=targets_of_note(["y"], {}),
         rename=None,
         note={},
         out_csv=out.with_suffix(".csv"),

@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 
 from blendmake.budget import last_resort
-from blendmake.budget.last_resort import make_last_resort
+from blendmake.budget.last_resort import make_last_resort, make_prior
+from blendmake.labels import read_known
+from blendmake.matrix import TableFile
 from blendmake.predictions import Predictions, read_predictions
 from blendmake.stats.auc import auc
+from blendmake.tables.user_labels import read_targets, write_targets
+from blendmake.tasks import TASKS
+from helpers import write_user_file
 from problems import Problem, write_problem
 
 ROWS, TEST = 900, 300
@@ -91,3 +96,51 @@ def test_a_sample_is_what_is_fitted_and_blocks_of_columns_make_no_difference(
     told, sampled = made(problem, tmp_path)
     assert told["rows"] == 200 and not np.allclose(whole.values, sampled.values, atol=1e-3)
     assert auc(truth[:, 0], sampled.values[:, 0]) > 0.75
+
+
+# Other tasks
+
+
+def mixed(folder: Path, signal: float = 1.0) -> tuple[Problem, dict[str, Any]]:
+    """A problem with a target of each task; `signal`: how much features say of them."""
+    problem, _ = tables(folder)
+    draw = np.random.default_rng(8)
+    far = np.array(TableFile(problem.inputs.tables["train"]).values("far"), np.float64)
+    x = signal * (far - 1e6) / 1e3
+    kinds = np.array(["low", "middle", "top"])
+    values = {
+        "price": 100 + 7 * (x + 0.5 * draw.normal(size=ROWS)),
+        "kind": kinds[np.digitize(x + 0.5 * draw.normal(size=ROWS), [-0.5, 0.7])],
+        "won": (x + draw.normal(size=ROWS) > 0).astype(np.int8),
+    }
+    ids = read_known(problem.inputs.targets).ids
+    given = write_user_file(folder / "mixed.parquet", {"id": ids["id"], **values})
+    table = read_targets(given, None, ids, ["id"])
+    write_targets(table, problem.inputs.targets, {"id_columns": ["id"]})
+    return problem, values
+
+
+def test_a_linear_model_of_every_task(tmp_path: Path) -> None:
+    problem, values = mixed(tmp_path)
+    told, found = made(problem, tmp_path)
+    assert {target.task.name for target in found.of} == set(TASKS)
+    assert told["kind"] == "linear" and 0.4 < told["saved"] < 0.8 and "macro_auc" not in told
+    for target in found.of:
+        predicted = found.select([target.name]).values
+        assert target.task.wrong(predicted) is None
+        assert np.ptp(predicted, axis=0).min() > 0
+    price = found.select(["price"]).values
+    assert values["price"].min() <= price.min() < price.max() <= values["price"].max()
+
+
+def test_the_prior_of_every_task(tmp_path: Path) -> None:
+    problem, values = mixed(tmp_path, signal=0.0)
+    told, found = made(problem, tmp_path)
+    assert told["kind"] == "prior" and told["saved"] <= 0
+    shares = [np.mean(values["kind"] == name) for name in ("low", "middle", "top")]
+    expected = [values["price"].mean(), *shares, values["won"].mean()]
+    assert np.allclose(found.values, np.tile(expected, (TEST, 1)), rtol=1e-6)
+    test = problem.inputs.tables["test"]
+    out = tmp_path / "prior.parquet"
+    assert make_prior(test, problem.inputs.targets, out, {}) == {"kind": "prior", "saved": None}
+    assert np.array_equal(read_predictions(out).values, found.values)

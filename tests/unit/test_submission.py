@@ -12,7 +12,9 @@ from pyarrow import csv
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_note
 from blendmake.predictions import write_predictions
-from blendmake.submission import what_it_holds, write_submission
+from blendmake.submission import read_sample, what_it_holds, write_submission
+from blendmake.tasks import TASKS
+from blendmake.tasks.base import Target, find_task, targets_of_note
 from helpers import files_below, write_user_file
 
 TARGETS = ("target_1", "target_2")
@@ -39,7 +41,7 @@ def submit(
         path,
         out,
         id_columns=[name for name in ids.column_names if name != "row"],
-        targets=TARGETS,
+        targets=targets_of_note(TARGETS, {}),
         rename=rename,
         note={"blend": "champion"},
         out_csv=out.with_suffix(".csv"),
@@ -179,10 +181,121 @@ def test_it_says_whether_it_holds_probabilities(
         None,
         out,
         id_columns=["id"],
-        targets=TARGETS,
+        targets=targets_of_note(TARGETS, {}),
         rename=None,
         note={},
     )
     assert told in caplog.text and bool(told) == ("calibrate: logistic" in caplog.text)
     assert what_it_holds(out) == shown
     assert what_it_holds(tmp_path / "report.html") == ""
+
+
+# Other tasks
+
+KINDS = (
+    Target("kind", find_task("multiclass"), ("1", "2", "10")),
+    Target("price", find_task("regression")),
+    Target("won", find_task("binary")),
+)
+OUTPUTS = ["kind=1", "kind=2", "kind=10", "price", "won"]
+MIXED = np.array(
+    [[0.7, 0.2, 0.1, 1e6, 0.4], [0.1, 0.1, 0.8, -2.5, 0.5], [0.2, 0.5, 0.3, 0.0, 0.6]], np.float32
+)
+
+
+def submit_mixed(
+    folder: Path, columns: Any, rename: dict[str, str] | None = None, of: Any = KINDS
+) -> pa.Table:
+    """A submission of MIXED with a sample of these columns; None: without one."""
+    places = [OUTPUTS.index(name) for target in of for name in target.outputs]
+    write_predictions(folder / "test.parquet", IDS, of, MIXED[:, places], {})
+    sample = None
+    if columns is not None:
+        sample = write_user_file(folder / "sample.parquet", {"id": [13, 11, 12], **columns})
+        ids = {"id_columns": ["id"], "targets": of, "rename": rename, "note": {}}
+        read_sample(sample, IDS, folder / "read.parquet", **ids)
+    out = folder / "submission.parquet"
+    options: Any = {"id_columns": ["id"], "targets": of, "rename": rename, "note": {}}
+    write_submission(folder / "test.parquet", sample, out, **options)
+    return pq.read_table(out).replace_schema_metadata()
+
+
+def test_outputs_of_every_task(tmp_path: Path) -> None:
+    assert {target.task.name for target in KINDS} == set(TASKS)
+    table = submit_mixed(tmp_path, None)
+    assert table.column_names == ["id", *OUTPUTS]
+    found = np.column_stack([table[name].to_numpy() for name in OUTPUTS])
+    np.testing.assert_array_equal(found, MIXED.astype(np.float64))
+
+
+ZEROS = [0.0] * 3
+SAMPLES: dict[str, tuple[dict[str, Any], dict[str, str] | None, dict[str, list[Any]]]] = {
+    "outputs": (
+        {"price": ZEROS, "kind=2": ZEROS, "kind=1": ZEROS, "kind=10": ZEROS, "won": ZEROS},
+        None,
+        {"price": [0, 1e6, -2.5], "kind=2": [0.5, 0.2, 0.1], "kind=10": [0.3, 0.1, 0.8]},
+    ),
+    "classes": (
+        {"1": ZEROS, "2": ZEROS, "10": ZEROS, "won": ZEROS, "price": ZEROS},
+        None,
+        {"1": [0.2, 0.7, 0.1], "won": [0.6, 0.4, 0.5]},
+    ),
+    "renamed": (
+        {"Class_1": ZEROS, "Class_2": ZEROS, "Class_10": ZEROS, "won": ZEROS, "price": ZEROS},
+        {"pattern": "^kind=", "replace": "Class_"},
+        {"Class_10": [0.3, 0.1, 0.8]},
+    ),
+    "label": (
+        {"kind": ["?"] * 3, "price": ZEROS, "won": ZEROS},
+        None,
+        {"kind": ["2", "1", "10"], "price": [0, 1e6, -2.5]},
+    ),
+    "label as a whole number": (
+        {"kind": [0] * 3, "price": ZEROS, "won": ZEROS},
+        None,
+        {"kind": [2, 1, 10]},
+    ),
+    "label, renamed": (
+        {"answer": ["a"] * 3, "price": ZEROS, "won": ZEROS},
+        {"pattern": "^kind$", "replace": "answer"},
+        {"answer": ["2", "1", "10"]},
+    ),
+    "whole numbers": (
+        {"kind": ["a"] * 3, "price": [0] * 3, "won": [0] * 3},
+        None,
+        {"price": [0, 1e6, -2.5]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_sample_says_how_targets_stand(tmp_path: Path, name: str) -> None:
+    columns, rename, expected = SAMPLES[name]
+    table = submit_mixed(tmp_path, columns, rename)
+    assert table.column_names == ["id", *columns]
+    assert table["id"].to_pylist() == [13, 11, 12]
+    for column, values in expected.items():
+        found = table[column].to_pylist()
+        assert found == values if isinstance(values[0], str) else found == pytest.approx(values)
+
+
+def test_what_a_sample_lacks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BlendmakeError, match=r"no column for 'kind=1'"):
+        submit_mixed(tmp_path, {"1": ZEROS, "2": ZEROS, "price": ZEROS, "won": ZEROS})
+    with pytest.raises(BlendmakeError, match=r"'kind' is bool, but the classes are '2'"):
+        submit_mixed(tmp_path, {"kind": [True] * 3, "price": ZEROS, "won": ZEROS})
+
+
+@pytest.mark.parametrize(
+    ("of", "columns", "says"),
+    [
+        (KINDS[1:2], None, ""),
+        (KINDS[:1], None, " (probabilities)"),
+        (KINDS[:1], {"kind": ["a"] * 3}, ""),
+        (KINDS[2:], None, " (probabilities)"),
+    ],
+    ids=["numbers", "classes", "label", "binary"],
+)
+def test_what_lists_of_files_say_of_it(tmp_path: Path, of: Any, columns: Any, says: str) -> None:
+    submit_mixed(tmp_path, columns, of=of)
+    assert what_it_holds(tmp_path / "submission.parquet") == says

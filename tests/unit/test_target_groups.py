@@ -15,6 +15,8 @@ from blendmake.files import note_of, read_parquet, write_parquet
 from blendmake.fits.group_rules import build_group, inner_auc
 from blendmake.fits.table import FITS
 from blendmake.fits.target_groups import read_group_files
+from blendmake.tables.user_labels import read_targets, write_targets
+from helpers import write_user_file
 from problems import Problem, run_fold, synthetic, with_labels
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -58,6 +60,23 @@ def write_fits(path: Path, rows: list[tuple[str, float | None, str | None]]) -> 
     ]
     write_parquet(pa.Table.from_pylist(made, schema=FITS), path)
     return path
+
+
+def test_rules_of_positives_speak_of_binary_targets_alone(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {"id": [*range(30)], "price": [0.5, 1.0, 2.5] * 10}
+    columns |= {"kind": ["a", "b", "c"] * 10, "won": [0, 0, 1] * 10}
+    given = write_user_file(tmp_path / "labels.parquet", columns)
+    ids = pa.table({"id": range(30)})
+    path = tmp_path / "targets.parquet"
+    write_targets(read_targets(given, None, ids, ["id"]), path, {"id_columns": ["id"]})
+    for rule in ({"rarest": 3}, {"rate_at_most": 0.9}):
+        assert list(built(path, tmp_path / "g.parquet", rule)) == ["won"]
+    only = tmp_path / "only.parquet"
+    write_targets(read_targets(given, ["price"], ids, ["id"]), only, {"id_columns": ["id"]})
+    with pytest.raises(
+        BlendmakeError, match=r"groups\.weak: 'rarest' goes by positives, which binary"
+    ):
+        built(only, tmp_path / "g.parquet", {"rarest": 3})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ size of the tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from blendmake.budget.measure import AUC, key_of, measured
 from blendmake.files import read_parquet
-from blendmake.labels import Labels, read_groups, read_labels
+from blendmake.labels import Labels, read_groups, read_known
 from blendmake.matrix import TableFile
 from blendmake.predictions import write_predictions
-from blendmake.stats.auc import auc
+from blendmake.tasks.base import Target
 
 ROWS = 6000
 ASIDE = 0.2  # of the sample, or of its groups: rows that score it
@@ -28,11 +29,12 @@ COLUMNS = 1500
 LEVELS = 20  # of a category that is spread into a column for each level; others are left out
 RIDGE = 0.05  # of the rows, added to the squares of columns of deviation one
 STEPS = 15
+LEAST = 0.05  # of a class's even share: what it is given at least
 Floats = NDArray[np.float64]
 
 
 def make_prior(test: Path, targets: Path, out: Path, note: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the rates of positives as predictions for the test rows.
+    """Write what stands in where nothing is learnt as predictions for the test rows.
 
     Args:
         test: typed table.
@@ -41,22 +43,30 @@ def make_prior(test: Path, targets: Path, out: Path, note: Mapping[str, Any]) ->
     Returns:
         What was done, as `make_last_resort` tells it.
     """
-    ids, names, labels = read_labels(targets)
-    table = TableFile(test)
-    return write_prior(out, table.table(ids.column_names), names, _rates(labels), note)
+    known = read_known(targets)
+    ids = TableFile(test).table(known.ids.column_names)
+    return write_prior(out, ids, known.targets, prior_of(known.targets, known.labels), note)
+
+
+def prior_of(targets: Sequence[Target], labels: Labels) -> Floats:
+    """The prior (outputs,): rates of positives and of classes, means of numbers.
+
+    Args:
+        labels: (rows, targets), NaN where unknown.
+    """
+    pairs = zip(targets, labels.T, strict=True)
+    constants = [t.task.constant(one.astype(np.float64), len(t.outputs)) for t, one in pairs]
+    return np.concatenate(constants)
 
 
 def write_prior(
-    out: Path,
-    ids: pa.Table,
-    names: Sequence[str],
-    rates: Sequence[float] | Floats,
-    note: Mapping[str, Any],
+    out: Path, ids: pa.Table, targets: Sequence[Target], prior: Floats, note: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write the same predictions for all rows: the rate of positives of each target."""
-    told = {"kind": "prior", "macro_auc": None}
-    predicted = np.tile(np.asarray(rates, np.float32), (ids.num_rows, 1))
-    write_predictions(out, ids, names, predicted, {**note, "optimistic": [], "last_resort": told})
+    """Write the same predictions (outputs,) for all rows."""
+    told = {"kind": "prior", key_of(targets): None}
+    predicted = np.tile(prior, (ids.num_rows, 1))
+    made = {**note, "optimistic": [], "last_resort": told}
+    write_predictions(out, ids, targets, predicted.astype(np.float32), made)
     return told
 
 
@@ -78,61 +88,41 @@ def make_last_resort(
         out: as a source's test.parquet.
 
     Returns:
-        What was done: `kind` (linear or prior), `rows`, `macro_auc` on held-out rows of the sample
-        (None: unknown). The note of `out` says the same under `last_resort`.
+        What was done: `kind` (linear or prior), `rows`, and how good it is on held-out rows of the
+        sample (`measure.key_of`; None: unknown). The note of `out` says the same under `last_resort`.
     """
-    ids, names, labels = read_labels(targets)
+    known = read_known(targets)
+    of, labels = known.targets, known.labels
     test = TableFile(tables["test"])
     draw = np.random.default_rng(seed)
     sample = np.sort(draw.permutation(len(labels))[:ROWS])
     y = labels[sample].astype(np.float64)
-    prior = _rates(labels.astype(np.float64))
+    prior = prior_of(of, labels)
     described = read_parquet(columns).to_pylist()
     described = [described[i] for i in np.sort(draw.permutation(len(described))[:COLUMNS])]
-    of = sample if groups is None else np.asarray(read_groups(groups))[sample]
-    parts = np.unique(of)
-    aside = np.isin(of, draw.permutation(parts)[: round(ASIDE * len(parts))])
-    model = _Linear(TableFile(tables["train"]), described, sample)
+    units = sample if groups is None else np.asarray(read_groups(groups))[sample]
+    parts = np.unique(units)
+    aside = np.isin(units, draw.permutation(parts)[: round(ASIDE * len(parts))])
+    model = _Linear(TableFile(tables["train"]), described, sample, of)
     score = _score(model, y, aside)
-    told = {"kind": "prior", "rows": len(sample), "macro_auc": score}
+    told = {"kind": "prior", "rows": len(sample), key_of(of): score}
     predicted = np.tile(prior, (test.rows, 1))
-    if score is not None and score > 0.5:
+    if score is not None and score > (0.5 if key_of(of) == AUC else 0.0):
         told["kind"] = "linear"
         model.fit(y, np.ones(len(sample), bool))
         predicted = model.predict(test)
     made = {**note, "optimistic": [], "last_resort": told}
-    write_predictions(out, test.table(ids.column_names), names, predicted.astype(np.float32), made)
+    ids = test.table(known.ids.column_names)
+    write_predictions(out, ids, of, predicted.astype(np.float32), made)
     return told
 
 
-def _rates(labels: Labels) -> Floats:
-    """Share of positives (targets,) among known labels."""
-    known = ~np.isnan(labels)
-    total = np.nansum(labels, axis=0, dtype=np.float64)
-    return np.where(known.any(axis=0), total / np.maximum(1, known.sum(0)), 0.5)
-
-
 def _score(model: _Linear, labels: Floats, aside: NDArray[np.bool_]) -> float | None:
-    """Macro AUC of a model of the other rows on those set aside; the model is fitted anew after."""
+    """How good a model of the other rows is on those set aside; the model is fitted anew after."""
     if aside.all() or not aside.any():
         return None
     model.fit(labels, ~aside)
-    return macro_auc(labels[aside], model.of_sample()[aside])
-
-
-def macro_auc(labels: Labels, predicted: NDArray[np.floating[Any]]) -> float | None:
-    """Mean AUC over the targets that have both classes among these rows; None where none has.
-
-    Args:
-        labels: (rows, targets), NaN where unknown.
-        predicted: (rows, targets).
-    """
-    scores = []
-    for truth, guess in zip(labels.T, predicted.T, strict=True):
-        known = ~np.isnan(truth)
-        if len(np.unique(truth[known])) == 2:
-            scores.append(auc(truth[known], guess[known]))
-    return float(np.mean(scores)) if scores else None
+    return measured(labels[aside], model.of_sample()[aside], model.targets)
 
 
 class _Linear:
@@ -141,10 +131,17 @@ class _Linear:
     Args:
         described: rows of tables/columns.parquet: name, kind, levels.
         sample: positions of the rows.
+        targets: what is predicted.
     """
 
-    def __init__(self, table: TableFile, described: list[dict[str, Any]], sample: Any) -> None:
-        self.described = described
+    def __init__(
+        self,
+        table: TableFile,
+        described: list[dict[str, Any]],
+        sample: Any,
+        targets: Sequence[Target],
+    ) -> None:
+        self.described, self.targets = described, targets
         columns = [column[sample] for column in self._columns(table)]
         x = np.column_stack(columns) if columns else np.zeros((len(sample), 0), np.float32)
         self.middle, self.scale = _moments(x)
@@ -167,19 +164,26 @@ class _Linear:
 
     def fit(self, labels: Floats, rows: NDArray[np.bool_]) -> None:
         """Fit on some rows of the sample; labels (sample, targets), NaN where unknown."""
-        x, y = self.x[rows], labels[rows]
-        self.rates = _rates(y)
-        centred = np.where(np.isnan(y), 0.0, y - self.rates)
+        x = self.x[rows]
+        pairs = [*zip(self.targets, labels[rows].T, strict=True)]
+        y = np.column_stack([t.task.moments(one, len(t.outputs)) for t, one in pairs])
+        rates = prior_of(self.targets, labels[rows])
+        centred = np.where(np.isnan(y), 0.0, y - rates)
         squares = x.T @ x
         squares[np.diag_indices_from(squares)] += RIDGE * len(x) + 1e-6
         self.weights = np.linalg.solve(squares, x.T @ centred)
-        self.curves = [_curve(x @ self.weights[:, j], y[:, j]) for j in range(y.shape[1])]
+        self.curves, first = list[_Curve](), 0
+        for target, known in pairs:
+            last = first + len(target.outputs)
+            of = slice(first, last)
+            self.curves.append(_curve_of(target, x @ self.weights[:, of], known, rates[of]))
+            first = last
 
     def of_sample(self) -> Floats:
         return self._curved(self.x @ self.weights)
 
     def predict(self, table: TableFile) -> Floats:
-        """Probabilities (rows, targets)."""
+        """Predictions (rows, outputs)."""
         raw = np.zeros((table.rows, self.weights.shape[1]))
         columns = self._columns(table)
         for start in range(0, len(self.weights), BLOCK):
@@ -189,10 +193,40 @@ class _Linear:
         return self._curved(raw)
 
     def _curved(self, raw: Floats) -> Floats:
-        curved = np.empty_like(raw)
-        for j, (slope, start) in enumerate(self.curves):
-            curved[:, j] = 1 / (1 + np.exp(-np.clip(slope * raw[:, j] + start, -30, 30)))
-        return curved
+        parts, first = [], 0
+        for target, curve in zip(self.targets, self.curves, strict=True):
+            last = first + len(target.outputs)
+            parts.append(curve(raw[:, first:last]))
+            first = last
+        return np.hstack(parts)
+
+
+_Curve = Callable[[Floats], Floats]
+
+
+def _curve_of(target: Target, raw: Floats, labels: Floats, rates: Floats) -> _Curve:
+    """From raw values (rows, outputs), which are about 0, to predictions of a target.
+
+    Args:
+        raw, labels: of the rows that were fitted.
+        rates: the prior (outputs,).
+    """
+    if target.task.name == "binary":
+        slope, start = _curve(raw[:, 0], labels)
+        return lambda new: 1 / (1 + np.exp(-np.clip(slope * new + start, -30, 30)))
+    if target.classes:
+
+        def shares(new: Floats) -> Floats:
+            floor = LEAST / new.shape[1]
+            clipped = np.clip(rates + new, floor, 1.0)
+            found: Floats = clipped / clipped.sum(axis=1, keepdims=True)
+            return found
+
+        return shares
+    if np.isnan(labels).all():
+        return lambda new: np.broadcast_to(rates, new.shape)
+    low, high = float(np.nanmin(labels)), float(np.nanmax(labels))
+    return lambda new: np.clip(rates + new, low, high)
 
 
 def _moments(x: NDArray[np.float32]) -> tuple[Floats, Floats]:

@@ -224,7 +224,8 @@ class Spending:
         self.outcome.left.pop(name, None)
         score = self.shop.score(name)
         after = self.shop.score(self.outcome.of) if self.outcome.of else None
-        told = f"{name} stands" + ("" if score is None else f", macro AUC {score:.4f} out of fold")
+        measured = "" if score is None else f", {self.shop.measure()} {score:.4f} out of fold"
+        told = f"{name} stands{measured}"
         if after is not None and self.outcome.of != name:
             told += f"; {self.outcome.of} {after:.4f}"
         self._tell(told)

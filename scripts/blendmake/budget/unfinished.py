@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from blendmake.budget.last_resort import macro_auc
+from blendmake.budget.measure import key_of, measured
 from blendmake.folds.file import read_folds
 from blendmake.labels import label_columns, read_known
 from blendmake.predictions import read_predictions, write_predictions
@@ -32,11 +32,11 @@ def mean_of_folds(
         folds: `oof` and `test` of each fold that is done.
         assignment: folds.parquet.
         out: as a source's test.parquet.
-        above: macro AUC of what would be handed in otherwise.
+        above: how good what would be handed in otherwise is (`measure.measured`).
 
     Returns:
-        What was done: `kind`, `folds` (how many), `macro_auc` on the rows that they hold out; None if
-        that is not above the other, or there is no fold. The note of `out` says it too.
+        What was done: `kind`, `folds` (how many), how good it is on the rows that they hold out; None
+        if that is not above the other, or there is no fold. The note of `out` says it too.
 
     Raises:
         BlendmakeError: a file is missing, damaged or of other rows.
@@ -51,13 +51,13 @@ def mean_of_folds(
         test = read_predictions(files["test"])
         total = test.values if total is None else total + test.values
         columns = label_columns(oof.targets, known.names, targets)
-        score = macro_auc(known.labels[rows][:, columns], oof.values)
+        score = measured(known.labels[rows][:, columns], oof.values, oof.of)
         scores += [] if score is None else [score]
     assert total is not None
     mean = float(np.mean(scores)) if scores else None
     if above is not None and (mean is None or mean <= above):
         return None
-    told = {"kind": "folds", "folds": len(folds), "macro_auc": mean}
+    told = {"kind": "folds", "folds": len(folds), key_of(known.targets): mean}
     made = {**note, "optimistic": [], "last_resort": told}
     write_predictions(out, test.ids, test.of, (total / len(folds)).astype(test.values.dtype), made)
     return told

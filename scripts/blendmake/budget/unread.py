@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from blendmake.budget.last_resort import write_prior
+from blendmake.budget.last_resort import prior_of, write_prior
 from blendmake.tables.ids import in_one_type, position_column, read_ids
-from blendmake.tables.label_values import Positive, label_values, positive_of
+from blendmake.tables.label_column import LabelColumn
+from blendmake.tables.label_values import Positive, positive_of
 from blendmake.tables.user_files import UserTable
+from blendmake.tables.user_labels import Tasks, task_of
+from blendmake.tasks.base import Target
 
 
 def prior_of_files(
@@ -25,10 +28,11 @@ def prior_of_files(
     *,
     columns: Sequence[str] | None = None,
     positive: Positive = None,
+    task: Tasks = None,
     csv_format: Mapping[str, Any] | None = None,
     taken: Collection[str] = (),
-) -> tuple[pa.Table, list[str], dict[str, Any]]:
-    """Write the rate of positives of each target as predictions for the test rows.
+) -> tuple[pa.Table, list[Target], dict[str, Any]]:
+    """Write the prior of each target (the rate of positives) as predictions for the test rows.
 
     Of the files only ids and labels are read; ids are those that the tables will have.
 
@@ -36,11 +40,11 @@ def prior_of_files(
         train, test: feature files, the first of each holding the ids.
         targets: file of the labels.
         out: as a source's test.parquet.
-        columns, positive, csv_format: as for `user_labels.read_targets`.
+        columns, positive, task, csv_format: as for `user_labels.read_targets`.
         taken: as for `tables.read_tables`.
 
     Returns:
-        Ids of the test rows, names of the targets, and what was done (`last_resort.write_prior`).
+        Ids of the test rows, the targets, and what was done (`last_resort.write_prior`).
 
     Raises:
         BlendmakeError: ids or labels cannot be read.
@@ -56,9 +60,12 @@ def prior_of_files(
     labels = first if targets == train[0] else UserTable(targets, id_columns, csv_format)
     names = list(columns) if columns else [n for n in labels.names if n not in id_columns]
     labels.require(names, "the target column")
-    rates = []
+    of, parts = [], []
     for name in names:
-        column = labels.read([name])[name]
-        values, _ = label_values(column, name, targets, positive_of(positive, name))
-        rates.append(float(np.nanmean(values)) if np.isfinite(values).any() else 0.5)
-    return ids, names, write_prior(out, ids, names, rates, note)
+        values = labels.read([name])[name]
+        column = LabelColumn(values, name, targets, positive_of(positive, name))
+        own = task_of(column, task)
+        read = own.read(column)
+        of.append(Target(name, own, read.classes))
+        parts.append(prior_of(of[-1:], read.values[:, None]))
+    return ids, of, write_prior(out, ids, of, np.concatenate(parts), note)

@@ -70,8 +70,12 @@ class Workshop(Protocol):
     def blend_of(self, whole: Sequence[str]) -> str:
         """The artifact that `fit` makes of these."""
 
+    def measure(self) -> str:
+        """What `score` is, in words."""
+
     def score(self, artifact: str) -> float | None:
-        """Macro AUC of an artifact's out-of-fold predictions; None where it does not stand."""
+        """How good an artifact's out-of-fold predictions are (measure.measured), None where it does
+        not stand."""
 
     def crown(self, whole: Sequence[str]) -> Work:
         """Begin the last blend."""

@@ -125,6 +125,12 @@ def _groups(problem: Sections) -> Iterator[str]:
             yield f"groups.{name}: a target has the same name"
         for target in group.targets or [] if known is not None else []:
             yield from _check(where, target, known or [], "target")
+        rule = next((key for key in ("rate_at_most", "rarest") if getattr(group, key)), None)
+        if rule and not {AUTO, "binary"} & set(_tasks(problem).values()):
+            yield (
+                f"{where}.{rule}: goes by positives, which binary targets alone have; list the targets "
+                "by name"
+            )
         if group.source is None:
             continue
         yield from _check(f"{where}.source", group.source, problem.sources, "source")

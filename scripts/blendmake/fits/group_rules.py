@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_parquet, write_parquet
-from blendmake.labels import read_labels
+from blendmake.labels import read_known
 
 
 def build_group(
@@ -32,11 +32,20 @@ def build_group(
         out: parquet: target, value (what the rule looked at), in the order of the targets table.
 
     Raises:
-        BlendmakeError: no target is left for it; names the group.
+        BlendmakeError: no target is left for it, or none of which it can speak; names the group.
     """
-    _, names, labels = read_labels(targets)
+    known = read_known(targets)
+    names, labels = known.names, known.labels
     used = {target for members in taken.values() for target in members}
     free = [target for target in names if target not in used]
+    if "lowest_auc" not in rule:
+        binary = [target.name for target in known.targets if target.task.name == "binary"]
+        free = [target for target in free if target in binary]
+        if not binary:
+            raise BlendmakeError(
+                f"groups.{name}: '{next(iter(rule))}' goes by positives, which binary targets alone "
+                "have, and there are none. List the targets by name."
+            )
     if "lowest_auc" in rule:
         assert fits is not None
         values, wanted = inner_auc(fits), int(rule["lowest_auc"])

@@ -12,7 +12,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
-from blendmake.files import write_parquet
 from blendmake.fits.external import read_external
 from blendmake.folds import SCHEMES
 from blendmake.folds.file import write_folds
@@ -36,8 +35,8 @@ from blendmake.tables.ids import (
 from blendmake.tables.missing import Missing
 from blendmake.tables.naming import ACROSS
 from blendmake.tables.user_files import UserTable
-from blendmake.tables.user_labels import group_codes, read_column, read_targets
-from blendmake.tasks.base import Target, note_of_targets
+from blendmake.tables.user_labels import group_codes, read_column, read_targets, write_targets
+from blendmake.tasks.base import Target
 
 TEXT_GROWS, PACKED_TEXT_GROWS = 2, 12  # memory that text takes once read, per byte of its file
 
@@ -282,7 +281,7 @@ class Inputs:
             self.test_ids,
             self.folder / "sample.parquet",
             id_columns=self.id_columns,
-            targets=self.labels()[0],
+            targets=self.known,
             rename=self.slices["submission"]["rename"],
             note={},
             csv_format=self.csv_format,
@@ -299,8 +298,8 @@ class Inputs:
             for part in ("targets", "folds", "oof", "test")
         }
         test_table = self.folder / "external_test.arrow"
-        note = {"id_columns": self.train_ids.column_names}
-        write_parquet(self.targets, made["targets"], {**note, **note_of_targets(self.known)})
+        assert self.targets is not None
+        write_targets(self.targets, made["targets"], {"id_columns": self.train_ids.column_names})
         folds = None
         if self.fold is not None:
             folds = made["folds"]

@@ -31,8 +31,8 @@ from blendmake.tables.kinds import decide
 from blendmake.tables.naming import ACROSS
 from blendmake.tables.tables import read_tables
 from blendmake.tables.user_files import UserTable
-from blendmake.tables.user_labels import read_targets
-from blendmake.tasks.base import Target, note_of_targets, targets_of_note
+from blendmake.tables.user_labels import read_targets, write_targets
+from blendmake.tasks.base import Target, targets_of_note
 from blendmake.tellers import find_tellers, teller_texts
 
 TRAIN_ROWS, TEST_ROWS = 400, 50
@@ -160,8 +160,7 @@ class Miniature:
                 features=features,
             )
         path = self.folder / "targets.parquet"
-        note = {"id_columns": ids.column_names, **note_of_targets(inputs.known)}
-        write_parquet(targets, path, note)
+        write_targets(targets, path, {"id_columns": ids.column_names})
         labels = read_known(path).labels
         fold = stratified_folds(labels, FOLDS, self.seed, inputs.known)
         write_folds(self.folder / "folds.parquet", ids, fold, {})

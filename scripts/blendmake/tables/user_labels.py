@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
 from blendmake.files import free_name, with_note, write_parquet
+from blendmake.labels import targets_of
 from blendmake.score_names import MACRO
 from blendmake.tables.ids import order_by, plain
 from blendmake.tables.label_column import LabelColumn, count_of
@@ -120,7 +121,7 @@ def read_targets(
         ones = positive_of(positive, name)
         given = known_labels(labels[name], name, missing, ones)
         column = LabelColumn(given, name, file, ones, classes)
-        own = before[name].task if name in before else _task_of(column, task, say, warn)
+        own = before[name].task if name in before else task_of(column, task, say, warn)
         read = own.read(column)
         if read.says:
             say(read.says)
@@ -131,6 +132,16 @@ def read_targets(
     _check_outputs(targets, ids.column_names, file)
     found = pa.table([*ids.columns, *arrays], names=[*ids.column_names, *names])
     return with_note(found, note_of_targets(targets))
+
+
+def write_targets(table: pa.Table, path: Path, note: Mapping[str, Any]) -> None:
+    """Write a targets table as an artifact, with what its targets are.
+
+    Args:
+        note: with the id columns, `id_columns`.
+    """
+    names = [name for name in table.column_names if name not in note["id_columns"]]
+    write_parquet(table, path, {**note, **note_of_targets(targets_of(table, names))})
 
 
 def _target_names(
@@ -164,18 +175,22 @@ def _target_names(
     return names
 
 
-def _task_of(
-    column: LabelColumn, task: Tasks, say: Callable[[str], None], warn: Callable[[str], None]
+def task_of(
+    column: LabelColumn,
+    task: Tasks,
+    say: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Task:
     """The task of a target: as the config says it, else as its column tells it."""
     said = task.get(column.name) if isinstance(task, Mapping) else task
     if said not in (None, "auto"):
         return find_task(str(said))
     told, says = column.told()
-    if says:
+    if says and say is not None:
         say(says)
-    for text in column.warnings:
-        warn(text)
+    if warn is not None:
+        for text in column.warnings:
+            warn(text)
     return find_task(told)
 
 
