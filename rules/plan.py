@@ -35,6 +35,10 @@ VERDICT = {"z", "share", "drift"}  # what an audit's lists depend on, but not it
 NOTHING = "$^"  # a wildcard constraint that nothing matches
 
 
+MEASURED = ("score_predictions", "compare_artifacts", "blend_sources", "build_leaderboard")
+"""Scripts that measure by the metrics of the problem, whose modules they import by name."""
+
+
 class Plan(PlanBucket):
     """The resolved problem, as the rules see it.
 
@@ -360,7 +364,7 @@ class Plan(PlanBucket):
             own = code_digest([fit, self._module(FAMILIES[source.family])], self.scripts)
             # A user's own file counts as code, with what it imports from beside it.
             digests["fit"][name] = own + (self.file_code(name) or "")
-        for name in ("score_predictions", "compare_artifacts", "blend_sources"):
+        for name in MEASURED:
             script = self.scripts / f"{name}.py"
             digests[name] = code_digest([script, *self._measuring()], self.scripts)
         make = self.scripts / "make_folds.py"

@@ -221,7 +221,7 @@ class PlanWanted(PlanSearches):
     def report_files(self) -> list[str]:
         """Figures of the report."""
         folder = f"{self.results}/report"
-        drawn = ("leaderboard", "honesty", "auc_heatmap", "correlations", "fit_seconds")
+        drawn = ("leaderboard", "honesty", "heatmap", "correlations", "fit_seconds")
         files = [f"{folder}/{name}.svg" for name in drawn]
         files += [f"{folder}/leaderboard.html", f"{folder}/correlations.parquet"]
         shown = [name for name in self.blends if name in self.shown]

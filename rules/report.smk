@@ -21,6 +21,7 @@ rule build_leaderboard:
     localrule: True
     params:
         entries=plan.leaderboard_entries,
+        metrics=plan.slices["metrics"],
         code=plan.code["build_leaderboard"],
     script:
         "../scripts/build_leaderboard.py"
@@ -65,7 +66,7 @@ rule draw_figures:
             "<results>/report/leaderboard.svg",
             caption="report/leaderboard.rst",
             category="Leaderboard",
-            labels={"figure": "macro AUC with intervals"},
+            labels={"figure": "macro score with intervals"},
         ),
         honesty=report(
             "<results>/report/honesty.svg",
@@ -73,11 +74,11 @@ rule draw_figures:
             category="Leaderboard",
             labels={"figure": "cross-fitted against in-sample"},
         ),
-        auc_heatmap=report(
-            "<results>/report/auc_heatmap.svg",
-            caption="report/auc_heatmap.rst",
+        heatmap=report(
+            "<results>/report/heatmap.svg",
+            caption="report/heatmap.rst",
             category="Sources",
-            labels={"figure": "AUC by source and target"},
+            labels={"figure": "score by source and target"},
         ),
         correlations=report(
             "<results>/report/correlations.svg",

@@ -34,6 +34,13 @@ with job(snakemake.log[0], script=snakemake):
     for doubt in doubts:
         logging.warning("WARNING: %s", doubt)
     note = {**provenance({}, snakemake.params.code), DOUBTS: doubts}
-    truth = Truth(Path(files.targets), Path(files.folds), optional_path(files.groups))
+    metrics = snakemake.params.metrics
+    truth = Truth(
+        Path(files.targets),
+        Path(files.folds),
+        optional_path(files.groups),
+        metrics.get("metric"),
+        metrics.get("also"),
+    )
     paths = [Path(one) for one in (out.parquet, out.csv, out.experiments, out.by_target)]
     write_leaderboard(entries, truth, *paths, note)

@@ -20,7 +20,7 @@ with job(snakemake.log[0]):
     figures.draw_leaderboard(leaderboard, out["leaderboard"])
     figures.draw_honesty(leaderboard, out["honesty"])
     by_target = read_parquet(Path(snakemake.input.by_target))
-    figures.draw_auc_heatmap(by_target, out["auc_heatmap"])
+    figures.draw_heatmap(by_target, out["heatmap"])
     correlations = read_parquet(Path(snakemake.input.correlations))
     leaderboard_html(
         leaderboard, out["table"], duplicate_pairs(correlations), doubt_lines(leaderboard, 1000)

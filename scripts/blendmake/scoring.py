@@ -100,6 +100,7 @@ def score_file(
     *,
     uncalibrated: Path | None = None,
     folds: Sequence[int] | None = None,
+    targets: Sequence[str] | None = None,
     metric: Given = None,
     also: Sequence[str] | None = None,
 ) -> pa.Table:
@@ -108,6 +109,7 @@ def score_file(
     Args:
         uncalibrated: as for `score_artifact`.
         folds: measure these only, of those that the file's note calls honest; None: all of those.
+        targets: these only, of those in the file; None: all.
         metric, also: of the config, as for `metrics.choice.metrics_for`.
 
     Raises:
@@ -115,6 +117,9 @@ def score_file(
     """
     found = read_predictions(predictions, known.ids)
     order = read_order(uncalibrated, known.ids, found)
+    if targets is not None:
+        kept = [name for name in found.targets if name in targets]
+        found, order = found.select(kept), None if order is None else order.select(kept)
     honest, flattered = common_folds([found.note.get(HONEST_FOLDS), folds], known.split.n)
     optimistic = set(found.targets if flattered else found.note["optimistic"])
     fell_back = set(found.note.get(FELL_BACK, ()))

@@ -18,7 +18,7 @@ from blendmake.files import read_parquet
 from blendmake.predictions import read_predictions
 from blendmake.reports.board_text import leaderboard_text
 from blendmake.reports.boards import Standing, make_boards
-from blendmake.reports.figures import draw_auc_heatmap, draw_leaderboard
+from blendmake.reports.figures import draw_heatmap, draw_leaderboard
 from blendmake.reports.leaderboard import Entry, Truth, build_leaderboard, write_leaderboard
 from blendmake.reports.leaderboard_page import leaderboard_html
 from blendmake.reports.status import read_status, status_text
@@ -91,9 +91,9 @@ def test_tuned_and_untuned_are_ranked_on_the_folds_honest_for_all(campaign: Camp
     rows = campaign.board()
     for name, values in (("tuned", TUNED), ("plain", SIGNAL), ("easy", EASY)):
         held = chance(values).astype(np.float32)
-        assert rows[name]["macro_auc"] == pytest.approx(macro(held, LATER), abs=1e-12)
+        assert rows[name]["score"] == pytest.approx(macro(held, LATER), abs=1e-12)
         assert (rows[name]["board"], rows[name]["folds"]) == (1, "3 4")
-    assert rows["plain"]["own_auc"] == pytest.approx(
+    assert rows["plain"]["own_score"] == pytest.approx(
         macro(chance(SIGNAL).astype(np.float32), np.ones(len(FOLD), bool)), abs=1e-12
     )
     assert [rows[name]["own_folds"] for name in ("tuned", "plain", "champion")] == [
@@ -102,9 +102,9 @@ def test_tuned_and_untuned_are_ranked_on_the_folds_honest_for_all(campaign: Camp
         "3 4",
     ]
     # By each one's own rows easy would stand above plain: there it knew the labels.
-    assert rows["easy"]["own_auc"] > rows["plain"]["own_auc"]
+    assert rows["easy"]["own_score"] > rows["plain"]["own_score"]
     assert rows["easy"]["rank"] > rows["plain"]["rank"]
-    ranks = {row["rank"]: row["macro_auc"] for row in rows.values()}
+    ranks = {row["rank"]: row["score"] for row in rows.values()}
     assert sorted(ranks) == [1, 2, 3, 4]
     assert list(dict(sorted(ranks.items())).values()) == sorted(ranks.values(), reverse=True)
 
@@ -113,7 +113,7 @@ def test_all_numbers_of_a_line_are_of_the_rows_it_is_ranked_on(campaign: Campaig
     row = campaign.board()["champion"]
     parts = {entry.name: entry for entry in campaign.entries}["champion"]
     assert parts.in_sample is not None and parts.uncalibrated is not None
-    for key, path in (("macro_auc", parts.uncalibrated), ("in_sample", parts.in_sample)):
+    for key, path in (("score", parts.uncalibrated), ("in_sample", parts.in_sample)):
         assert row[key] == pytest.approx(macro(read_predictions(path).values, LATER), abs=1e-12)
     values = read_predictions(parts.oof).values.astype(float)
     briers = [brier_score_loss(LABELS[LATER, j], values[LATER, j]) for j in range(2)]
@@ -134,9 +134,7 @@ def test_the_table_says_which_rows_it_is_ranked_on(campaign: Campaign) -> None:
     ]
     plain = next(line for line in lines if " plain " in line)
     rows = campaign.board()
-    assert (
-        f"{rows['plain']['macro_auc']:.4f}" in plain and f"{rows['plain']['own_auc']:.4f}" in plain
-    )
+    assert f"{rows['plain']['score']:.4f}" in plain and f"{rows['plain']['own_score']:.4f}" in plain
 
 
 def test_the_usual_board_has_no_word_more(tmp_path: Path) -> None:
@@ -152,22 +150,24 @@ def test_a_partial_source_is_on_a_board_of_its_own(campaign: Campaign) -> None:
     rows = campaign.board()
     part = rows["part"]
     assert (part["board"], part["rank"], part["targets"], part["folds"]) == (2, 1, 1, "2 3 4")
-    # Sorted by macro_auc it can never come out above those it cannot be compared with.
-    assert part["macro_auc"] is None
+    # Sorted by score it can never come out above those it cannot be compared with.
+    assert part["score"] is None
     here = np.isin(FOLD, [2, 3, 4])
     held = chance(SIGNAL[:, 0] + LABELS[:, 0]).astype(np.float32)
-    assert part["part_auc"] == pytest.approx(roc_auc_score(LABELS[here, 0], held[here]), abs=1e-12)
+    assert part["part_score"] == pytest.approx(
+        roc_auc_score(LABELS[here, 0], held[here]), abs=1e-12
+    )
     # Beside it the best of the others that is honest on these rows too: not tuned, not champion.
     assert part["leader"] == "plain"
     beside = chance(SIGNAL[here, 0]).astype(np.float32)
-    assert part["leader_auc"] == pytest.approx(roc_auc_score(LABELS[here, 0], beside), abs=1e-12)
+    assert part["leader_score"] == pytest.approx(roc_auc_score(LABELS[here, 0], beside), abs=1e-12)
     lines = campaign.text()
     at = next(i for i, line in enumerate(lines) if line.startswith("apart"))
     assert lines[at] == (
         "apart: ranked on 1 of 2 targets, folds 2 3 4; = is the best of the first board on these rows"
     )
     assert lines[at + 1].split()[:2] == ["=", "plain"]
-    assert f"{part['leader_auc']:.4f}" in lines[at + 1]
+    assert f"{part['leader_score']:.4f}" in lines[at + 1]
     assert lines[at + 2].split()[:2] == ["1", "part"]
     # A tuned specialist takes no rows from the others' board.
     assert len({row["folds"] for row in rows.values()}) == 2 and rows["plain"]["folds"] == "3 4"
@@ -196,19 +196,19 @@ def test_every_format_names_the_board(campaign: Campaign, tmp_path: Path) -> Non
     write_leaderboard(campaign.entries, campaign.truth, *out, {})
     lines = {line["name"]: line for line in map(json.loads, out[2].read_text().splitlines())}
     assert (lines["plain"]["folds"], lines["plain"]["own_folds"]) == ("3 4", "all")
-    assert lines["part"]["macro_auc"] is None and lines["part"]["board"] == 2
+    assert lines["part"]["score"] is None and lines["part"]["board"] == 2
     by_target = read_parquet(out[3]).to_pylist()
     found = {(row["name"], row["target"]): row for row in by_target}
     assert {row["folds"] for row in by_target} == {"3 4"}
     expected = roc_auc_score(LABELS[LATER, 1], chance(SIGNAL[LATER, 1]).astype(np.float32))
-    assert found["plain", "b"]["auc"] == pytest.approx(expected, abs=1e-12)
+    assert found["plain", "b"]["score"] == pytest.approx(expected, abs=1e-12)
     table = read_parquet(out[0])
     leaderboard_html(table, tmp_path / "board.html")
     page = (tmp_path / "board.html").read_text()
     assert "ranked on folds 3 4" in page and "apart: ranked on 1 of 2 targets" in page
     draw_leaderboard(table, tmp_path / "board.svg")
     assert "apart" in (tmp_path / "board.svg").read_text()
-    draw_auc_heatmap(read_parquet(out[3]), tmp_path / "map.svg")
+    draw_heatmap(read_parquet(out[3]), tmp_path / "map.svg")
 
 
 def test_ranks_are_said_where_there_are_no_probabilities(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_a_tuned_specialist_alone_is_compared_on_its_own_folds(tmp_path: Path) -
     made.source("part", NOISE[:, :1], targets=["a"], honest=[3, 4])
     row = made.board()["part"]
     beside = chance(SIGNAL[LATER, 0]).astype(np.float32)
-    assert row["leader_auc"] == pytest.approx(roc_auc_score(LABELS[LATER, 0], beside), abs=1e-12)
+    assert row["leader_score"] == pytest.approx(roc_auc_score(LABELS[LATER, 0], beside), abs=1e-12)
     assert made.text()[0].startswith("#")
     with pytest.raises(ValueError, match="give the truth"):
         build_leaderboard(made.entries)

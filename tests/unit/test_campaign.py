@@ -95,8 +95,8 @@ def test_what_stands_is_listed_with_what_it_is_worth(folder: Path) -> None:
         assert entry["digest"] == read_note(Path(entry["oof_path"]))["content"]
         scores = read_parquet(folder / entry["label"] / "scores.parquet").to_pylist()
         macro = [row for row in scores if (row["target"], row["metric"]) == ("macro", "auc")]
-        assert [entry["macro_auc"]] == [row["value"] for row in macro]
-        assert 0.5 < entry["macro_auc"] < 1
+        assert [entry["score"]] == [row["value"] for row in macro]
+        assert 0.5 < entry["score"] < 1
     fits = read_parquet(folder / "trees" / "fits.parquet")
     assert trees["seconds"] == pytest.approx(sum(fits["seconds"].to_pylist()))
     assert trees["seconds"] > 0
@@ -143,7 +143,7 @@ def test_the_text_for_the_terminal(folder: Path) -> None:
         {"label": "audits/x.txt", "files": [str(folder / "linear" / "oof.parquet")]},
     ]
     entries = manifest(items, {"trees": left})
-    entries[0] |= {"macro_auc": 0.71234, "seconds": 12.6}
+    entries[0] |= {"score": 0.71234, "seconds": 12.6}
     assert manifest_text("night", entries, Path("out.json")).split("\n") == [
         "campaign night: 2 of 3 artifacts are built (out.json)",
         "  linear        0.7123      13 s",
@@ -155,7 +155,7 @@ def test_the_text_for_the_terminal(folder: Path) -> None:
 
 def test_an_artifact_of_which_no_macro_score_is_known(folder: Path) -> None:
     """No target of it has both classes in a fold, say: it stands all the same."""
-    entry = {**listed(folder)["trees"], "macro_auc": None}
+    entry = {**listed(folder)["trees"], "score": None}
     text = manifest_text("night", [entry], Path("out.json"))
     assert "1 of 1" in text and "missing" not in text
 

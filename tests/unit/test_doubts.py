@@ -122,7 +122,7 @@ def test_other_scores_are_not_doubted(changes: dict[str, Any]) -> None:
 
 
 def _entry(name: str, auc: float, **changes: Any) -> dict[str, Any]:
-    row = {"name": name, "macro_auc": auc, "ci_low": auc - 0.01}
+    row = {"name": name, "score": auc, "ci_low": auc - 0.01}
     return {**row, "ci_high": auc + 0.01, "targets": 1, "folds": "all", **changes}
 
 

@@ -17,10 +17,10 @@ import pytest
 from blendmake.blends.blending import WEIGHTS_SCHEMA
 from blendmake.reports.correlations import CORRELATIONS, DuplicatePair
 from blendmake.reports.figures import (
-    draw_auc_heatmap,
     draw_comparisons,
     draw_correlations,
     draw_fit_seconds,
+    draw_heatmap,
     draw_honesty,
     draw_leaderboard,
     draw_weights,
@@ -35,20 +35,21 @@ TARGETS = ("easy", "cost_$_<b>&", "hard")
 
 def entry(name: str, kind: str, macro: float, **more: Any) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(LEADERBOARD.names)
+    row |= {"metric": "auc", "higher_is_better": True}
     row |= {"name": name, "kind": kind, "method": "mean", "members": [], "targets": 3}
-    row |= {"macro_auc": macro, "ci_low": macro - 0.01, "ci_high": macro + 0.01}
+    row |= {"score": macro, "ci_low": macro - 0.01, "ci_high": macro + 0.01}
     row |= {"estimate": "oof", "optimistic": False, "fit_seconds": 7.0}
-    row |= {"board": 1, "rank": 1, "folds": "all", "own_folds": "all", "own_auc": macro}
+    row |= {"board": 1, "rank": 1, "folds": "all", "own_folds": "all", "own_score": macro}
     return row | more
 
 
 def leaderboard(in_sample: float | None = 0.74, test: float | None = 0.69) -> pa.Table:
-    apart = {"board": 2, "macro_auc": None, "ci_low": None, "ci_high": None}
-    apart |= {"leader": "both", "leader_auc": 0.71}
+    apart = {"board": 2, "score": None, "ci_low": None, "ci_high": None}
+    apart |= {"leader": "both", "leader_score": 0.71}
     rows = [
-        entry("both", "blend", 0.72, in_sample=in_sample, test_auc=test, members=["lgb", "lin"]),
+        entry("both", "blend", 0.72, in_sample=in_sample, test_score=test, members=["lgb", "lin"]),
         entry("lgb", "source", 0.70, optimistic=True),
-        entry("lin", "source", 0.75, targets=1, part_auc=0.75, **apart),
+        entry("lin", "source", 0.75, targets=1, part_score=0.75, **apart),
         entry("void", "source", 0.0, targets=1, **apart),
     ]
     return pa.Table.from_pylist(rows, schema=LEADERBOARD)
@@ -57,7 +58,14 @@ def leaderboard(in_sample: float | None = 0.74, test: float | None = 0.69) -> pa
 def by_target(**entries: dict[str, float]) -> pa.Table:
     """Scores by entry and target; an entry called `elsewhere` is scored on other folds."""
     rows = [
-        {"name": name, "target": target, "auc": value, "folds": FOLDS_OF.get(name, "all")}
+        {
+            "name": name,
+            "target": target,
+            "metric": "auc",
+            "higher_is_better": True,
+            "score": value,
+            "folds": FOLDS_OF.get(name, "all"),
+        }
         for name, auc in entries.items()
         for target, value in auc.items()
     ]
@@ -133,14 +141,15 @@ FIGURES: dict[str, tuple[Draw, set[str]]] = {
         },
     ),
     "auc": (
-        lambda out: draw_auc_heatmap(SCORED, out),
+        lambda out: draw_heatmap(SCORED, out),
         {
             *TARGETS,
             "lgb",
             "lin",
             ".911",
             ".644",
-            "grey: the entry does not cover the target; scored on other folds, not shown: elsewhere",
+            "grey: the entry does not cover the target; on other folds, or by another metric, "
+            "not shown: elsewhere",
         },
     ),
     "weights": (
@@ -192,7 +201,7 @@ def test_figure_says_what_it_shows_the_same_twice(name: str, tmp_path: Path) -> 
 
 
 def test_heat_map_compares_on_the_same_rows_only_and_sorts_by_them(tmp_path: Path) -> None:
-    draw_auc_heatmap(SCORED, tmp_path / "f.svg")
+    draw_heatmap(SCORED, tmp_path / "f.svg")
     found = texts(tmp_path / "f.svg")
     assert ".999" not in found
     assert [text for text in found if text in TARGETS] == list(TARGETS)
@@ -201,7 +210,7 @@ def test_heat_map_compares_on_the_same_rows_only_and_sorts_by_them(tmp_path: Pat
 
 def test_heat_map_of_many_targets_has_no_numbers_and_short_names(tmp_path: Path) -> None:
     targets = {f"target_{i:02d}_{'y' * 40}": 0.6 for i in range(40)}
-    draw_auc_heatmap(by_target(lgb={"easy": 0.9, **targets}), tmp_path / "f.svg")
+    draw_heatmap(by_target(lgb={"easy": 0.9, **targets}), tmp_path / "f.svg")
     found = texts(tmp_path / "f.svg")
     assert ".900" not in found
     assert sum(text.startswith("target_") for text in found) == 40
@@ -228,7 +237,7 @@ def test_only_duplicates_are_outlined(tmp_path: Path) -> None:
     ("draw", "told"),
     [
         (lambda out: draw_leaderboard(LEADERBOARD.empty_table(), out), "Nothing has been scored"),
-        (lambda out: draw_auc_heatmap(BY_TARGET.empty_table(), out), "No target has an AUC"),
+        (lambda out: draw_heatmap(BY_TARGET.empty_table(), out), "No target has a score"),
         (lambda out: draw_weights(WEIGHTS_SCHEMA.empty_table(), "b", out), "has no weights"),
         (lambda out: draw_correlations(CORRELATIONS.empty_table(), out), "no two sources"),
         (lambda out: draw_honesty(leaderboard(in_sample=None), out), "Nothing was chosen"),

@@ -311,7 +311,7 @@ def test_the_mark_reaches_scores_and_leaderboard(problem: Problem, tmp_path: Pat
     table = build_leaderboard([Entry("tight", "source", files["oof"], files["scores"])])
     assert table["fell_back"].to_pylist() == [True]
     text = leaderboard_text(table)
-    assert f"{table['macro_auc'][0].as_py():.4f}!" in text
+    assert f"{table['score'][0].as_py():.4f}!" in text
     assert "! a fit, its own or a member's, was made smaller or on the CPU" in text
 
 

@@ -304,7 +304,7 @@ def assert_leaderboard_holds(
         if row["kind"] == "blend" and len(frame(row, "uncalibrated").columns):
             oof = frame(row, "uncalibrated")
         part = "" if row["board"] == 1 else "part_"
-        value = row["macro_auc"] if row["board"] == 1 else row["part_auc"]
+        value = row["score"] if row["board"] == 1 else row["part_score"]
         assert abs(value - macro(labels, oof)) < 1e-9
         assert abs(row["auc_fold_mean"] - fold_mean(oof)) < 1e-9
         assert row[f"{part}ci_low"] < value < row[f"{part}ci_high"]
@@ -320,7 +320,7 @@ def assert_leaderboard_holds(
         assert (row["in_sample"] is not None) == chosen
         if chosen:
             assert abs(row["in_sample"] - macro(labels, frame(row, "in_sample"))) < 1e-9
-        assert (row["test_auc"] is not None) == (test_labels is not None)
+        assert (row["test_score"] is not None) == (test_labels is not None)
         if test_labels is not None:
-            assert abs(row["test_auc"] - macro(test_labels, frame(row, "test"))) < 1e-9
+            assert abs(row["test_score"] - macro(test_labels, frame(row, "test"))) < 1e-9
     return rows

@@ -27,7 +27,7 @@ def test_the_whole_campaign_is_built(campaign: Workspace) -> None:
     assert [entry["label"] for entry in listed] == items
     assert {entry["state"] for entry in listed} == {"built"}
     champion = next(entry for entry in listed if entry["label"] == "champion")
-    assert champion["macro_auc"] > 0.5 and len(champion["digest"]) == 32
+    assert champion["score"] > 0.5 and len(champion["digest"]) == 32
     assert Path(campaign.folder, champion["oof_path"]).exists()
 
 
@@ -39,7 +39,7 @@ def test_every_source_of_the_campaign_has_learnt_something(campaign: Workspace) 
     assert set(found) == names
     # Rare and hard targets of this size leave room for chance; common ones do not.
     sound = [name for name in names if name not in ("rare_bag", "hard_bag", "lama")]
-    weak = {name: found[name]["own_auc"] for name in sound if found[name]["own_auc"] < 0.51}
+    weak = {name: found[name]["own_score"] for name in sound if found[name]["own_score"] < 0.51}
     assert not weak
     assert found["champion"]["method"] == "greedy"
     fits = pq.read_table(campaign.path("sources", "rare_bag", "fits.parquet")).to_pylist()

@@ -67,5 +67,5 @@ def test_ids_come_back_and_close_predictions_stay_apart(tmp_path: Path) -> None:
     board = {
         row["name"]: row for row in pq.read_table(space.path("leaderboard.parquet")).to_pylist()
     }
-    assert board["theirs"]["macro_auc"] == roc_auc_score(labels, oof) == 1.0
+    assert board["theirs"]["score"] == roc_auc_score(labels, oof) == 1.0
     assert pq.read_schema(space.path("folds.parquet")).names == ["fold", "fold_"]

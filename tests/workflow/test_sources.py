@@ -168,7 +168,7 @@ def test_their_predictions_are_put_in_order(mixed: Workspace) -> None:
             assert np.array_equal(found[targets].to_numpy(), expected)
     rows = table(mixed, "leaderboard.parquet").set_index("name")
     assert set(rows.index) == {*CONFIG["sources"], "theirs", "listed", "crossed"}
-    assert rows.loc["theirs", "macro_auc"] < 0.6 < rows.loc["lgb", "macro_auc"]
+    assert rows.loc["theirs", "score"] < 0.6 < rows.loc["lgb", "score"]
     sent = table(mixed, "submissions", "crossed.parquet")
     assert list(sent.columns) == ["id", *(f"predict_{target}" for target in TARGETS)]
 

@@ -74,7 +74,7 @@ def test_what_fits_is_built_and_the_rest_is_told(tmp_path: Path) -> None:
     assert "campaign night: 1 of 3 artifacts are built" in run.text
     found = entries(space, "night")
     assert list(found) == ["dear", "every", "small"]
-    assert found["small"]["state"] == "built" and found["small"]["macro_auc"] > 0.5
+    assert found["small"]["state"] == "built" and found["small"]["score"] > 0.5
     for name in ("dear", "every"):
         assert found[name]["state"] == "missing"
         assert found[name]["reason"].startswith("needs ")

@@ -36,7 +36,7 @@ class _MeanLoss(Metric):
 class Brier(_MeanLoss):
     """Mean squared difference of probability and label; of several classes its sum over them."""
 
-    name, title = "brier", "Brier score"
+    name, title = "brier", "Brier"
     bounds = (0.0, 2.0)
     tasks = frozenset({"binary", "multiclass"})
 

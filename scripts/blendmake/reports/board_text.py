@@ -9,11 +9,19 @@ from typing import Any
 import pyarrow as pa
 
 from blendmake.honest import ALL
+from blendmake.reports.measures import (
+    headed,
+    interval_text,
+    macro_title,
+    metric_title,
+    number_text,
+    signed_text,
+)
 
 TEXT_WIDTH = 110
 
-OPTIONAL = ["own AUC", "own folds", "in-sample", "test AUC", "Brier", "log loss"]
-OPTIONAL += ["public", "private", "diff"]
+OPTIONAL = ["own folds", "in-sample", "public", "private", "diff"]
+NOT_SHOWN = ("auc_fold_mean",)  # in the page and the file: next to the AUC it says little here
 Row = Mapping[str, Any]
 
 
@@ -25,24 +33,29 @@ def leaderboard_text(table: pa.Table) -> str:
     """
     rows = table.to_pylist()
     most = max((row["targets"] for row in rows), default=0)
-    header = ["#", "name", "made by", "targets", "macro AUC", "95% interval"]
-    header += ["own AUC", "own folds", "in-sample", "test AUC", "Brier", "log loss"]
-    header += ["public", "private", "diff", "fit s"]
+    header = ["#", "name", "made by", "targets", macro_title(rows), "95% interval"]
+    also = also_of(table)
+    own, test = headed("own", rows), headed("test", rows)
+    header += [own, "own folds", "in-sample", test]
+    header += [metric_title(name) for name in also] + ["public", "private", "diff", "fit s"]
     boards = boards_of(rows)
     cells = [
-        _cells(row, most, several_folds(rows)) for board in boards for row in with_leader(board)
+        _cells(row, most, several_folds(rows), also)
+        for board in boards
+        for row in with_leader(board)
     ]
     # A column that nobody fills says nothing.
     empty = ("", "ranks", "scores")
     kept = [
         i
         for i, title in enumerate(header)
-        if title not in OPTIONAL or any(line[i] not in empty for line in cells)
+        if title not in [own, test, *OPTIONAL, *map(metric_title, also)]
+        or any(line[i] not in empty for line in cells)
     ]
     header = [header[i] for i in kept]
     cells = [[line[i] for i in kept] for line in cells]
     _fit_names(header, cells)
-    left_out = _leave_out(header, cells)
+    left_out = _leave_out(header, cells, [*map(metric_title, reversed(also)), test])
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
     lines = [_line(header, widths), "  ".join("-" * width for width in widths)]
     shown = iter(cells)
@@ -59,24 +72,32 @@ def leaderboard_text(table: pa.Table) -> str:
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 
-def _cells(row: Row, most: int, several: bool) -> list[str]:
-    value, low, high = board_auc(row)
+def also_of(table: pa.Table, all_of_them: bool = False) -> list[str]:
+    """The metrics of a leaderboard that are shown beside the one that it ranks by."""
+    names = table.column_names
+    if "probabilities" not in names:
+        return []
+    found = names[names.index("probabilities") + 1 : names.index("test_score")]
+    return [name for name in found if all_of_them or name not in NOT_SHOWN]
+
+
+def _cells(row: Row, most: int, several: bool, also: Sequence[str]) -> list[str]:
+    value, low, high = board_score(row)
     return [
         "=" if row["rank"] is None else str(row["rank"]),
         row["name"],
         made_by(row),
         covered(row, most),
-        _number(value) + (marks(row) or " "),
-        _interval(low, high),
-        _number(row["own_auc"]) if several else "",
+        number_text(value) + (marks(row) or " "),
+        interval_text(low, high, "-", 3),
+        number_text(row["own_score"]) if several else "",
         shortened(row["own_folds"] or "", 9) if several else "",
-        _number(row["in_sample"]),
-        _number(row["test_auc"]),
-        probability_score(row, "brier"),
-        probability_score(row, "log_loss"),
-        _number(row["public_score"]),
-        _number(row["private_score"]),
-        signed(row["score_difference"]),
+        number_text(row["in_sample"]),
+        number_text(row["test_score"]),
+        *(value_score(row, name) for name in also),
+        number_text(row["public_score"]),
+        number_text(row["private_score"]),
+        signed_text(row["score_difference"]),
         _seconds_text(row["fit_seconds"]),
     ]
 
@@ -91,17 +112,17 @@ def with_leader(board: Sequence[Row]) -> list[Row]:
     first = board[0]
     if first["leader"] is None:
         return list(board)
-    kept = ("board", "targets", "folds", "leader", "leader_auc")
+    kept = ("board", "metric", "targets", "folds", "leader", "leader_score")
     leader = dict.fromkeys(first) | {key: first[key] for key in kept}
-    leader |= {"name": first["leader"], "part_auc": first["leader_auc"]}
+    leader |= {"name": first["leader"], "part_score": first["leader_score"]}
     return [leader, *board]
 
 
-def board_auc(row: Row) -> tuple[float | None, float | None, float | None]:
-    """The macro AUC that a row is ranked by, with its 95% interval."""
-    if row["macro_auc"] is not None or row["part_auc"] is None:
-        return row["macro_auc"], row["ci_low"], row["ci_high"]
-    return row["part_auc"], row["part_ci_low"], row["part_ci_high"]
+def board_score(row: Row) -> tuple[float | None, float | None, float | None]:
+    """The macro score that a row is ranked by, with its 95% interval."""
+    if row["score"] is not None or row["part_score"] is None:
+        return row["score"], row["ci_low"], row["ci_high"]
+    return row["part_score"], row["part_ci_low"], row["part_ci_high"]
 
 
 def several_folds(rows: Sequence[Row]) -> bool:
@@ -122,6 +143,8 @@ def caption_of(board: Sequence[Row], rows: Sequence[Row]) -> str:
     what = []
     if first["targets"] < most:
         what.append(f"{first['targets']} of {most} targets")
+    elif first["metric"] != rows[0]["metric"]:
+        what.append("other targets by " + metric_title(first["metric"]))
     elif first["folds"] == rows[0]["folds"]:
         what.append("other targets")
     if folds or not what:
@@ -130,10 +153,11 @@ def caption_of(board: Sequence[Row], rows: Sequence[Row]) -> str:
     return text + ("; = is the best of the first board on these rows" if first["leader"] else "")
 
 
-def probability_score(row: Row, key: str) -> str:
-    """A score of probabilities, or what the predictions are instead (of a table that tells)."""
+def value_score(row: Row, key: str) -> str:
+    """A score of a further metric, or what the predictions are where it has none as they are no
+    probabilities."""
     if row[key] is not None or row["probabilities"] is not False:
-        return _number(row[key])
+        return number_text(row[key])
     return "ranks" if row["kind"] == "blend" else "scores"
 
 
@@ -154,17 +178,18 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             "! a fit, its own or a member's, was made smaller or on the CPU for lack of GPU memory."
         )
     if several_folds(rows):
+        own = headed("own", rows)
         notes.append(
-            "own AUC: on all folds honest for the entry (params, its own or a member's, were searched"
+            f"{own}: on all folds honest for the entry (params, its own or a member's, were searched"
         )
         notes.append("on the others); not to be compared between lines of other own folds.")
     if any(row["in_sample"] is not None for row in rows):
         notes.append(
-            "in-sample: weights scored on the rows they were fitted on; what it has over macro AUC "
+            "in-sample: weights scored on the rows they were fitted on; what it is better by "
             "flatters."
         )
     if any(row["score_difference"] is not None for row in rows):
-        notes.append("diff: the competition's score (private, else public) less macro AUC.")
+        notes.append("diff: the competition's score (private, else public) less the macro score.")
     return notes
 
 
@@ -215,10 +240,12 @@ def _fit_names(header: Sequence[str], cells: Sequence[list[str]]) -> None:
                 line[column] = shortened(line[column], max(widths[column] - excess, least))
 
 
-def _leave_out(header: list[str], cells: Sequence[list[str]]) -> list[str]:
+def _leave_out(
+    header: list[str], cells: Sequence[list[str]], dispensable: Sequence[str]
+) -> list[str]:
     """Take out what can best be done without while the lines are too wide; the titles taken out."""
     left_out: list[str] = []
-    for title in ("log loss", "Brier", "test AUC"):
+    for title in dispensable:
         widths = [max(map(len, c)) for c in zip(header, *cells, strict=True)]
         if title in header and sum(widths) + 2 * (len(widths) - 1) > TEXT_WIDTH:
             at = header.index(title)
@@ -235,19 +262,6 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
         for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return "  ".join(padded).rstrip()
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def signed(value: float | None) -> str:
-    """A difference with its sign."""
-    return "" if value is None else f"{value:+.4f}"
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{low:.3f}-{high:.3f}"
 
 
 def _seconds_text(value: float | None) -> str:

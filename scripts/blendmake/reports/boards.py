@@ -1,7 +1,7 @@
 """Which entries may be ranked against each other: those with the same targets, on the same folds.
 
-A macro AUC over other targets, or pooled over other rows, is another quantity. So entries come on
-boards, each of which ranks on the targets that all of it covers and the folds honest for all of it.
+A mean over other targets, or a score of other rows, is another quantity. So entries come on boards, each
+of which ranks by one metric, on the targets that all of it covers and the folds honest for all of it.
 """
 
 from __future__ import annotations
@@ -16,27 +16,30 @@ Folds = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Standing:
-    """What an entry is scored on: its targets, and the folds honest for it (None: all)."""
+    """What an entry is scored on: its targets of a metric, and the folds honest for it (None: all)."""
 
     name: str
     targets: tuple[str, ...]
     folds: Sequence[int] | None
+    metric: str = "auc"
 
     def covers(self, board: Board) -> bool:
         """Whether it is honestly scored on all rows and targets of a board."""
         folds = self.folds is None or (
             board.folds is not None and set(board.folds) <= set(self.folds)
         )
-        return folds and set(board.targets) <= set(self.targets)
+        same = self.metric == board.metric
+        return folds and same and set(board.targets) <= set(self.targets)
 
 
 @dataclass(frozen=True)
 class Board:
-    """Names, sorted, of entries to be ranked together, and on what (folds None: all)."""
+    """Names, sorted, of entries to be ranked together, and on what (folds None: all), by what."""
 
     names: tuple[str, ...]
     targets: tuple[str, ...]
     folds: Folds | None
+    metric: str = "auc"
 
 
 def make_boards(standings: Sequence[Standing]) -> list[Board]:
@@ -46,15 +49,20 @@ def make_boards(standings: Sequence[Standing]) -> list[Board]:
     as many as can be are, and the rest again.
     """
     boards = []
-    for targets in sorted({tuple(sorted(one.targets)) for one in standings}):
-        waiting = [one for one in standings if tuple(sorted(one.targets)) == targets]
+    for targets, metric in sorted({(tuple(sorted(s.targets)), s.metric) for s in standings}):
+        waiting = [
+            one
+            for one in standings
+            if (tuple(sorted(one.targets)), one.metric) == (targets, metric)
+        ]
         while waiting:
             folds = _commonest(waiting)
             taken = [
                 one for one in waiting if one.folds is None or set(folds or ()) <= set(one.folds)
             ]
             waiting = [one for one in waiting if one not in taken]
-            boards.append(Board(tuple(sorted(one.name for one in taken)), targets, folds))
+            names = tuple(sorted(one.name for one in taken))
+            boards.append(Board(names, targets, folds, metric))
     # The sort is stable: of equals the one chosen first stands first.
     return sorted(boards, key=lambda board: (-len(board.targets), -len(board.names)))
 

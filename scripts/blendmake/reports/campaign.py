@@ -11,6 +11,7 @@ from blendmake.errors import BlendmakeError
 from blendmake.files import note_of, read_parquet, write_text
 from blendmake.honest import ALL
 from blendmake.reports.headline import Headline, read_headline
+from blendmake.reports.measures import number_text
 
 
 def manifest(
@@ -26,8 +27,8 @@ def manifest(
 
     Returns:
         label, state (built or missing), reason; of what has predictions oof_path and test_path (the
-        form that `manifests:` reads), digest, macro_auc with the number of targets and the
-        folds that it is of, seconds (of its own fits). What does not match its checksums is missing.
+        form that `manifests:` reads), digest, metric and (macro) score with the number of targets and
+        the folds that it is of, seconds (of its own fits). What does not match its checksums is missing.
     """
     return [_entry(item, reasons.get(item["label"], ""), copies) for item in items]
 
@@ -50,7 +51,8 @@ def _entry(item: Mapping[str, Any], reason: str, copies: Path) -> dict[str, Any]
             "oof_path": item["oof_path"],
             "test_path": item["test_path"],
             "digest": notes[0]["content"],
-            "macro_auc": found.macro_auc,
+            "metric": found.metric,
+            "score": found.score,
             "targets": found.targets,
             "folds": found.folds,
             "seconds": _seconds(copies / item["fits"]) if "fits" in item else None,
@@ -75,12 +77,13 @@ def manifest_text(name: str, entries: Sequence[Mapping[str, Any]], path: Path) -
     lines = [f"campaign {name}: {built} of {len(entries)} artifacts are built ({path})"]
     most = max((entry.get("targets", 0) for entry in entries), default=0)
     for entry in entries:
-        value, seconds = entry.get("macro_auc"), entry.get("seconds")
-        score = "" if value is None else f"{value:.4f}"
+        value, seconds = entry.get("score"), entry.get("seconds")
+        score = number_text(value)
         spent = "" if seconds is None else f"{seconds:.0f} s"
         told = f"  missing: {entry['reason']}" if entry["state"] == "missing" else ""
         if value is not None:
-            on = Headline(value, entry.get("targets", most), entry.get("folds", ALL))
+            metric = entry.get("metric", "")
+            on = Headline(value, metric, entry.get("targets", most), entry.get("folds", ALL))
             other = on.measured_on(most)
             told += f"  on {other}" if other else ""
         lines.append(f"  {entry['label']:<{width}}  {score:>6}  {spent:>8}{told}".rstrip())

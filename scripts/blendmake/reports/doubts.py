@@ -70,7 +70,7 @@ def _macro(entry: Scored, scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]
     if not macro:
         return {}
     targets = frozenset(s["target"] for s in honest)
-    row = {"name": entry.name, "targets": targets, "macro_auc": macro[0]["value"]}
+    row = {"name": entry.name, "targets": targets, "score": macro[0]["value"]}
     return row | {key: macro[0].get(key) for key in ("ci_low", "ci_high", "folds")}
 
 
@@ -106,25 +106,21 @@ def far_above(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """By name, the source that stands far above all others scored on the same targets and folds.
 
     Args:
-        rows: name, targets, folds, macro_auc, ci_low, ci_high of each source.
+        rows: name, targets, folds, score, ci_low, ci_high of each source.
     """
     by_place: dict[Any, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_place.setdefault((row["targets"], row["folds"]), []).append(row)
     found = {}
     for place in by_place.values():
-        best, *others = sorted(place, key=lambda row: -row["macro_auc"])
+        best, *others = sorted(place, key=lambda row: -row["score"])
         if len(others) < OTHERS:
             continue
-        gap = best["macro_auc"] - others[0]["macro_auc"]
+        gap = best["score"] - others[0]["score"]
         apart = (best["ci_low"] or 0) > (others[0]["ci_high"] or 1)
-        if (
-            gap > FAR
-            and 1 - best["macro_auc"] <= FAR_ERROR * (1 - others[0]["macro_auc"])
-            and apart
-        ):
+        if gap > FAR and 1 - best["score"] <= FAR_ERROR * (1 - others[0]["score"]) and apart:
             found[best["name"]] = (
-                f"far above all other sources ({best['macro_auc']:.4f}; next {others[0]['name']}, "
-                f"{others[0]['macro_auc']:.4f}). See what it knows that they do not"
+                f"far above all other sources ({best['score']:.4f}; next {others[0]['name']}, "
+                f"{others[0]['score']:.4f}). See what it knows that they do not"
             )
     return found

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from blendmake.reports.board_text import (
-    board_auc,
+    board_score,
     boards_of,
     caption_of,
     covered,
@@ -46,6 +46,7 @@ from blendmake.reports.drawing import (
     short_label,
     write_figure,
 )
+from blendmake.reports.measures import macro_title, metric_title, number_text, signed_text
 from blendmake.score_names import MACRO
 
 
@@ -73,7 +74,7 @@ def _explained(rows: Sequence[Mapping[str, Any]], boards: bool = False) -> list[
 
 
 def draw_leaderboard(leaderboard: pa.Table, out: Path) -> None:
-    """Forest plot of macro AUC with 95% intervals, in-sample and test AUC beside it.
+    """Forest plot of macro scores with 95% intervals, in-sample and test scores beside them.
 
     Args:
         leaderboard: of `leaderboard.build_leaderboard`.
@@ -82,26 +83,29 @@ def draw_leaderboard(leaderboard: pa.Table, out: Path) -> None:
 
 
 def _leaderboard_figure(rows: list[dict[str, Any]]) -> Figure:
-    title = "Macro AUC of sources and blends"
     if not rows:
-        return note_figure(title, "Nothing has been scored yet.")
+        return note_figure("Sources and blends", "Nothing has been scored yet.")
+    measured = macro_title(rows)
+    title = f"{measured[0].upper()}{measured[1:]} of sources and blends"
     most = max(row["targets"] for row in rows)
     figure, axes = rows_figure([_row_label(row, most) for row in rows], 5.6)
-    tested = any(row["test_auc"] is not None for row in rows)
+    tested = any(row["test_score"] is not None for row in rows)
     above = 0.1 if tested else 0.0  # room for the test table's interval below
     for y, row in enumerate(rows):
         colour = KINDS[row["kind"]]
-        tests = (row["test_auc"], row["test_ci_low"], row["test_ci_high"])
-        _point(axes, y - above, board_auc(row), "o", colour)
+        tests = (row["test_score"], row["test_ci_low"], row["test_ci_high"])
+        _point(axes, y - above, board_score(row), "o", colour)
         _point(axes, y + 0.22, tests, "D", QUIET)
         if row["in_sample"] is not None:
             axes.plot(row["in_sample"], y - above, "o", ms=6, mfc="none", mec=colour, mew=1.2)
-        if row["leader_auc"] is not None:
-            axes.plot(row["leader_auc"], y - above, "|", color=INK, ms=11, mew=1.4, zorder=4)
-        value = board_auc(row)[0]
+        if row["leader_score"] is not None:
+            axes.plot(row["leader_score"], y - above, "|", color=INK, ms=11, mew=1.4, zorder=4)
+        value = board_score(row)[0]
         if value is not None:
-            axes.text(1.01, y, f"{value:.4f}", transform=axes.get_yaxis_transform(), va="center")
-    below = ["macro AUC (mean of the targets' AUC; 0.5 is chance), 95% interval"]
+            axes.text(
+                1.01, y, number_text(value), transform=axes.get_yaxis_transform(), va="center"
+            )
+    below = [_measured(rows)]
     below += _explained(rows, boards=True)
     below += _between_boards(axes, rows)
     axes.set_xlabel("\n".join(below))
@@ -122,6 +126,16 @@ def _leaderboard_figure(rows: list[dict[str, Any]]) -> Figure:
     return figure
 
 
+def _measured(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the axis of scores shows."""
+    names = {row["metric"] for row in rows}
+    if names == {"auc"}:
+        return "macro AUC (mean of the targets' AUC; 0.5 is chance), 95% interval"
+    better = {row["higher_is_better"] for row in rows}
+    way = {frozenset([True]): "; more is better", frozenset([False]): "; less is better"}
+    return f"{macro_title(rows)} (mean over targets{way.get(frozenset(better), '')}), 95% interval"
+
+
 def _between_boards(axes: Any, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Lines between entries that are not to be compared; says what each part is ranked on."""
     told, y = [], 0
@@ -132,7 +146,7 @@ def _between_boards(axes: Any, rows: Sequence[Mapping[str, Any]]) -> list[str]:
             caption = f"below line {number}, {caption}"
         told += [caption] if caption else []
         y += len(board)
-    if any(row["leader_auc"] is not None for row in rows):
+    if any(row["leader_score"] is not None for row in rows):
         told.append("upright mark: the best of the first part on the same rows")
     return told
 
@@ -153,37 +167,40 @@ def _point(
     axes.plot(value, y, marker, color=colour, ms=6 if main else 3.5, zorder=3)
 
 
-def draw_auc_heatmap(by_target: pa.Table, out: Path) -> None:
-    """Heat map of entries by targets: how far each AUC lies below the target's best.
+def draw_heatmap(by_target: pa.Table, out: Path) -> None:
+    """Heat map of entries by targets: how far each score is from the target's best.
 
-    Above it, the AUC itself of every target: best entry and range. Targets are sorted by their best
-    AUC, entries as in the leaderboard. What is scored on other folds than the first board is left
-    out, and named.
+    Above it, the score itself of every target: best entry and range. Targets are sorted by their best
+    score, entries as in the leaderboard. What is scored on other folds than the first board, or by
+    another metric, is left out, and named.
 
     Args:
         by_target: of `leaderboard.LeaderboardTables`.
     """
-    write_figure(out, lambda: _auc_figure(by_target.to_pylist()))
+    write_figure(out, lambda: _heatmap_figure(by_target.to_pylist()))
 
 
-def _auc_figure(rows: list[dict[str, Any]]) -> Figure:
+def _heatmap_figure(rows: list[dict[str, Any]]) -> Figure:
     found: dict[str, dict[str, float]] = {}
     elsewhere: list[str] = []
+    measured = metric_title(rows[0]["metric"]) if rows else "score"
+    up = not rows or bool(rows[0]["higher_is_better"])
     for row in rows:
-        if row["folds"] != rows[0]["folds"]:
+        if (row["folds"], row["metric"]) != (rows[0]["folds"], rows[0]["metric"]):
             elsewhere += [] if row["name"] in elsewhere else [row["name"]]
-        elif row["auc"] is not None:
-            found.setdefault(row["name"], {})[row["target"]] = row["auc"]
+        elif row["score"] is not None:
+            found.setdefault(row["name"], {})[row["target"]] = row["score"]
     best: dict[str, float] = {}
     for values in found.values():
         for target, value in values.items():
-            best[target] = max(best.get(target, value), value)
-    title = "AUC by target"
+            best[target] = (max if up else min)(best.get(target, value), value)
+    title = f"{measured} by target"
     if not best:
-        return note_figure(title, "No target has an AUC.")
-    targets = sorted(best, key=lambda target: (-best[target], target))
+        return note_figure(title, "No target has a score.")
+    targets = sorted(best, key=lambda target: (-best[target] if up else best[target], target))
     names = list(found)
-    auc = np.array([[found[name].get(target, np.nan) for target in targets] for name in names])
+    score = np.array([[found[name].get(target, np.nan) for target in targets] for name in names])
+    top_score = np.array([best[target] for target in targets])
 
     annotate = len(targets) <= ANNOTATE
     cell = 0.5 if annotate else 0.27
@@ -202,32 +219,32 @@ def _auc_figure(rows: list[dict[str, Any]]) -> Figure:
         2, 1, sharex=True, gridspec_kw={"height_ratios": [strip, max(height, 0.6)]}
     )
     columns = np.arange(len(targets))
-    top.vlines(columns, np.nanmin(auc, axis=0), np.nanmax(auc, axis=0), color=QUIET, lw=1.2)
-    top.plot(columns, np.nanmax(auc, axis=0), "o", color=BLUE, ms=4)
-    top.set_ylabel("AUC:\nbest, range")
+    top.vlines(columns, np.nanmin(score, axis=0), np.nanmax(score, axis=0), color=QUIET, lw=1.2)
+    top.plot(columns, top_score, "o", color=BLUE, ms=4)
+    top.set_ylabel(f"{measured}:\nbest, range")
     top.grid(axis="y")
     top.tick_params(bottom=False, labelbottom=False)
     top.set_title(title)
 
-    gap = np.nanmax(auc, axis=0) - auc
+    gap = np.abs(top_score - score)
     # A single hopeless cell must not bleach all the others.
     highest = max(0.005, float(np.nanquantile(gap, 0.95)))
     norm = Normalize(0, highest, clip=True)
     mesh = heat_map(axes, gap, f"{SEQUENTIAL}_r", norm)
     if annotate:
-        annotate_cells(
-            axes, auc, mesh, lambda value: f"{value:.3f}"[1 if value < 1 else 0 :], size=7.5
-        )
+        annotate_cells(axes, score, mesh, lambda value: _short_number(value), size=7.5)
     label_cells(axes, under, labels)
     bar = figure.colorbar(
         mesh, ax=axes, fraction=0.04, pad=0.01, extend="max", ticks=[0, highest / 2, highest]
     )
-    bar.ax.set_yticklabels(["0 (best)", f"{highest / 2:.3f}", f"{highest:.3f}"])
-    bar.set_label("AUC below the\ntarget's best")
+    bar.ax.set_yticklabels(["0 (best)", f"{highest / 2:.3g}", f"{highest:.3g}"])
+    bar.set_label(f"{measured}: distance\nfrom the target's best")
     bar.outline.set_visible(False)
-    told = ["grey: the entry does not cover the target"] if np.isnan(auc).any() else []
+    told = ["grey: the entry does not cover the target"] if np.isnan(score).any() else []
     if elsewhere:
-        told.append(f"scored on other folds, not shown: {', '.join(map(short_label, elsewhere))}")
+        told.append(
+            f"on other folds, or by another metric, not shown: {', '.join(map(short_label, elsewhere))}"
+        )
     if told:
         absent_legend(figure, "; ".join(told))
     return figure
@@ -367,8 +384,15 @@ def _signed(value: float) -> str:
     return "0.00" if text == "-0.00" else text.replace("-", "\N{MINUS SIGN}")
 
 
+def _short_number(value: float) -> str:
+    """Three decimals without the leading zero, of large numbers four digits."""
+    if abs(value) >= 10:
+        return f"{value:.4g}"
+    return f"{value:.3f}"[1 if 0 <= value < 1 else 0 :]
+
+
 def draw_honesty(leaderboard: pa.Table, out: Path) -> None:
-    """Dumbbells of cross-fitted and in-sample macro AUC, the gap beside them.
+    """Dumbbells of cross-fitted and in-sample macro scores, the gap beside them.
 
     Args:
         leaderboard: of `leaderboard.build_leaderboard`.
@@ -378,28 +402,28 @@ def draw_honesty(leaderboard: pa.Table, out: Path) -> None:
 
 def _honesty_figure(rows: list[dict[str, Any]]) -> Figure:
     title = "What choosing with labels flatters"
-    rows = [r for r in rows if r["in_sample"] is not None and board_auc(r)[0] is not None]
+    rows = [r for r in rows if r["in_sample"] is not None and board_score(r)[0] is not None]
     if not rows:
         return note_figure(title, "Nothing was chosen with labels: there is no gap to show.")
     figure, axes = rows_figure([short_label(row["name"]) for row in rows], 5.0, 0.34)
     for y, row in enumerate(rows):
-        honest, inside = board_auc(row)[0], row["in_sample"]
+        honest, inside = board_score(row)[0], row["in_sample"]
         assert honest is not None
         axes.plot([honest, inside], [y, y], color=QUIET, lw=2, zorder=1)
         axes.plot(honest, y, "o", color=ORANGE, ms=7)
         axes.plot(inside, y, "o", mfc="white", mec=ORANGE, mew=1.4, ms=7)
-        if row["test_auc"] is not None:
-            axes.plot(row["test_auc"], y, "D", color=QUIET, ms=4)
-        text = f"{inside - honest:+.4f}".replace("-", "\N{MINUS SIGN}")
+        if row["test_score"] is not None:
+            axes.plot(row["test_score"], y, "D", color=QUIET, ms=4)
+        text = signed_text(inside - honest).replace("-", "\N{MINUS SIGN}")
         axes.text(1.01, y, text, transform=axes.get_yaxis_transform(), va="center")
     axes.text(1.01, -0.75, "gap", transform=axes.get_yaxis_transform(), color=QUIET, va="bottom")
-    axes.set_xlabel("macro AUC")
+    axes.set_xlabel(macro_title(rows))
     axes.set_title(title)
     handles = [
         legend_mark("cross-fitted", marker="o", c=ORANGE, ls=""),
         legend_mark("in-sample", marker="o", mfc="white", mec=ORANGE, ls=""),
     ]
-    if any(row["test_auc"] is not None for row in rows):
+    if any(row["test_score"] is not None for row in rows):
         handles.append(legend_mark("test table", marker="D", ms=4, c=QUIET, ls=""))
     legend_below(figure, handles)
     return figure
@@ -439,7 +463,7 @@ def _seconds_figure(fits: Mapping[str, pa.Table]) -> Figure:
 
 
 def draw_comparisons(comparisons: Mapping[str, pa.Table], out: Path) -> None:
-    """Paired differences of AUC: the macro's with its 95% interval, and a dot per target.
+    """Paired differences of scores: the macro's with its 95% interval, and a dot per target.
 
     Args:
         comparisons: tables of `scores.compare_predictions`, by a title such as `a vs b`.
@@ -448,13 +472,13 @@ def draw_comparisons(comparisons: Mapping[str, pa.Table], out: Path) -> None:
 
 
 def _comparisons_figure(comparisons: Mapping[str, pa.Table]) -> Figure:
-    title = "Paired differences of AUC"
     if not comparisons:
-        return note_figure(title, "No comparison was asked for.")
-    found = [
-        [row for row in table.to_pylist() if row["metric"] == "auc"]
-        for table in comparisons.values()
-    ]
+        return note_figure("Paired differences", "No comparison was asked for.")
+    tables = [table.to_pylist() for table in comparisons.values()]
+    # The metric that choices are made by comes first.
+    metric = tables[0][0]["metric"]
+    title = f"Paired differences of {metric_title(metric)}"
+    found = [[row for row in rows if row["metric"] == metric] for rows in tables]
     # The last row is the macro's.
     most = max(len(rows) - 1 for rows in found)
     labels = [

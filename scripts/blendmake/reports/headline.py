@@ -12,9 +12,10 @@ from blendmake.score_names import MACRO
 
 @dataclass(frozen=True)
 class Headline:
-    """The macro AUC (None: undefined), how many targets it is the mean of, and on which folds."""
+    """The macro row of a metric (None: undefined), of how many targets it is, and on which folds."""
 
-    macro_auc: float | None
+    score: float | None
+    metric: str
     targets: int
     folds: str
 
@@ -25,15 +26,17 @@ class Headline:
 
 
 def read_headline(scores: Path) -> Headline:
-    """The headline of a scores table.
+    """The headline of a scores table: of the metric that comes first in it, by which choices are made.
 
     Raises:
         BlendmakeError: the file is missing or damaged.
     """
     rows = [row for row in read_parquet(scores).to_pylist() if row["estimate"] in HONEST]
-    targets = {row["target"] for row in rows} - {MACRO}
-    for row in rows:
-        if row["target"] == MACRO and row["metric"] == "auc":
+    metric = rows[0]["metric"] if rows else ""
+    measured = [row for row in rows if row["metric"] == metric]
+    targets = {row["target"] for row in measured} - {MACRO}
+    for row in measured:
+        if row["target"] == MACRO:
             value = None if row["value"] is None else float(row["value"])
-            return Headline(value, len(targets), row["folds"] or ALL)
-    return Headline(None, len(targets), ALL)
+            return Headline(value, metric, len(targets), row["folds"] or ALL)
+    return Headline(None, metric, len(targets), ALL)

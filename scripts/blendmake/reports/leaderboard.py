@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, read_note, read_parquet, replacing, write_parquet, write_text
 from blendmake.fits.notes import FELL_BACK
 from blendmake.honest import HONEST, folds_text
+from blendmake.metrics.base import find_metric
+from blendmake.metrics.choice import Given
+from blendmake.reports.board_text import also_of
 from blendmake.reports.boards import Board, Standing, make_boards, read_folds_text
 from blendmake.score_names import MACRO
 from blendmake.scoring import Known, read_known, score_file
@@ -35,25 +38,24 @@ _LEADERBOARD: list[tuple[str, pa.DataType]] = [
     ("members", pa.list_(pa.string())),
     ("targets", pa.int32()),
     ("folds", pa.string()),
-    ("macro_auc", pa.float64()),
+    ("metric", pa.string()),
+    ("higher_is_better", pa.bool_()),
+    ("score", pa.float64()),
     ("ci_low", pa.float64()),
     ("ci_high", pa.float64()),
-    ("part_auc", pa.float64()),
+    ("part_score", pa.float64()),
     ("part_ci_low", pa.float64()),
     ("part_ci_high", pa.float64()),
     ("leader", pa.string()),
-    ("leader_auc", pa.float64()),
-    ("own_auc", pa.float64()),
+    ("leader_score", pa.float64()),
+    ("own_score", pa.float64()),
     ("own_folds", pa.string()),
     ("estimate", pa.string()),
     ("optimistic", pa.bool_()),
     ("fell_back", pa.bool_()),
     ("in_sample", pa.float64()),
-    ("auc_fold_mean", pa.float64()),
-    ("brier", pa.float64()),
-    ("log_loss", pa.float64()),
     ("probabilities", pa.bool_()),
-    ("test_auc", pa.float64()),
+    ("test_score", pa.float64()),
     ("test_ci_low", pa.float64()),
     ("test_ci_high", pa.float64()),
     ("fit_seconds", pa.float64()),
@@ -62,23 +64,23 @@ _LEADERBOARD: list[tuple[str, pa.DataType]] = [
     ("score_difference", pa.float64()),
 ]
 LEADERBOARD = pa.schema(_LEADERBOARD)
-"""Columns of `build_leaderboard`."""
+"""Columns of `build_leaderboard`, but for those of further metrics, which follow `probabilities`."""
 
 _BY_TARGET: list[tuple[str, pa.DataType]] = [
     ("name", pa.string()),
     ("board", pa.int32()),
     ("target", pa.string()),
     ("folds", pa.string()),
-    ("auc", pa.float64()),
+    ("metric", pa.string()),
+    ("higher_is_better", pa.bool_()),
+    ("score", pa.float64()),
     ("ci_low", pa.float64()),
     ("ci_high", pa.float64()),
-    ("brier", pa.float64()),
-    ("log_loss", pa.float64()),
     ("n", pa.int64()),
     ("positives", pa.int64()),
 ]
 BY_TARGET = pa.schema(_BY_TARGET)
-"""Columns of `LeaderboardTables.by_target`."""
+"""Columns of `LeaderboardTables.by_target`, but for those of further metrics, which come last."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Truth:
-    """Files that entries are scored against: targets, folds and, where there are any, groups."""
+    """Files that entries are scored against: targets, folds and, where there are any, groups.
+
+    `metric`, `also`: of the config, as for `metrics.choice.metrics_for`.
+    """
 
     targets: Path
     folds: Path
     groups: Path | None
+    metric: Given = None
+    also: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -115,8 +122,8 @@ class LeaderboardTables:
     """The leaderboard, and by target what stands behind it.
 
     `by_target` has a row per entry and target, in the order of the leaderboard: name, board, target,
-    and on the rows that its board ranks on (folds) auc, ci_low, ci_high, brier, log_loss, n and
-    positives.
+    and on the rows that its board ranks on (folds) metric, higher_is_better, score, ci_low, ci_high, n,
+    positives and the further metrics.
     """
 
     leaderboard: pa.Table
@@ -127,21 +134,23 @@ def build_leaderboard(entries: Sequence[Entry], truth: Truth | None = None) -> p
     """The leaderboard of some entries: boards of those that can be compared, each best first.
 
     Returns:
-        One row per entry: board (1, 2, ...; see `boards.make_boards`) and rank on it; name, kind;
-        method (a source's family, a blend's method); members (none for a source); targets (how many
-        it covers); folds (on which its board ranks: `all`, or those honest for all on it).
-        macro_auc, ci_low, ci_high on these rows, on the first board: on others null, and the same
-        in part_auc, part_ci_low, part_ci_high, so that what cannot be compared is not in one column.
-        There also leader, the best of the first board that is honest on these rows, and leader_auc,
-        its AUC on them (null if there is none). own_auc: on all folds honest for it, own_folds.
+        One row per entry (and metric, where its targets have several): board (1, 2, ...; see
+        `boards.make_boards`) and rank on it; name, kind; method (a source's family, a blend's method);
+        members (none for a source); targets (how many it covers); folds (on which its board ranks:
+        `all`, or those honest for all on it); metric, higher_is_better.
+        score (of the macro row), ci_low, ci_high on these rows, on the first board: on others null, and
+        the same in part_score, part_ci_low, part_ci_high, so that what cannot be compared is not in one
+        column. There also leader, the best of the first board that is honest on these rows, and
+        leader_score, its own on them (null if there is none). own_score: on all folds honest for it,
+        own_folds.
         estimate (`oof` or `cross_fitted`); optimistic; fell_back (whether a fit, its own or a
         member's, was made otherwise than asked for, for lack of GPU memory). On the board's rows
-        too: in_sample (macro AUC of what was chosen on all rows, null if labels chose nothing),
-        auc_fold_mean, brier and log_loss (null where predictions are no probabilities, which
-        `probabilities` says). test_auc with its 95% interval (null where test labels are unknown);
+        too: in_sample (of what was chosen on all rows, null if labels chose nothing); a column for each
+        further metric (null where it needs probabilities or numbers and predictions are none, which
+        `probabilities` says). test_score with its 95% interval (null where test labels are unknown);
         fit_seconds (of a blend: of the distinct sources it stands on, directly or through other
         blends; null if nothing was fitted here); public_score and private_score as the config has
-        them; score_difference (private, else public score, less the AUC on the board's rows).
+        them; score_difference (private, else public score, less that on the board's rows).
 
     Raises:
         BlendmakeError: a file is missing or damaged, or a blend stands on something not among the
@@ -182,7 +191,7 @@ def write_leaderboard(
     lines = []
     for row in sorted(table.to_pylist(), key=lambda row: str(row["name"])):
         made = notes[row["name"]]
-        line = {key: row[key] for key in EXPERIMENT}
+        line = {key: row[key] for key in [*EXPERIMENT, *also_of(table, all_of_them=True)]}
         line |= {"settings": made.get("config", {})}
         line |= {"digest": made.get("content"), "code": made.get("code")}
         lines.append(json.dumps(line, sort_keys=True) + "\n")
@@ -190,7 +199,11 @@ def write_leaderboard(
 
 
 EXPERIMENT = ["name", "kind", "members", "estimate", "board", "rank", "targets", "folds"]
-EXPERIMENT += ["macro_auc", "part_auc", "own_auc", "own_folds", "in_sample", "brier", "log_loss"]
+EXPERIMENT += ["metric", "score", "part_score", "own_score", "own_folds", "in_sample"]
+
+
+ONLY_ORDER = {"auc", "auc_fold_mean", "average_precision"}
+"""What is measured of predictions that are no probabilities."""
 
 
 class _Scored:
@@ -204,26 +217,47 @@ class _Scored:
             raise damaged(entry.scores, f"it has no score of kind {' or '.join(HONEST)}")
         self.estimate = honest[0]["estimate"]
         self.folds = read_folds_text(honest[0].get("folds"))
-        # In the order of the targets table.
-        self.targets = tuple(dict.fromkeys(r["target"] for r in honest if r["target"] != MACRO))
-        self.probabilities = any(row["metric"] == "brier" for row in honest)
+        # In the order of the targets table; the first metric of each is what choices are made by.
+        self.metric_of: dict[str, str] = {}
+        for row in honest:
+            if row["target"] != MACRO:
+                self.metric_of.setdefault(row["target"], row["metric"])
+        self.metrics = {row["metric"] for row in honest}
         self.optimistic = any(row["optimistic"] for row in honest)
 
-    @property
-    def standing(self) -> Standing:
-        return Standing(self.entry.name, self.targets, self.folds)
+    def targets(self, metric: str) -> tuple[str, ...]:
+        """The targets that a metric is the metric of."""
+        return tuple(target for target, own in self.metric_of.items() if own == metric)
 
-    def on(self, board: Board, known: Known | None) -> list[dict[str, Any]]:
-        """The rows of its scores table, but of the board's folds."""
-        if board.folds == self.folds:
+    @property
+    def standings(self) -> list[Standing]:
+        """What it is scored on, by metric."""
+        return [
+            Standing(self.entry.name, self.targets(metric), self.folds, metric)
+            for metric in dict.fromkeys(self.metric_of.values())
+        ]
+
+    def covers(self, board: Board) -> bool:
+        """Whether it is honestly scored on all rows and targets of a board."""
+        return any(standing.covers(board) for standing in self.standings)
+
+    def on(self, board: Board, truth: Truth | None, known: Known | None) -> list[dict[str, Any]]:
+        """The rows of its scores table, but of the board's folds and targets."""
+        alone = set(self.metric_of) == set(self.targets(board.metric))
+        if board.folds == self.folds and alone:
             return self.rows
-        if known is None:
+        if truth is None or known is None:
             raise ValueError("entries are honest on different folds: give the truth to score them")
-        entry, folds = self.entry, board.folds
-        order = entry.uncalibrated
-        tables = [score_file(known, entry.oof, self.estimate, uncalibrated=order, folds=folds)]
+        given: dict[str, Any] = {
+            "folds": board.folds,
+            "targets": self.targets(board.metric),
+            "metric": truth.metric,
+            "also": truth.also,
+        }
+        entry, order = self.entry, self.entry.uncalibrated
+        tables = [score_file(known, entry.oof, self.estimate, uncalibrated=order, **given)]
         if entry.in_sample is not None:
-            tables.append(score_file(known, entry.in_sample, "in_sample", folds=folds))
+            tables.append(score_file(known, entry.in_sample, "in_sample", **given))
         tests = [row for row in self.rows if row["estimate"] == "test"]
         return [*pa.concat_tables(tables).to_pylist(), *tests]
 
@@ -233,27 +267,62 @@ def _build(
 ) -> LeaderboardTables:
     scored = {entry.name: _Scored(entry, notes[entry.name]) for entry in entries}
     seconds = {entry.name: _seconds(entry) for entry in entries}
-    boards = make_boards([one.standing for one in scored.values()])
+    standings = [standing for one in scored.values() for standing in one.standings]
+    boards = make_boards(standings)
+    several = len({one.folds for one in scored.values()}) > 1 or len(standings) > len(scored)
     known = None
-    if truth is not None and len({one.folds for one in scored.values()}) > 1:
+    if truth is not None and several:
         known = read_known(truth.targets, truth.folds, truth.groups)
+    higher = _directions(scored.values(), truth)
+    also = list(dict.fromkeys(row["metric"] for one in scored.values() for row in one.rows))
+    also = [name for name in also if len(higher) > 1 or name != next(iter(higher))]
     rows: list[dict[str, Any]] = []
     by_target: list[dict[str, Any]] = []
     for number, board in enumerate(boards, start=1):
-        here = {name: scored[name].on(board, known) for name in board.names}
-        auc = {name: _macro(scores, HONEST, "auc").get("value") for name, scores in here.items()}
-        order = sorted(here, key=lambda name: (auc[name] is None, -(auc[name] or 0.0), name))
-        leader = None if number == 1 else _leader(rows, scored, board, known)
+        here = {name: scored[name].on(board, truth, known) for name in board.names}
+        up = higher[board.metric]
+        score = {
+            name: _macro(found, HONEST, board.metric).get("value") for name, found in here.items()
+        }
+        order = sorted(here, key=lambda name: (*_place(score[name], up), name))
+        leader = None if number == 1 else _leader(rows, scored, board, truth, known)
         for rank, name in enumerate(order, start=1):
             row = _row(scored[name], here[name], board, number == 1)
-            row |= {"board": number, "rank": rank} | (leader or {})
+            row |= {"board": number, "rank": rank, "higher_is_better": up} | (leader or {})
+            row |= {m: _macro(here[name], HONEST, m).get("value") for m in also}
             row["fit_seconds"] = _total(_sources_of(name, notes), seconds)
             rows.append(row)
-            by_target += _target_rows(name, number, board, here[name])
+            told = _target_rows(name, number, board, here[name], also)
+            by_target += [{**line, "higher_is_better": up} for line in told]
     return LeaderboardTables(
-        pa.Table.from_pylist(rows, schema=LEADERBOARD),
-        pa.Table.from_pylist(by_target, schema=BY_TARGET),
+        pa.Table.from_pylist(rows, schema=_with(LEADERBOARD, also, "probabilities")),
+        pa.Table.from_pylist(by_target, schema=_with(BY_TARGET, also, "positives")),
     )
+
+
+def _directions(scored: Iterable[_Scored], truth: Truth | None) -> dict[str, bool]:
+    """By metric that something is ranked by, whether more is better."""
+    names = dict.fromkeys(name for one in scored for name in one.metric_of.values())
+    told: dict[str, bool] = {}
+    if truth is not None:
+        said = truth.metric.values() if isinstance(truth.metric, Mapping) else [truth.metric]
+        own = [find_metric(text) for text in said if text is not None]
+        told = {metric.name: metric.higher_is_better for metric in own}
+    return {
+        name: told[name] if name in told else find_metric(name).higher_is_better for name in names
+    }
+
+
+def _place(value: float | None, higher_is_better: bool) -> tuple[bool, float]:
+    """What orders scores, the best first, those that are undefined last."""
+    return value is None, (-1 if higher_is_better else 1) * (value or 0.0)
+
+
+def _with(schema: pa.Schema, names: Sequence[str], after: str) -> pa.Schema:
+    """A schema with columns of numbers after one of its own."""
+    at = schema.get_field_index(after) + 1
+    fields = list(schema)
+    return pa.schema([*fields[:at], *(pa.field(n, pa.float64()) for n in names), *fields[at:]])
 
 
 def _macro(
@@ -269,25 +338,26 @@ def _leader(
     rows: Sequence[Mapping[str, Any]],
     scored: Mapping[str, _Scored],
     board: Board,
+    truth: Truth | None,
     known: Known | None,
 ) -> dict[str, Any] | None:
-    """The first in rank on the first board that is honest on this board's rows, and its AUC there."""
+    """The first in rank on the first board that is honest on this board's rows, and its score there."""
     for row in rows:
         one = scored[row["name"]]
-        if row["board"] != 1 or not one.standing.covers(board):
+        if row["board"] != 1 or not one.covers(board):
             continue
         if known is None and one.folds != board.folds:
             raise ValueError("entries are honest on different folds: give the truth to score them")
         values = [
             found["value"]
-            for found in one.on(board, known)
-            if found["metric"] == "auc"
+            for found in one.on(board, truth, known)
+            if found["metric"] == board.metric
             and found["estimate"] in HONEST
             and found["target"] in board.targets
             and found["value"] is not None
         ]
         mean = math.fsum(values) / len(values) if values else None
-        return {"leader": row["name"], "leader_auc": mean}
+        return {"leader": row["name"], "leader_score": mean}
     return None
 
 
@@ -295,31 +365,30 @@ def _row(
     one: _Scored, scores: Sequence[Mapping[str, Any]], board: Board, first: bool
 ) -> dict[str, Any]:
     entry, config = one.entry, one.note.get("config", {})
-    main, test = _macro(scores, HONEST, "auc"), _macro(scores, ["test"], "auc")
+    metric = board.metric
+    main, test = _macro(scores, HONEST, metric), _macro(scores, ["test"], metric)
     given = entry.public if entry.private is None else entry.private
     known = given is not None and main.get("value") is not None
-    shown = ("macro_auc", "ci_low", "ci_high")
+    shown = ("score", "ci_low", "ci_high")
     if not first:
-        shown = ("part_auc", "part_ci_low", "part_ci_high")
+        shown = ("part_score", "part_ci_low", "part_ci_high")
     return {
         "name": entry.name,
         "kind": entry.kind,
         "method": config.get("method" if entry.kind == "blend" else "family", "external"),
         "members": list(one.note.get("members") or []) if entry.kind == "blend" else [],
-        "targets": len(one.targets),
+        "targets": len(one.targets(metric)),
         "folds": folds_text(board.folds),
+        "metric": metric,
         **dict(zip(shown, map(main.get, ("value", "ci_low", "ci_high")), strict=True)),
-        "own_auc": _macro(one.rows, HONEST, "auc").get("value"),
+        "own_score": _macro(one.rows, HONEST, metric).get("value"),
         "own_folds": folds_text(one.folds),
         "estimate": one.estimate,
         "optimistic": one.optimistic,
         "fell_back": bool(one.note.get(FELL_BACK)),
-        "in_sample": _macro(scores, ["in_sample"], "auc").get("value"),
-        "auc_fold_mean": _macro(scores, HONEST, "auc_fold_mean").get("value"),
-        "brier": _macro(scores, HONEST, "brier").get("value"),
-        "log_loss": _macro(scores, HONEST, "log_loss").get("value"),
-        "probabilities": one.probabilities,
-        "test_auc": test.get("value"),
+        "in_sample": _macro(scores, ["in_sample"], metric).get("value"),
+        "probabilities": not one.metrics <= ONLY_ORDER,
+        "test_score": test.get("value"),
         "test_ci_low": test.get("ci_low"),
         "test_ci_high": test.get("ci_high"),
         "public_score": entry.public,
@@ -329,7 +398,11 @@ def _row(
 
 
 def _target_rows(
-    name: str, number: int, board: Board, scores: Sequence[Mapping[str, Any]]
+    name: str,
+    number: int,
+    board: Board,
+    scores: Sequence[Mapping[str, Any]],
+    also: Sequence[str],
 ) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for row in scores:
@@ -344,9 +417,10 @@ def _target_rows(
                 "folds": folds_text(board.folds),
             },
         )
-        if row["metric"] == "auc":
+        if row["metric"] == board.metric:
+            line |= {"metric": row["metric"], "score": row["value"]}
             line |= {key: row[key] for key in ("ci_low", "ci_high", "n", "positives")}
-        if row["metric"] in BY_TARGET.names:
+        if row["metric"] in also:
             line[row["metric"]] = row["value"]
     return list(found.values())
 

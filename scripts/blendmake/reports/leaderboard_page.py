@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pyarrow as pa
 
 from blendmake.files import write_text
 from blendmake.reports.board_text import (
-    board_auc,
+    also_of,
+    board_score,
     boards_of,
     caption_of,
     covered,
@@ -19,13 +21,20 @@ from blendmake.reports.board_text import (
     footnotes,
     made_by,
     marks,
-    probability_score,
     several_folds,
-    signed,
+    value_score,
     with_leader,
 )
 from blendmake.reports.correlations import DuplicatePair
 from blendmake.reports.drawing import KINDS
+from blendmake.reports.measures import (
+    headed,
+    interval_text,
+    macro_title,
+    metric_title,
+    number_text,
+    signed_text,
+)
 
 HTML = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Leaderboard</title>
@@ -68,32 +77,34 @@ def leaderboard_html(
     rows = leaderboard.to_pylist()
     most = max((row["targets"] for row in rows), default=0)
     several = several_folds(rows)
+    further = [
+        (metric_title(name), "n", partial(_further, name=name))
+        for name in also_of(leaderboard, all_of_them=True)
+    ]
     columns: list[tuple[str, str, Callable[[Mapping[str, Any]], str]]] = [
         ("name", "", lambda row: row["name"]),
         ("kind", "", lambda row: row["kind"]),
         ("made by", "", made_by),
         ("targets", "n", lambda row: covered(row, most)),
         (
-            "macro AUC",
+            macro_title(rows),
             "n",
-            lambda row: _auc_text(board_auc(row)[0]) + marks(row),
+            lambda row: number_text(board_score(row)[0]) + marks(row),
         ),
-        ("95% interval", "n", lambda row: _interval_text(*board_auc(row)[1:])),
-        ("own AUC", "n", lambda row: _auc_text(row["own_auc"]) if several else ""),
+        ("95% interval", "n", lambda row: interval_text(*board_score(row)[1:], " to ", 4)),
+        (headed("own", rows), "n", lambda row: number_text(row["own_score"]) if several else ""),
         ("own folds", "n", lambda row: row["own_folds"] or "" if several else ""),
-        ("in-sample", "n", lambda row: _auc_text(row["in_sample"])),
-        ("mean of folds", "n", lambda row: _auc_text(row["auc_fold_mean"])),
-        ("Brier", "n", lambda row: probability_score(row, "brier")),
-        ("log loss", "n", lambda row: probability_score(row, "log_loss")),
-        ("test AUC", "n", lambda row: _auc_text(row["test_auc"])),
+        ("in-sample", "n", lambda row: number_text(row["in_sample"])),
+        *further,
+        (headed("test", rows), "n", lambda row: number_text(row["test_score"])),
         (
             "test 95% interval",
             "n",
-            lambda row: _interval_text(row["test_ci_low"], row["test_ci_high"]),
+            lambda row: interval_text(row["test_ci_low"], row["test_ci_high"], " to ", 4),
         ),
-        ("public score", "n", lambda row: _auc_text(row["public_score"])),
-        ("private score", "n", lambda row: _auc_text(row["private_score"])),
-        ("score less macro AUC", "n", lambda row: signed(row["score_difference"])),
+        ("public score", "n", lambda row: number_text(row["public_score"])),
+        ("private score", "n", lambda row: number_text(row["private_score"])),
+        (f"score less {macro_title(rows)}", "n", lambda row: signed_text(row["score_difference"])),
         (
             "fit time",
             "n",
@@ -138,9 +149,5 @@ def _cell(tag: str, name: str, text: str) -> str:
     return f"<{tag}{kind}>{html.escape(text)}</{tag}>"
 
 
-def _auc_text(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _interval_text(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
+def _further(row: Mapping[str, Any], name: str) -> str:
+    return value_score(row, name)

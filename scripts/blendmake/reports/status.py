@@ -15,6 +15,7 @@ from blendmake.fits.bagging import bag_count
 from blendmake.fits.settings import resolve_targets, settings_for
 from blendmake.fits.target_groups import read_group_files
 from blendmake.reports.headline import Headline, read_headline
+from blendmake.reports.measures import macro_title, number_text
 
 
 @dataclass(frozen=True)
@@ -177,16 +178,29 @@ def _headline(folder: Path) -> Headline | None:
         return None
 
 
+def _measured(rows: Sequence[Status]) -> list[dict[str, str]]:
+    return [{"metric": row.headline.metric} for row in rows if row.headline]
+
+
 def status_text(rows: Sequence[Status]) -> str:
     """The table as aligned text."""
     most = max((row.headline.targets for row in rows if row.headline), default=0)
     measured = [row.headline.measured_on(most) if row.headline else "" for row in rows]
-    head = ["name", "kind", "state", "folds", "fits", "macro AUC", "spent", "expected"]
+    head = [
+        "name",
+        "kind",
+        "state",
+        "folds",
+        "fits",
+        macro_title(_measured(rows)),
+        "spent",
+        "expected",
+    ]
     # A number of other rows or targets than its neighbours' says so beside it.
     head += ["measured on"] if any(measured) else []
     lines = [head]
     for row, other in zip(rows, measured, strict=True):
-        value = None if row.headline is None else row.headline.macro_auc
+        value = None if row.headline is None else row.headline.score
         lines.append(
             [
                 row.name,
@@ -194,7 +208,7 @@ def status_text(rows: Sequence[Status]) -> str:
                 row.state,
                 row.folds,
                 row.fits,
-                "-" if value is None else f"{value:.4f}",
+                number_text(value) or "-",
                 "-" if row.spent is None else clock(row.spent),
                 "-" if row.expected is None else clock(row.expected),
                 *([other] if any(measured) else []),
