@@ -16,6 +16,8 @@ from command_targets import check_targets
 from keeping import Keeping
 from plan import Plan, at, one_of
 from plan_build import build_files
+from standing import Forcing, keep_standing
+from window_scheduler import keep_to_window, left_by_window, left_text
 
 with told():
     bucket = bucket_of(workflow)
@@ -31,7 +33,10 @@ with told():
     )
     named = build_files(plan, sys.argv)
     keeping = Keeping(workflow, plan)
-keep_records(workflow, bucket)
+    forcing = Forcing(plan, sys.argv) if workflow.is_main_process else None
+keep_records(workflow, bucket, forcing)
+keep_standing(bucket)
+keep_to_window(workflow, plan)
 
 
 pathvars:
@@ -83,12 +88,17 @@ include: "rules/cluster.smk"
 onstart:
     refuse_replacing(workflow, plan.run.replace)
     plan.freeze()
+    if forcing:
+        forcing.begin()
     plan.hand_on(workflow)
     mark_run(plan.name)
     keeping.begin()
 
 
 onsuccess:
+    if left := left_by_window(workflow, plan):
+        plan.write_manifests("there was no time for it in this window")
+        print(f"\n{left_text(left, plan.window)}", file=sys.stderr)
     keeping.end()
 
 

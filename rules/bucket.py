@@ -210,15 +210,19 @@ def tell_outages(objects: type) -> None:
     objects._raise_object_not_found_if_not_exists = told  # type: ignore[attr-defined]
 
 
-def keep_records(workflow: Any, bucket: Bucket | None) -> None:
-    """Keep records by which content decides: in the bucket, where the run has one."""
+def keep_records(workflow: Any, bucket: Bucket | None, forcing: Any = None) -> None:
+    """Keep records by which content decides: in the bucket, where the run has one.
+
+    Args:
+        forcing: what is to be made anew though it is fresh (standing.Forcing).
+    """
     if not workflow.is_main_process:
         return
     # Snakemake has no plugins for records; it makes its own by this name.
     if bucket is not None:
         engine.FilePersistence = partial(SharedRecords, bucket=bucket)
     else:
-        engine.FilePersistence = ContentRecords
+        engine.FilePersistence = partial(ContentRecords, forcing=forcing)
         ignore_dates()
 
 

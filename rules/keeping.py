@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from snakemake.exceptions import WorkflowError
 
 from blendmake.errors import BlendmakeError
-from blendmake.files import replacing
 from blendmake.refusals import refusal
 from plan_packing import keep_plan
 
@@ -92,6 +91,8 @@ def check_folder(folder: str, ours: list[str]) -> None:
     Raises:
         BlendmakeError: one sentence.
     """
+    from blendmake.files import replacing  # costs an import that is seldom needed
+
     path, told = Path(folder), f"keep_at={folder}"
     if not path.exists():
         raise BlendmakeError(

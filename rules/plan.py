@@ -176,18 +176,26 @@ class Plan(PlanBucket):
         Args:
             logs: what Snakemake has written of the run.
         """
-        from blendmake.reports.campaign import manifest, manifest_text, write_manifest
         from run_log import told
 
         self.print_errors()
         for text in told(logs):
             print(f"\nERROR: {text}", file=sys.stderr)
+        self.write_manifests("not built in this run; see the errors above")
+
+    def write_manifests(self, why: str) -> None:
+        """The manifests of the campaigns that this run has not finished.
+
+        Args:
+            why: the reason for what is missing.
+        """
+        from blendmake.reports.campaign import manifest, manifest_text, write_manifest
+
         if self.bucket:
             return  # manifests go by what is at hand, which is not all that stands
-        failed = "not built in this run; see the errors above"
         for name in self.asked:
             items = self.campaign_items(name)
-            reasons = {item["label"]: failed for item in items} | self.left
+            reasons = {item["label"]: why for item in items} | self.left
             entries = manifest(items, reasons)
             path = Path(self.manifest_file(name))
             write_manifest(path, entries)

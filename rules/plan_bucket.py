@@ -81,7 +81,7 @@ class PlanBucket(PlanRequests):
         if self.bucket:
             from blendmake.window import open_window
 
-            open_window(seconds)
+            self.ends = open_window(seconds)
         else:
             super()._triage(seconds)
 
@@ -122,6 +122,11 @@ class PlanBucket(PlanRequests):
             for name in ("pack", "unpack")
             if name in asked
         ]
+        if self.run.force:
+            lines.append(
+                "  force: what is to be made anew is known to this folder alone. Delete its files in "
+                "the bucket"
+            )
         if self.run.keep_at:
             lines.append("  keep_at: what is finished is in the bucket. Leave it out")
         if lines:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def build_files(plan: Plan, words: Iterable[str]) -> list[str]:
-    """What `build` asks for: what is named by `only`, or from an item on, or everything.
+    """What `build` asks for: what `only` and `force` name, or from an item on, or everything.
 
     Args:
         words: the command; nothing, where it asks for something else.
@@ -24,11 +24,13 @@ def build_files(plan: Plan, words: Iterable[str]) -> list[str]:
         plan.campaign_chosen(campaign)
     if "build" not in words:
         return []
-    if plan.run.only is None and plan.run.start is None:
+    forced = plan.run.force or []
+    chosen = plan.run.only is not None or plan.run.start is not None
+    if not chosen and not forced:
         return plan.everything
     check_known("only", plan.run.only or [], _known(plan))
-    items = plan.run.chosen(plan.run.only or plan.ranking)
-    return [file for item in items for file in plan.item_files(item)]
+    items = plan.run.chosen(plan.run.only or plan.ranking) if chosen else []
+    return [file for item in dict.fromkeys([*items, *forced]) for file in plan.item_files(item)]
 
 
 def _known(plan: Plan) -> list[str]:

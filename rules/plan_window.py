@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import math
 import sys
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from plan_wanted import PlanWanted
 THREAD = 128  # megabytes of feature files for each thread of a fit
 MOST_THREADS = 8
 NUMBER = 4  # bytes
+LOOK_AGAIN = 5  # seconds, for what fits have taken
 
 
 class PlanWindow(PlanWanted):
@@ -28,7 +30,10 @@ class PlanWindow(PlanWanted):
         cores: how many this run has, where it has a number.
         preset: the sections of a preset as it was written out, where one is asked for.
         asked: the campaigns that the command asks for.
+        ends: the end of the window in seconds since the epoch; None without one.
     """
+
+    ends: float | None = None
 
     cores: int | None
     preset: dict[str, Any] | None
@@ -140,7 +145,7 @@ class PlanWindow(PlanWanted):
         from blendmake.triage import choose, parallelism
         from blendmake.window import open_window, time_left
 
-        open_window(seconds)
+        self.ends = open_window(seconds)
         if self.left:  # by a budget, which has seen what fits take
             return
         done = choose(
@@ -180,6 +185,28 @@ class PlanWindow(PlanWanted):
         bags = source.bagging.bags if source.bagging else 1
         targets = self._targets_of(name) if missing is None else missing / folds / bags
         return predicted_seconds(source.slice(), facts, targets, folds)
+
+    def fit_seconds(self, source: str | None) -> float:
+        """Seconds that the longest fit of a source takes, with the start of its job; looked at anew
+        every few seconds, as fits end meanwhile.
+
+        Args:
+            source: None for an audit or a search, of which the start alone is known.
+        """
+        from blendmake.reports.status import finished_seconds
+        from blendmake.triage import JOB, predicted_fit
+
+        if source is None:
+            return JOB
+        known = self.__dict__.setdefault("_fit_seconds", {})
+        at, seconds = known.get(source, (-math.inf, 0.0))
+        if time.monotonic() - at > LOOK_AGAIN:
+            config, folds = self.problem.sources[source].slice(), len(self.folds)
+            finished = finished_seconds(self.status_entry(source)).values()
+            every = [one for fits in finished for one in fits]
+            seconds = predicted_fit(config, self.facts, self._targets_of(source), folds, every)
+            known[source] = (time.monotonic(), seconds)
+        return float(seconds)
 
     # Sources that are fitted in several jobs a fold
 

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
+from snakemake.exceptions import WorkflowError
 from snakemake.persistence import (
     RECORD_FORMAT_VERSION,
     UNREPRESENTABLE,
@@ -56,10 +57,15 @@ class ContentRecords(FilePersistence):
 
     Only the main process reads and writes them. What has the size and date it had is taken to be
     what it was; of all else the content is compared, whatever the dates say.
+
+    Args:
+        forcing: what is to be made anew: `files`, and `done(files)` once some have been; or None.
     """
 
-    def __init__(self, *arguments, **options):
+    def __init__(self, *arguments, forcing=None, **options):
         super().__init__(*arguments, **options)
+        self._forcing = forcing
+        self._standing = {}
         self._known, self._stats = {}, {}
         self._sums, self._contents, self._notes = {}, {}, {}  # by file and its size and date
         self._begun = {}
@@ -117,10 +123,16 @@ class ContentRecords(FilePersistence):
     def started(self, job, external_jobid=None):
         super().started(job, external_jobid)
         seen = {str(path): self._stat(str(path)) for path in job.input}
-        self._begun |= {self._get_key(file): seen for file in job.output}
+        for key in map(self._get_key, job.output):
+            self._begun[key], self._standing[key] = seen, self._stat_now(key)
 
     async def finished(self, job):
         keys = {self._get_key(file) for file in job.output}
+        # What stands is not removed before a job, so that a job which has left it would go unnoticed.
+        before = {key: self._standing.pop(key, None) for key in sorted(keys)}
+        left = [key for key, stat in before.items() if stat and stat == self._stat_now(key)]
+        if left and not self.dag.workflow.touch:
+            raise WorkflowError(f"Rule {job.rule.name} has ended and left {left[0]} as it was.")
         self._finishing |= keys
         try:
             await super().finished(job)
@@ -128,6 +140,14 @@ class ContentRecords(FilePersistence):
             self._finishing -= keys
             for key in keys:
                 self._begun.pop(key, None)
+        if self._forcing is not None:
+            self._forcing.done(keys)
+
+    async def incomplete(self, job):
+        """Outputs of jobs that were killed, and those that are to be made anew."""
+        found = list(await super().incomplete(job))
+        forced = self._forcing.files if self._forcing is not None else set()
+        return found + [file for file in job.output if str(file) in forced and file not in found]
 
     # What is compared
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from blendmake.errors import BlendmakeError
 from blendmake.refusals import refusal
+from blendmake.window import LEFT, WindowOver, told_to_end
 
 ROOT = logging.getLogger("blendmake")
 
@@ -35,6 +36,10 @@ def opened(path: Path) -> logging.Handler:
 
 def tell(error: Exception) -> bool:
     """Tell what ended a job, in its log and on the terminal; whether it is the user's to mend."""
+    if isinstance(error, WindowOver) and not told_to_end():
+        ROOT.error("%s: %s", LEFT, error)
+        print(f"\n{error}\n", file=sys.stderr, flush=True)
+        return True
     if isinstance(error, BlendmakeError):
         ROOT.error("ERROR: %s", error)
         print(f"\nERROR: {error}\n", file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -62,6 +62,19 @@ def _flock(path: Path, kind: int, patient: bool) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def dates(paths: Iterable[Path]) -> list[tuple[int, int] | None]:
+    """When files were written and where on the disk, by which one shows that was replaced meanwhile."""
+    found: list[tuple[int, int] | None] = []
+    for path in paths:
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            found.append(None)
+        else:
+            found.append((stat.st_mtime_ns, stat.st_ino))
+    return found
 
 
 def found_or_made(path: Path, make: Callable[[], pa.Table]) -> pa.Table:

@@ -50,6 +50,7 @@ UNKNOWN = (0.004, 0.1, 0.1)
 ROUNDS = {"linear": 60, "mlp": 60, "tabm": 60}  # where the source gives none
 OTHER_ROUNDS = 300
 LEAST = 0.05
+RESUMING = {"mlp", "tabm"}  # that go on from a checkpoint
 SPREAD = {"linear", "mlp"}  # a column for each level of a category
 # Of the rounds, where early stopping may end them.
 STOPPED = {"mlp": 0.5, "tabm": 0.9}
@@ -87,6 +88,28 @@ def predicted_seconds(source: Mapping[str, Any], facts: Facts, targets: float, f
         trained * (per_cell * columns + per_label * (targets if together else 1) + per_row) * rounds
     )
     return folds * JOB + times * (1 if together else targets) * max(LEAST, one)
+
+
+def predicted_fit(
+    source: Mapping[str, Any], facts: Facts, targets: int, folds: int, known: Sequence[float]
+) -> float:
+    """Seconds that the longest fit of a source takes, with the start of its job.
+
+    Of a family that fits all targets by one model that is all of them, of one that goes on from a
+    checkpoint no more than the start.
+
+    Args:
+        source, facts, targets, folds: as `predicted_seconds` takes them.
+        known: seconds of finished fits by target and bag; a rule of thumb where there are none.
+    """
+    together = source["family"] in JOINT
+    if source["family"] in RESUMING:
+        return JOB
+    if known:
+        return JOB + (sum(known) / len(known) * targets if together else max(known))
+    times = folds * bag_count(source.get("bagging"))
+    fits = predicted_seconds(source, facts, targets, folds) - folds * JOB
+    return JOB + fits / times / (1 if together else max(1, targets))
 
 
 def choose(

@@ -22,16 +22,24 @@ STARTED = "BLENDMAKE_STARTED"
 RESERVE = 0.1  # of the window: for what follows the last fit (blends, scores, submissions)
 
 
-def open_window(seconds: float) -> None:
+def open_window(seconds: float) -> float:
     """Set the deadline of this run's fits, for this process and those that it starts.
 
     A process that was started by such a run keeps the deadline it was given.
+
+    Returns:
+        The end of the window, in seconds since the epoch: what follows the fits has until then.
     """
     os.environ.setdefault(DEADLINE, str(time.time() + seconds * (1 - RESERVE)))
+    return float(os.environ[DEADLINE]) + seconds * RESERVE
 
 
 class WindowOver(BlendmakeError):
     """There is no time left: the window is over, or SIGTERM has come."""
+
+
+LEFT = "LEFT FOR ANOTHER RUN"
+"""In a job's log, before what it says where the window of its run has ended it: that is no failure."""
 
 
 _told_to_end = threading.Event()

@@ -263,7 +263,7 @@ def finished_fits_if_readable(space: Workspace) -> Fits:
     try:
         return finished_fits(space)
     except OSError:
-        return {}  # Snakemake removes declared outputs before a job starts
+        return {}  # a job clears its scratch
 
 
 def assert_leaderboard_holds(

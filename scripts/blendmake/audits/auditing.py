@@ -33,7 +33,7 @@ from blendmake.fits.settings import resolve_targets
 from blendmake.folds.file import read_folds, read_inner
 from blendmake.labels import Labels, read_labels
 from blendmake.matrix import Positions, Rows, known_values
-from blendmake.scratch import found_or_made, locked
+from blendmake.scratch import dates, found_or_made, locked
 from blendmake.seeds import derive_seed
 from blendmake.stats.auc import AucScorer
 from blendmake.window import require_time
@@ -112,8 +112,10 @@ def audit_fold(
     key = digest_of([name, code, inputs.digest(), seed, note.get("versions"), rest])
     made = {**note, "fold": fold, "audit": digest_of([key, targets])}
     folder = scratch / key
+    paths = (outputs.columns, outputs.features)
+    before = dates(paths)
     with locked(folder):
-        if _stands(outputs, made["audit"]):
+        if dates(paths) != before and _stands(outputs, made["audit"]):
             log.info("another run has finished this fold meanwhile")
             return
         job = _Job(name, audit, fold, inputs, seed, threads, folder, every, labels)

@@ -56,6 +56,11 @@ class Run(Strict):
         alias="from",
         description="Where `snakemake build` and campaigns begin: this item and those behind it.",
     )
+    force: Annotated[NamesOnce, BeforeValidator(_listed)] | None = Field(
+        None,
+        description="What `snakemake build` makes anew though it is fresh: names of sources, blends and "
+        "audits, `force=a,b`; what stands stays until the new replaces it.",
+    )
     unpack: str | None = Field(
         None,
         description="The archive that `snakemake unpack` reads, or the folder that `keep_at` filled.",

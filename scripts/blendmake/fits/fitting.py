@@ -23,7 +23,7 @@ from blendmake.fits.store import mean_prediction
 from blendmake.fits.table import FITS, result_note
 from blendmake.labels import labels_of
 from blendmake.predictions import write_predictions
-from blendmake.scratch import locked
+from blendmake.scratch import dates, locked
 
 log = logging.getLogger(__name__)
 
@@ -132,8 +132,9 @@ def fit_fold(work: FoldWork, outputs: FoldOutputs, *, jobs: int = 1) -> None:
     """
     job, targets, keep = work.job, work.targets, work.keep
     of_jobs = {"jobs": jobs} if jobs > 1 else {}
+    before = dates(outputs.tables.values())
     with locked(work.folder):
-        if _stands(outputs, work.made["fits"]):
+        if dates(outputs.tables.values()) != before and _stands(outputs, work.made["fits"]):
             log.info("another run has finished this source and fold meanwhile")
             return
         if work.kept is not None and _is_kept(work, outputs):
@@ -166,12 +167,15 @@ def fit_chunk(work: FoldWork, out: Path, *, whole: FoldOutputs, chunk: int, chun
     Args:
         work: the fits of all targets.
         out: a file that says that it is done.
-        whole: what `fit_fold` makes; nothing is fitted where it stands, and scratch may be gone.
+        whole: what `fit_fold` makes; nothing is fitted where another run has just made it, and
+            scratch is gone.
         chunk, chunks: which part of the targets this is, from 0, of how many of about one size.
     """
     targets = [str(target) for target in np.array_split(work.targets, chunks)[chunk]]
+    before = dates(whole.tables.values())
     with locked(work.folder, part=f"{chunk}of{chunks}"):
-        if targets and not _stands(whole, work.made["fits"]) and not _is_kept(work, whole):
+        made = dates(whole.tables.values()) != before and _stands(whole, work.made["fits"])
+        if targets and not made and not _is_kept(work, whole):
             work.job.run(targets, work.folder, work.keep)
     write_text(json.dumps({"targets": targets}) + "\n", out)
 

@@ -1,7 +1,7 @@
 """The last finished fold of a source, kept beside scratch: who would fit the same takes it over.
 
-The build system removes a job's outputs before the job starts, and it starts where anything that it is
-given has changed: a column that no model reads, a table written anew. What is really read is known here.
+The build system starts a job where anything that it is given has changed: a column that no model reads,
+a table written anew. What is really read is known here.
 """
 
 from __future__ import annotations

@@ -66,13 +66,13 @@ def _seconds_per_fit(entries: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     seen: dict[str, list[float]] = {}
     for entry in entries:
         if "source" in entry:
-            seconds = [s for fits in _finished(entry).values() for s in fits]
+            seconds = [s for fits in finished_seconds(entry).values() for s in fits]
             for key in (f"source {entry['name']}", f"family {entry['source']['family']}"):
                 seen.setdefault(key, []).extend(seconds)
     return {key: sum(values) / len(values) for key, values in seen.items() if values}
 
 
-def _finished(entry: Mapping[str, Any]) -> dict[int, list[float]]:
+def finished_seconds(entry: Mapping[str, Any]) -> dict[int, list[float]]:
     """Seconds of the finished fits of each fold, from its file or from scratch."""
     whole = Path(entry["folder"]) / "fits.parquet"
     found: dict[int, list[float]] = {}
@@ -129,7 +129,7 @@ def _source_status(
     rates: Mapping[str, float],
 ) -> Status:
     folder = Path(entry["folder"])
-    finished = _finished(entry)
+    finished = finished_seconds(entry)
     done = sum(len(seconds) for seconds in finished.values())
     built = all((folder / f"{name}.parquet").exists() for name in ("oof", "test", "fits"))
     whole = sum((folder / f"fold{k}" / "oof.parquet").exists() for k in range(folds))
