@@ -193,20 +193,30 @@ class PlanWindow(PlanWanted):
         Args:
             source: None for an audit or a search, of which the start alone is known.
         """
-        from blendmake.reports.status import finished_seconds
-        from blendmake.triage import JOB, predicted_fit
+        from blendmake.triage import JOB
+        from blendmake.window import time_left
 
         if source is None:
             return JOB
         known = self.__dict__.setdefault("_fit_seconds", {})
         at, seconds = known.get(source, (-math.inf, 0.0))
-        if time.monotonic() - at > LOOK_AGAIN:
-            config, folds = self.problem.sources[source].slice(), len(self.folds)
-            finished = finished_seconds(self.status_entry(source)).values()
-            every = [one for fits in finished for one in fits]
-            seconds = predicted_fit(config, self.facts, self._targets_of(source), folds, every)
+        near = time_left() < 10 * seconds
+        if time.monotonic() - at > LOOK_AGAIN * (1 if near else 20):
+            try:
+                seconds = self._longest_fit(source)
+            except BlendmakeError:
+                seconds = JOB  # what is wrong with the user's files is for the job that reads them
             known[source] = (time.monotonic(), seconds)
         return float(seconds)
+
+    def _longest_fit(self, source: str) -> float:
+        from blendmake.reports.status import finished_seconds
+        from blendmake.triage import predicted_fit
+
+        config, folds = self.problem.sources[source].slice(), len(self.folds)
+        finished = finished_seconds(self.status_entry(source)).values()
+        every = [one for fits in finished for one in fits]
+        return predicted_fit(config, self.facts, self._targets_of(source), folds, every)
 
     # Sources that are fitted in several jobs a fold
 

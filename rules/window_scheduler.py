@@ -78,6 +78,8 @@ def left_by_window(workflow: Any, plan: Plan) -> list[str]:
         return []
     jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_norun]
     names = {name for job in jobs for name in _names_of(job)}
+    if any(_asks_for_all(job.rule.name) for job in workflow.dag.jobs):
+        names.update(plan.left)
     known = [name for name in plan.ranking if name in names]
     return known + sorted(names.difference(known)) if known else sorted({j.rule.name for j in jobs})
 
@@ -86,13 +88,18 @@ def left_text(names: list[str], window: float) -> str:
     """The line at the end of a run that has left something."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return (
-        f"The window of {clock(window)} is over. Left for another run: {', '.join(names[:SHOWN])}{more}."
-        " Run the same command again to go on."
+        f"The window of {clock(window)} has left for another run: {', '.join(names[:SHOWN])}{more}. "
+        "Run the same command again to go on."
     )
 
 
 def _jobs_of(job: Any) -> Iterable[Any]:
     return job.jobs if job.is_group() else [job]
+
+
+def _asks_for_all(rule: str) -> bool:
+    """Whether a rule asks for all that the window has chosen, and not for what is named."""
+    return rule == "all" or rule.startswith("campaign_")
 
 
 def _names_of(job: Any) -> list[str]:

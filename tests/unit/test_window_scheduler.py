@@ -109,20 +109,24 @@ def test_what_found_no_time_is_no_failure(
 
 
 def test_what_is_left_is_told_in_a_line() -> None:
-    plan: Any = SimpleNamespace(ends=1.0, ranking=["champion", "lgb", "xgb"])
+    plan: Any = SimpleNamespace(ends=1.0, ranking=["champion", "lgb", "xgb"], left={})
     waiting = [FIT, BLEND, ALL, job("fit_fold", source="lgb", fold="1"), job("draw_figures")]
     waiting.append(job("fit_fold", source="xgb", fold="0"))
-    workflow = SimpleNamespace(dag=SimpleNamespace(needrun_jobs=lambda: iter(waiting)))
+    dag = SimpleNamespace(needrun_jobs=lambda: iter(waiting), jobs=[FIT, job("build")])
+    workflow = SimpleNamespace(dag=dag)
     assert left_by_window(workflow, plan) == ["champion", "lgb", "xgb"]
     waiting[:] = [ALL, job("draw_figures"), job("build_leaderboard")]
     assert left_by_window(workflow, plan) == ["build_leaderboard", "draw_figures"]
     waiting[:] = [ALL]
-    assert left_by_window(workflow, plan) == []
+    plan.left = {"xgb": "needs 1:00 more"}
+    assert left_by_window(workflow, plan) == []  # another run's, of what is named
+    dag.jobs.append(ALL)
+    assert left_by_window(workflow, plan) == ["xgb"]
     plan.ends = None
     waiting[:] = [FIT]
     assert left_by_window(workflow, plan) == []
     line = left_text([f"s{k}" for k in range(20)], 5400.0)
-    assert line.startswith("The window of 1:30:00 is over. Left for another run: s0, s1, ")
+    assert line.startswith("The window of 1:30:00 has left for another run: s0, s1, ")
     assert "s11 and 8 more." in line and "\n" not in line
 
 

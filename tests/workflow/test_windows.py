@@ -63,6 +63,7 @@ def test_what_fits_is_built_and_the_rest_is_told(tmp_path: Path) -> None:
     for name in ("dear", "every"):
         assert f"left for another window: {name} (needs " in run.text
     assert "left for another window: small" not in run.text
+    assert "The window of 30:00 has left for another run: dear, every. " in run.text
     assert shown(space) == {"lgb", "logistic", "small"}
     assert left_files(space, "dear", "every", "every__vs__small") == []
     assert space.path("submissions", "small.parquet").exists()
@@ -129,8 +130,8 @@ def test_a_deadline_ends_a_source_between_fits_and_the_next_run_goes_on(tmp_path
     goal = f"results/small/sources/slow/fold{fold}/oof.parquet"
     lines = [line for line in run.text.splitlines() if "The window of this run is over" in line]
     assert len(set(lines)) == 1 and "ERROR: " not in run.text and "Traceback" not in run.text
-    told = [line for line in run.text.splitlines() if "Left for another run: " in line]
-    window = f"The window of 0:{WINDOW} is over. Left for another run: slow. "
+    told = [line for line in run.text.splitlines() if "has left for another run" in line]
+    window = f"The window of 0:{WINDOW} has left for another run: slow. "
     assert told == [f"{window}Run the same command again to go on."]
     before = kept_fits(space)
     done = bags_of(before)
