@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -333,3 +335,28 @@ def test_folders_that_are_refused(
     Path("good").mkdir()
     check_folder("good", ["results/p", "scratch/p"])
     assert list(Path("good").iterdir()) == []
+
+
+def carried(machine: Carrying, folder: str) -> subprocess.CompletedProcess[str]:
+    """The process beside a run, of a run that ends at once."""
+    plan = machine.plan() | {"keep_at": folder, "preset_file": "results/p/preset.json"}
+    scripts = Path(carrying.__file__).parents[2]
+    return subprocess.run(
+        [sys.executable, str(scripts / "carry_out.py")],
+        input=json.dumps(plan) + "\n",
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(scripts)},
+    )
+
+
+def test_the_process_beside_a_run_says_whether_all_was_carried(machine: Carrying) -> None:
+    write("results/p/preset.json", json.dumps({"whole": ["s"]}))
+    write("../kept/p", "a file where the folder should be")
+    done = carried(machine, "../kept")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "keep_at: not all that stands is at ../kept (0 archives" in done.stderr
+    Path("../kept/p").unlink()
+    done = carried(machine, "../kept")
+    assert done.returncode == 0 and labels() == ["preset"]
+    assert "keep_at: what stands is at ../kept (1 archives written in this run" in done.stderr
