@@ -54,14 +54,19 @@ class Forcing:
     def __init__(self, plan: Plan, words: Iterable[str]) -> None:
         _check(plan, words)
         self._path = Path(plan.scratch) / "forced.json"
-        self._folders = {name: _partial_work(plan, name) for name in plan.run.force or []}
+        wanted = {name: files_of(plan, name) for name in plan.run.force or []}
+        self._folders = {name: _partial_work(plan, name) for name in wanted}
         self._waiting = self._read()
-        self._begun = [name for name in plan.run.force or [] if name not in self._waiting]
-        self._waiting |= {name: files_of(plan, name) for name in self._begun}
+        # What the config has changed since is no longer waited for.
+        self._begun = [name for name in wanted if not self._waits_for(name, wanted[name])]
+        self._waiting |= {name: wanted[name] for name in self._begun}
 
     @property
     def files(self) -> set[str]:
         return {file for files in self._waiting.values() for file in files}
+
+    def _waits_for(self, name: str, files: Iterable[str]) -> bool:
+        return not set(files).isdisjoint(self._waiting.get(name, ()))
 
     def begin(self) -> None:
         """Write down what this run is to make anew; no fit of before is taken for it."""

@@ -255,6 +255,17 @@ def test_finished_fits_go_in_batches_until_their_fold_stands(
     assert "scratch.sources.s.fold1" not in machine.look(3)  # though scratch still holds them
 
 
+def test_targets_of_an_audit_go_until_its_fold_stands(machine: Carrying) -> None:
+    machine.make_fold()
+    write("scratch/p/audits/main/fold0/key/t0.parquet", "a finished target")
+    assert "scratch.audits.main.fold0" in machine.look()
+    folder = "results/p/audits/main/fold0"
+    made = {f"{folder}/{part}.parquet": [1.0] for part in ("features", "columns")}
+    machine.make("audit 0", made, [INNER])
+    now = machine.look()
+    assert "scratch.audits.main.fold0" not in now and now[-1] == "audits.main.fold0.columns.parquet"
+
+
 def test_what_grows_is_copied_seldom_and_as_a_whole(machine: Carrying) -> None:
     machine.make_fold()
     write("scratch/p/searches/f/journal.log", "trial 0\n")

@@ -70,6 +70,11 @@ def test_it_goes_on_where_a_killed_run_was() -> None:
     assert Forcing(plan("lgb"), ["build"]).files == {CHUNK, *LGB}
 
 
+def test_what_the_config_names_no_longer_is_not_waited_for() -> None:
+    FORCED.write_text(json.dumps({"lgb": ["results/p/sources/lgb/fold7/oof.parquet"]}))
+    assert Forcing(plan("lgb"), ["build"]).files == {CHUNK, *LGB}
+
+
 @pytest.mark.parametrize(
     ("name", "words", "told"),
     [

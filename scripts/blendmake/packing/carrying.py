@@ -38,7 +38,7 @@ FINISHED = (
 # Below scratch/<problem>/: folders whose finished fits each stand alone, and those with what grows.
 FITS = ("sources/*/fold*", "audits/*/fold*")
 GROWING = {"searches/*": ("journal.log", "place.json"), "sources/*/fold*/*/*": ("checkpoint.pt",)}
-HOLD_FITS = (".oof.parquet", ".features.parquet")  # what an archive with all fits of a fold ends in
+HOLD_FITS = (".oof.parquet", ".columns.parquet")  # what an archive with all fits of a fold ends in
 SCRATCH = "scratch."
 BATCH = 15.0  # seconds from one archive of a fold's finished fits to the next
 OFTEN = 60.0  # seconds from one copy of what grows to the next
