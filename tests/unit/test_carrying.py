@@ -16,8 +16,8 @@ import pytest
 
 from blendmake.digests import sha256
 from blendmake.errors import BlendmakeError
-from blendmake.packing import carrying
-from blendmake.packing.archive import Archive
+from blendmake.packing import carrying, folder
+from blendmake.packing.archive import Archive, Member, Unit, write_archive
 from blendmake.packing.carrying import Carrier
 from blendmake.packing.folder import archives_in, label_of
 from blendmake.packing.telling import unpacked_text
@@ -188,6 +188,17 @@ def test_nothing_of_a_folder_is_whole_or_of_this_problem(
         b.unpack("../kept")
 
 
+def test_lists_without_end_are_refused(
+    machine: Carrying, other: Callable[[], Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each list is short enough, and there are many."""
+    machine.make_all()
+    machine.look()
+    monkeypatch.setattr(folder, "MOST_MANIFEST", 2000)
+    with pytest.raises(BlendmakeError, match="have more than 2,000 bytes"):
+        other().unpack("../kept")
+
+
 def test_other_data_is_refused_as_of_an_archive(machine: Carrying, tmp_path: Path) -> None:
     machine.make_all()
     machine.look()
@@ -229,6 +240,43 @@ def test_inputs_come_first_whenever_they_were_written(
     assert result.left_out[f"{FOLD}/oof.parquet"] == f"made of another {INNER}"
 
 
+@pytest.mark.parametrize(
+    ("files", "records", "told"),
+    [
+        (("results/p/x.json", "results/p/x.json/y.json"), ({}, {}), "as a file and as a folder"),
+        (
+            ("results/p/x.json", "results/p/y.json"),
+            ({"y": "results/p/y.json"}, {"x": "results/p/x.json"}),
+            "files made of each other",
+        ),
+    ],
+)
+def test_archives_that_no_run_has_written_are_refused_together(
+    files: tuple[str, str],
+    records: tuple[dict[str, str], dict[str, str]],
+    told: str,
+    machine: Carrying,
+    other: Callable[[], Machine],
+) -> None:
+    """Each of them might have been; nothing of either is put in place."""
+    machine.make_fold()
+    machine.look()
+    [first, *_] = archives_in(KEPT, "p")
+    about = Archive(first).manifest
+    for number, (path, of) in enumerate(zip(files, records, strict=True)):
+        shutil.rmtree("results/p/x.json", ignore_errors=True)
+        Path("results/p/x.json").unlink(missing_ok=True)
+        write(path, "{}")
+        member = Member(path, 2, sha256(Path(path)))
+        record = {"job": path, "inputs": dict.fromkeys(of.values())}
+        unit = Unit([member], {path: record} if of else {})
+        write_archive(KEPT / "p" / f"x.{900 + number:06d}.tar", [unit], about)
+    b = other()
+    with pytest.raises(BlendmakeError, match=told):
+        b.unpack("../kept")
+    assert not Path(FOLD).exists()
+
+
 def test_finished_fits_go_in_batches_until_their_fold_stands(
     machine: Carrying, other: Callable[[], Machine]
 ) -> None:
@@ -259,8 +307,8 @@ def test_targets_of_an_audit_go_until_its_fold_stands(machine: Carrying) -> None
     machine.make_fold()
     write("scratch/p/audits/main/fold0/key/t0.parquet", "a finished target")
     assert "scratch.audits.main.fold0" in machine.look()
-    folder = "results/p/audits/main/fold0"
-    made = {f"{folder}/{part}.parquet": [1.0] for part in ("features", "columns")}
+    fold = "results/p/audits/main/fold0"
+    made = {f"{fold}/{part}.parquet": [1.0] for part in ("features", "columns")}
     machine.make("audit 0", made, [INNER])
     now = machine.look()
     assert "scratch.audits.main.fold0" not in now and now[-1] == "audits.main.fold0.columns.parquet"
@@ -324,7 +372,7 @@ def test_a_folder_that_fails_is_told_and_tried_again(
 
 
 @pytest.mark.parametrize(
-    ("folder", "words"),
+    ("where", "words"),
     [
         ("none", r"keep_at=none: there is no such folder; .* mkdir -p none"),
         ("file", r"keep_at=file: this is no folder"),
@@ -334,23 +382,23 @@ def test_a_folder_that_fails_is_told_and_tried_again(
     ],
 )
 def test_folders_that_are_refused(
-    folder: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("results/p/kept").mkdir(parents=True)
     Path("link").symlink_to("results/p/kept")
     Path("file").touch()
     with pytest.raises(BlendmakeError, match=words) as told:
-        check_folder(folder, ["results/p", "scratch/p"])
+        check_folder(where, ["results/p", "scratch/p"])
     assert "\n" not in str(told.value)
     Path("good").mkdir()
     check_folder("good", ["results/p", "scratch/p"])
     assert list(Path("good").iterdir()) == []
 
 
-def carried(machine: Carrying, folder: str) -> subprocess.CompletedProcess[str]:
+def carried(machine: Carrying, where: str) -> subprocess.CompletedProcess[str]:
     """The process beside a run, of a run that ends at once."""
-    plan = machine.plan() | {"keep_at": folder, "preset_file": "results/p/preset.json"}
+    plan = machine.plan() | {"keep_at": where, "preset_file": "results/p/preset.json"}
     scripts = Path(carrying.__file__).parents[2]
     return subprocess.run(
         [sys.executable, str(scripts / "carry_out.py")],

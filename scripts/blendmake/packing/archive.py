@@ -204,6 +204,7 @@ class Archive:
     Attributes:
         manifest: what it says of itself, less its units.
         units: its files, inputs before what was made of them.
+        list_bytes: how long its list is.
 
     Raises:
         BlendmakeError: it is missing, no archive, damaged, or of another format.
@@ -223,6 +224,7 @@ class Archive:
             if first.size > MOST_MANIFEST:
                 raise self._damaged(f"its list has {first.size:,} bytes")
             text = self._content(tar, self._plain(first)).read(MOST_MANIFEST)
+            self.list_bytes = len(text)
             if (values := text.count(b",")) > MOST_VALUES:
                 raise self._damaged(f"its list holds {values:,} values")
         try:

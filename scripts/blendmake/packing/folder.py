@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from blendmake.errors import BlendmakeError
-from blendmake.packing.archive import Archive, Unit
+from blendmake.packing.archive import MOST_MANIFEST, Archive, Unit
 from blendmake.packing.records import Records
 
 NAME = re.compile(r"(.+)\.(\d{6,})\.tar")
@@ -74,11 +74,20 @@ def opened(path: Path, problem: str) -> tuple[list[Archive], dict[str, str]]:
         return [Archive(path)], {}
     found: list[Archive] = []
     torn: dict[str, str] = {}
+    size = 0
     for one in archives_in(path, problem):
         try:
-            found.append(Archive(one, MEND))
+            archive = Archive(one, MEND)
         except BlendmakeError as error:
             torn[one.name] = str(error)
+            continue
+        found.append(archive)
+        size += archive.list_bytes
+        if size > MOST_MANIFEST:
+            raise BlendmakeError(
+                f"The lists of the archives in {path} have more than {MOST_MANIFEST:,} bytes. Nothing was "
+                "unpacked."
+            )
     if not found:
         why = next(iter(torn.values()), "")
         raise BlendmakeError(
@@ -104,12 +113,18 @@ def in_order(archives: Sequence[Archive], records: Records) -> list[Placed]:
     """The units of some archives, inputs before what was made of them; of a file, the latest unit.
 
     Raises:
-        BlendmakeError: units that were made of each other, which no run has written.
+        BlendmakeError: units that were made of each other, or a path that is a file and a folder.
     """
     every = [Placed(unit, archive) for archive in archives for unit in archive.units]
     if len(archives) == 1:
         return every
     latest = {member.path: n for n, one in enumerate(every) for member in one.unit.members}
+    folders = {str(folder) for path in latest for folder in PurePosixPath(path).parents}
+    if both := folders & set(latest):
+        raise BlendmakeError(
+            f"{archives[-1].path.parent} holds {min(both)} as a file and as a folder. Nothing was "
+            "unpacked."
+        )
     graph = {
         n: [
             latest[path]
