@@ -85,8 +85,8 @@ def opened(path: Path, problem: str) -> tuple[list[Archive], dict[str, str]]:
         size += archive.list_bytes
         if size > MOST_MANIFEST:
             raise BlendmakeError(
-                f"The lists of the archives in {path} have more than {MOST_MANIFEST:,} bytes. Nothing was "
-                "unpacked."
+                f"The lists of the archives in {path} have more than {MOST_MANIFEST:,} bytes. Nothing "
+                "was unpacked."
             )
     if not found:
         why = next(iter(torn.values()), "")
