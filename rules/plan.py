@@ -372,6 +372,9 @@ class Plan(PlanBucket):
             own = code_digest([fit, self._module(FAMILIES[source.family])], self.scripts)
             # A user's own file counts as code, with what it imports from beside it.
             digests["fit"][name] = own + (self.file_code(name) or "")
+        make = self.scripts / "make_fold_features.py"
+        tasks = [self._module(TASKS[name]) for name in sorted(self._tasks())]
+        digests["make_fold_features"] = code_digest([make, *tasks], self.scripts)
         for name in MEASURED:
             script = self.scripts / f"{name}.py"
             digests[name] = code_digest([script, *self._measuring()], self.scripts)
@@ -384,15 +387,21 @@ class Plan(PlanBucket):
         keep_known()
         return digests
 
+    def _tasks(self) -> set[str]:
+        """The tasks that targets of this problem may have."""
+        said = self.problem.task
+        tasks = set(said.values()) if isinstance(said, Mapping) else {said}
+        if AUTO in tasks or isinstance(said, Mapping):  # which need not name every target
+            tasks = set(TOLD) | tasks - {AUTO}
+        return tasks
+
     def _measuring(self) -> list[Path]:
         """Modules of the tasks and metrics that this problem may have, in one order."""
-        said, metric = self.problem.task, self.problem.metric
-        tasks = set(said.values()) if isinstance(said, Mapping) else {said}
-        tasks = set(TOLD) | tasks - {AUTO} if AUTO in tasks or isinstance(said, Mapping) else tasks
+        metric = self.problem.metric
         named = [*(metric.values() if isinstance(metric, Mapping) else [metric])]
         named += self.problem.also or []
         metrics = [METRICS[n.partition("(")[0].strip()] for n in named if n and not is_file(n)]
-        modules = {*(TASKS[name] for name in tasks), *DEFAULTS, *metrics}
+        modules = {*(TASKS[name] for name in self._tasks()), *DEFAULTS, *metrics}
         return [self._module(name) for name in sorted(modules)]
 
     def _module(self, name: str) -> Path:

@@ -17,7 +17,7 @@ from blendmake.config.features import FeatureSet
 from blendmake.errors import BlendmakeError
 from blendmake.features.encoding import any_positive, encodings, level_codes
 from blendmake.features.files import features_digest
-from blendmake.features.label_counts import LabelCounts
+from blendmake.features.label_sums import LabelSums
 from blendmake.features.selection import (
     BINS,
     ENOUGH,
@@ -102,7 +102,7 @@ def test_encodings_against_a_naive_reference(smoothing: float) -> None:
     inner = rng.integers(0, folds, rows)
     labels[inner != 1, 1] = np.nan  # known in one inner fold only
     codes = level_codes(values, levels)
-    found = encodings(codes, levels, LabelCounts(labels), inner, folds, smoothing)
+    found = encodings(codes, levels, LabelSums(labels), inner, folds, smoothing)
     assert found.shape == (folds + 1, levels + 1, 3)
     for i in range(folds + 1):
         for j in range(3):
@@ -123,7 +123,7 @@ def test_a_row_and_its_inner_fold_do_not_see_their_own_labels() -> None:
     labels = rng.integers(0, 2, (50, 2)).astype(np.float32)
 
     def values(labels: NDArray[np.float32]) -> NDArray[np.float32]:
-        return encodings(codes, 3, LabelCounts(labels), inner, 3, 5.0)[inner, codes]
+        return encodings(codes, 3, LabelSums(labels), inner, 3, 5.0)[inner, codes]
 
     before = values(labels)
     for row in range(50):

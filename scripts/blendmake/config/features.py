@@ -77,8 +77,10 @@ class TargetEncoding(Strict):
     )
     targets: Literal["any", "each", "both"] = Field(
         "any",
-        description="One column for all targets, whose label is that any target is positive; one for "
-        "each target (`<name>__encoded__<target>`), which models of that target alone read; or both.",
+        description="One column for all binary targets, whose label is that any of them is positive; "
+        "one for each target (`<name>__encoded__<target>`), which models of that target alone read; "
+        "or both. Targets of numbers and of classes have columns of their own whatever is said here: "
+        "the mean, and one for each class (`<name>__encoded__<target>=<class>`).",
     )
     smoothing: float = Field(
         20.0,

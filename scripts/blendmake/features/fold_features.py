@@ -25,19 +25,29 @@ from blendmake.features.column_lists import (
     write_columns,
     write_listings,
 )
-from blendmake.features.encoding import any_positive, encodings, level_codes
+from blendmake.features.encoding import any_positive, encodings, level_codes, needs_doubles
 from blendmake.features.files import FeatureSetFiles
-from blendmake.features.label_counts import LabelCounts
-from blendmake.features.selection import MutualInformation, Scores, binned, choose, sample_rows
+from blendmake.features.label_sums import LabelSums, moments_of
+from blendmake.features.selection import (
+    MutualInformation,
+    Scores,
+    binned,
+    choose,
+    in_classes,
+    sample_rows,
+)
 from blendmake.files import read_note, read_parquet, write_parquet
 from blendmake.folds.file import read_folds
 from blendmake.folds.schemes.group import group_folds
 from blendmake.folds.schemes.stratified import stratified_folds
-from blendmake.labels import Labels, read_groups, read_labels
-from blendmake.matrix import Column, Floats, Positions, Rows
+from blendmake.labels import Labels, read_groups, read_known
+from blendmake.matrix import Column, Positions, Rows
 from blendmake.seeds import derive_seed
+from blendmake.tasks.base import Target, as_targets
 
 log = logging.getLogger(__name__)
+
+Values = NDArray[np.floating[Any]]
 
 SELECTION = pa.schema(
     [
@@ -104,7 +114,7 @@ def make_fold_features(
     if settings.get("select"):
         listings, selection = job.selected(listings, encoders)
         chosen = {line["name"] for line in listings}
-        encoders = [left for encoder in encoders if (left := encoder.only(chosen)).targets]
+        encoders = [left for encoder in encoders if (left := encoder.only(chosen)).of]
     job.check_targets(listings)
     digests = {part: job.write(part, encoders, path) for part, path in out.items()}
     write_parquet(selection, out_selection, note)
@@ -114,36 +124,57 @@ def make_fold_features(
 
 
 @dataclass(frozen=True)
+class _Encoding:
+    """One encoding of a column: its name beside the column's, and who reads it; None: all targets."""
+
+    name: str | None
+    target: str | None
+
+
+@dataclass(frozen=True)
 class _Encoder:
-    """Encodings of one category column: `mapping` (inner folds + 1, levels + 1, targets)."""
+    """Encodings of one category column: `mapping` (inner folds + 1, levels + 1, encodings)."""
 
     index: int  # of the column in the set
     column: Column
     file: str
-    mapping: Floats
-    targets: Sequence[str | None]  # None: one for all targets
+    mapping: Values  # as they are written
+    of: Sequence[_Encoding]
 
     @property
     def names(self) -> list[str]:
         stem = f"{self.column.name}__encoded"
-        return [stem if target is None else f"{stem}__{target}" for target in self.targets]
+        return [stem if one.name is None else f"{stem}__{one.name}" for one in self.of]
 
     def listings(self) -> list[dict[str, Any]]:
         return [
-            {**listing(name, "fold", self.file), "targets": None if target is None else [target]}
-            for name, target in zip(self.names, self.targets, strict=True)
+            {
+                **listing(name, "fold", self.file),
+                "targets": None if one.target is None else [one.target],
+            }
+            for name, one in zip(self.names, self.of, strict=True)
         ]
 
-    def make(self, codes: Floats, inner: NDArray[np.integer]) -> Floats:
+    def make(self, codes: Values, inner: NDArray[np.integer]) -> Values:
         """Encodings (rows, names) of codes (rows,), as learned outside the rows' inner folds."""
-        values: Floats = self.mapping[inner, level_codes(codes, self.column.levels)]
+        values: Values = self.mapping[inner, level_codes(codes, self.column.levels)]
         return values
 
     def only(self, names: set[str]) -> _Encoder:
         """Those of some names."""
-        kept = [i for i, name in enumerate(self.names) if name in names]
-        targets = [self.targets[i] for i in kept]
-        return _Encoder(self.index, self.column, self.file, self.mapping[:, :, kept], targets)
+        return self.taken([i for i, name in enumerate(self.names) if name in names])
+
+    def taken(self, places: Sequence[int], kind: Any = None) -> _Encoder:
+        """Those at some places, held as `kind`."""
+        mapping = self.mapping[:, :, places].astype(kind or self.mapping.dtype, copy=False)
+        of = [self.of[i] for i in places]
+        return _Encoder(self.index, self.column, self.file, mapping, of)
+
+    def by_kind(self) -> list[_Encoder]:
+        """As they are written: float32, but those that it cannot hold."""
+        wide = needs_doubles(self.mapping)
+        parts = ((~wide, np.float32), (wide, np.float64))
+        return [self.taken(np.flatnonzero(at).tolist(), kind) for at, kind in parts if at.any()]
 
 
 class _Job:
@@ -163,7 +194,8 @@ class _Job:
             part: FeatureSetFiles(inputs.columns, inputs.tables[part], inputs.made[part])
             for part in inputs.tables
         }
-        _, self.targets, self.labels = read_labels(inputs.targets)
+        known = read_known(inputs.targets)
+        self.known_targets, self.targets, self.labels = known.targets, known.names, known.labels
         folds = read_folds(inputs.folds)
         self.folds_digest, self.rows = folds.digest, folds.rows(fold, within)
         if len(self.rows.train) == 0:
@@ -206,16 +238,14 @@ class _Job:
         )
         files = {line["name"]: line["file"] for line in self.listings if line["name"] in named}
         train, folds = self.rows.train, encoding["folds"]
-        targets, labels = _encoded_labels(self.targets, self.labels[train], encoding["targets"])
-        counts = LabelCounts(labels)
+        of, targets, labels = _encoded(self.known_targets, self.labels[train], encoding["targets"])
+        sums = LabelSums(labels, moments_of(targets))
         for i, column in enumerate(self.files["train"].columns):
             if column.name in files:
                 codes = level_codes(self._values(i, train), column.levels)
                 inner = self._inner["train"][train]
-                mapping = encodings(
-                    codes, column.levels, counts, inner, folds, encoding["smoothing"]
-                )
-                yield _Encoder(i, column, files[column.name], mapping, targets)
+                mapping = encodings(codes, column.levels, sums, inner, folds, encoding["smoothing"])
+                yield from _Encoder(i, column, files[column.name], mapping, of).by_kind()
 
     @cached_property
     def _inner(self) -> dict[str, NDArray[np.int32]]:
@@ -226,9 +256,10 @@ class _Job:
         seed = derive_seed(self.seed, "target_encoding", self.fold)
         inner = {part: np.full(files.rows, folds, np.int32) for part, files in self.files.items()}
         if groups is None:
-            inner["train"][train] = stratified_folds(labels, folds, seed)
+            inner["train"][train] = stratified_folds(labels, folds, seed, self.known_targets)
         else:
-            inner["train"][train] = group_folds(labels, groups[train], folds, seed)
+            own = group_folds(labels, groups[train], folds, seed, self.known_targets)
+            inner["train"][train] = own
         return inner
 
     def _values(self, index: int, positions: Positions) -> Any:
@@ -241,13 +272,17 @@ class _Job:
         files = self.files[part]
         table = files.files["table"]
 
-        def make(batch: int) -> Iterator[Floats]:
+        def make(batch: int) -> Iterator[Values]:
             inner = self._inner[part][table.offsets[batch] : table.offsets[batch + 1]]
             for encoder in encoders:
                 column = files.files[encoder.column.origin].column(encoder.column.name, batch)
                 yield encoder.make(column.to_numpy(), inner)
 
-        types = {name: pa.float32() for encoder in encoders for name in encoder.names}
+        types = {
+            name: pa.from_numpy_dtype(encoder.mapping.dtype)
+            for encoder in encoders
+            for name in encoder.names
+        }
         return write_columns(path, types, table, make)
 
     # Selection
@@ -300,8 +335,9 @@ class _Job:
         """Mutual information (listings, targets) over a sample of the fold's training rows."""
         train = self.rows.train
         seed = derive_seed(self.seed, "select", self.fold)
-        positions = train[sample_rows(self.labels[train], sample, seed)]
-        score = MutualInformation(self.labels[positions])
+        classes = in_classes(self.labels[train], self.known_targets)
+        chosen = sample_rows(classes, sample, seed)
+        positions, score = train[chosen], MutualInformation(classes[chosen])
         scores = {
             name: score(*binned(values, levels))
             for name, values, levels in self._sampled(positions, encoders)
@@ -310,7 +346,7 @@ class _Job:
 
     def _sampled(
         self, positions: Positions, encoders: Sequence[_Encoder]
-    ) -> Iterator[tuple[str, Floats, int]]:
+    ) -> Iterator[tuple[str, Values, int]]:
         """Name, values at some train rows, and levels of the set's columns and the encodings."""
         left = {line["name"] for line in self.listings}
         for i, column in enumerate(self.files["train"].columns):
@@ -335,16 +371,25 @@ class _Job:
             )
 
 
-def _encoded_labels(
-    targets: Sequence[str], labels: Labels, which: str
-) -> tuple[list[str | None], Labels]:
-    """Targets of the encodings (None: any of them) and their labels (rows, encodings)."""
-    names: list[str | None] = []
+def _encoded(
+    targets: Sequence[Target], labels: Labels, which: str
+) -> tuple[list[_Encoding], list[Target], Labels]:
+    """The encodings, and of what: targets and their labels (rows, targets).
+
+    `any` is of binary targets; others have encodings of their own, whatever `which` says.
+    """
+    binary = [target.task.name == "binary" for target in targets]
+    of: list[_Encoding] = []
+    encoded: list[Target] = []
     parts = []
-    if which in ("any", "both"):
-        names.append(None)
-        parts.append(any_positive(labels)[:, None])
-    if which in ("each", "both"):
-        names += targets
-        parts.append(labels)
-    return names, np.hstack(parts)
+    if which in ("any", "both") and any(binary):
+        of.append(_Encoding(None, None))
+        encoded += as_targets(["any"])
+        parts.append(any_positive(labels[:, np.array(binary)])[:, None])
+    own = [j for j in range(len(targets)) if which in ("each", "both") or not binary[j]]
+    for target in (targets[j] for j in own):
+        names = target.task.moment_names(target.name, target.classes)
+        of += [_Encoding(name, target.name) for name in names]
+        encoded.append(target)
+    parts.append(labels[:, own])
+    return of, encoded, np.hstack(parts)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
-from blendmake.matrix import Floats, Positions
+from blendmake.matrix import Positions
+
+Values = NDArray[np.floating[Any]]
 
 
-def quantile_edges(values: Floats, bins: int) -> Floats:
+def quantile_edges(values: Values, bins: int) -> Values:
     """Ascending upper edges of at most `bins` bins of about equal frequency; the last has none.
 
     Edges are quantiles of the present values (inverse of the empirical distribution), so values.
@@ -27,7 +32,7 @@ def quantile_edges(values: Floats, bins: int) -> Floats:
     return np.asarray(edges[edges < present[-1]], values.dtype)
 
 
-def quantile_bins(values: Floats, edges: Floats) -> Positions:
+def quantile_bins(values: Values, edges: Values) -> Positions:
     """Index of each value's bin, 0 to len(edges); a missing value gives len(edges) + 1."""
     bins = np.searchsorted(edges, values)  # NaN sorts after everything
     return np.asarray(np.where(np.isnan(values), len(edges) + 1, bins), np.intp)

@@ -88,9 +88,21 @@ class Task(ABC):
     def strata(self, labels: Floats) -> NDArray[np.int8]:
         """What folds balance: 0 or 1 (rows, s); 0 where the label (rows,) is unknown."""
 
+    def as_classes(self, labels: Floats) -> NDArray[np.float64]:
+        """Labels (rows,) as codes 0, 1, … of classes, NaN where unknown; here: the strata's."""
+        codes = np.full(len(labels), np.nan)
+        known = np.flatnonzero(~np.isnan(labels))
+        if len(known):
+            codes[known] = self.strata(labels[known]).argmax(axis=1)
+        return codes
+
     @abstractmethod
     def moments(self, labels: Floats, outputs: int) -> NDArray[np.float64]:
         """What a target encoding averages: (rows, m); NaN where the label (rows,) is unknown."""
+
+    def moment_names(self, target: str, classes: Sequence[str]) -> tuple[str, ...]:
+        """What each of them is called (m,)."""
+        return self.outputs(target, classes)
 
     def wrong(self, predictions: Floats) -> str | None:
         """What keeps (rows, outputs) from being predictions of this task, in words; None: nothing."""

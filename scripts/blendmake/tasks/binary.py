@@ -32,6 +32,9 @@ class Binary(Task):
         strata: NDArray[np.int8] = (labels == 1).astype(np.int8)[:, None]
         return strata
 
+    def as_classes(self, labels: Floats) -> NDArray[np.float64]:
+        return np.asarray(labels, np.float64)
+
     def moments(self, labels: Floats, outputs: int) -> NDArray[np.float64]:
         return np.asarray(labels, np.float64)[:, None]
 

@@ -45,6 +45,9 @@ class Multiclass(Task):
         strata: NDArray[np.int8] = (labels[:, None] == classes).astype(np.int8)
         return strata
 
+    def as_classes(self, labels: Floats) -> NDArray[np.float64]:
+        return np.asarray(labels, np.float64)
+
     def moments(self, labels: Floats, outputs: int) -> NDArray[np.float64]:
         shares: NDArray[np.float64] = (labels[:, None] == np.arange(outputs)).astype(np.float64)
         shares[np.isnan(labels)] = np.nan
