@@ -11,7 +11,7 @@ sys.path[:0] = [str(Path(workflow.basedir) / folder) for folder in ("scripts", "
 
 from blendmake.runs import mark_run
 from bucket import bucket_of, keep_records, refuse_replacing
-from command_line import told
+from command_line import check_folder, told
 from command_targets import check_targets
 from keeping import Keeping
 from plan import Plan, at, one_of
@@ -19,6 +19,8 @@ from plan_build import build_files
 from standing import Forcing, keep_standing
 from window_scheduler import keep_to_window, left_by_window, left_text
 
+if workflow.is_main_process:
+    check_folder()
 with told():
     bucket = bucket_of(workflow)
     # Snakemake knows the targets only once this file is read.

@@ -1,4 +1,4 @@
-"""The command as a person has typed it: config files, looked at before Snakemake stumbles.
+"""The command as a person has typed it, and its folder: looked at before Snakemake stumbles.
 
 Snakemake reads config files before the Snakefile, so that the profiles call `check_config_files`; what
 else the command names is looked at once the rules are known (command_targets).
@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ if scripts not in sys.path:
 
 from blendmake.config.reading import read_config  # noqa: E402
 from blendmake.errors import BlendmakeError  # noqa: E402
+from blendmake.refusals import refusal  # noqa: E402
 
 CONFIGS = (".yaml", ".yml", ".json")
 SETTING = re.compile(r"[a-zA-Z_][\w-]*\w=")
@@ -41,6 +43,25 @@ def _end(message: str) -> None:
     sys.stdout.flush()
     print(f"\nERROR: {message}\n", file=sys.stderr, flush=True)
     raise SystemExit(1)
+
+
+# The folder
+
+
+def check_folder() -> None:
+    """End with one message where Snakemake could not keep its records in this folder."""
+    with told():
+        path = Path(".snakemake").absolute()
+        try:
+            (path / "metadata").mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path) as probe:
+                probe.write(bytes(4096))
+        except OSError as error:
+            reason = refusal(error, path) or f"{error.strerror}."
+            where = error.filename or path
+            raise BlendmakeError(
+                f"{where} cannot be written, and Snakemake keeps its records there: {reason}"
+            ) from error
 
 
 # Config files

@@ -20,6 +20,10 @@ MEMORY = (
     "(--set-threads fit_fold=1); or tell Snakemake how much there is, and it starts no more than fit in "
     f"(--resources mem_mb=16000); {AGAIN}"
 )
+IN_THE_WAY = (
+    "a file stands where a folder must be, or a folder in place of a file. Move away what is in the "
+    f"way, {AGAIN}"
+)
 REFUSALS = {
     errno.ENOSPC: f"no space left on the device. Free some, {AGAIN}",
     errno.EDQUOT: f"the disk quota is used up. Free some space, {AGAIN}",
@@ -39,6 +43,9 @@ REFUSALS = {
     errno.ETIMEDOUT: LOST,
     errno.EHOSTDOWN: LOST,
     errno.ENXIO: LOST,
+    errno.ENOTDIR: IN_THE_WAY,
+    errno.EEXIST: IN_THE_WAY,
+    errno.EISDIR: IN_THE_WAY,
     errno.ELOOP: "its links lead in a circle. Correct the link.",
     errno.ENOMEM: MEMORY,
 }

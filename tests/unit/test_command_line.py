@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +14,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from yte import process_yaml
 
-from command_line import check_config_files, config_words
+from command_line import check_config_files, check_folder, config_words
 from command_targets import check_targets
 from helpers import enter_folder
 from plan import Plan
@@ -275,3 +277,33 @@ def test_a_damaged_note_of_a_finished_search_is_told(folder: Path, text: str) ->
         PlanSearches._workers(own, "s")
     (folder / "finished.json").write_text('{"search": "d", "workers": 7}')
     assert PlanSearches._workers(own, "s") == 7
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_once(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_folder()
+    assert [path.name for path in (folder / ".snakemake").iterdir()] == ["metadata"]
+    (folder / ".snakemake/metadata").rmdir()
+    (folder / ".snakemake/metadata").touch()
+    message = told(capsys, check_folder)
+    assert f"{folder}/.snakemake/metadata cannot be written" in message
+    assert "a file stands where a folder must be" in message
+    (folder / ".snakemake/metadata").unlink()
+
+    def refused(number: int) -> Any:
+        def open_(**_: Any) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return open_
+
+    for number, words in [
+        (errno.EROFS, "the file system is read-only. Mount it writable"),
+        (errno.ENOSPC, "no space left on the device. Free some"),
+        (errno.EACCES, "Make the folder writable"),
+        (errno.EBUSY, os.strerror(errno.EBUSY)),
+    ]:
+        monkeypatch.setattr("tempfile.TemporaryFile", refused(number))
+        message = told(capsys, check_folder)
+        assert f"{folder}/.snakemake cannot be written, and Snakemake keeps" in message
+        assert words in message

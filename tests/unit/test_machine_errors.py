@@ -22,6 +22,7 @@ from run_log import told
 FULL = "/dev/full"  # every write to it fails with ENOSPC
 NUMBERS = (
     *("EIO", "EMFILE", "ENFILE", "ENAMETOOLONG", "ESTALE", "EFBIG"),
+    *("ENOTDIR", "EEXIST", "EISDIR"),
     *("ENOSPC", "EROFS", "EDQUOT", "EACCES", "ENOMEM"),
 )
 
