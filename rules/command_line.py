@@ -50,15 +50,16 @@ def _end(message: str) -> None:
 
 def check_folder() -> None:
     """End with one message where Snakemake could not keep its records in this folder."""
+    path = Path(".snakemake").absolute()
+    where = path / "metadata"
     with told():
-        path = Path(".snakemake").absolute()
         try:
-            (path / "metadata").mkdir(parents=True, exist_ok=True)
+            where.mkdir(parents=True, exist_ok=True)
+            where = path
             with tempfile.TemporaryFile(dir=path) as probe:
                 probe.write(bytes(4096))
         except OSError as error:
             reason = refusal(error, path) or f"{error.strerror}."
-            where = error.filename or path
             raise BlendmakeError(
                 f"{where} cannot be written, and Snakemake keeps its records there: {reason}"
             ) from error
