@@ -19,6 +19,7 @@ from snakemake.persistence.file import FilePersistence
 
 from blendmake.digests import sha256
 from blendmake.job_digests import is_mark, params_digest, quick_digest, serialised
+from blendmake.refusals import refusal
 
 SHA256 = "sha256:"
 # Stands for the params of an artifact of which nothing is known: no job has such, so it is made anew.
@@ -70,6 +71,15 @@ class ContentRecords(FilePersistence):
         self._sums, self._contents, self._notes = {}, {}, {}  # by file and its size and date
         self._begun = {}
         self._finishing = set()
+
+    def _io_write(self, *arguments, **options):
+        try:
+            super()._io_write(*arguments, **options)
+        except OSError as error:
+            reason = refusal(error, self.path) or f"{error.strerror}."
+            raise WorkflowError(
+                f"{self.path}, where the records of finished jobs stand, cannot be written: {reason}"
+            ) from None
 
     # Which record holds
 
