@@ -66,7 +66,8 @@ def test_a_column_that_tells_the_target_is_found(tmp_path: Path, name: str) -> N
 def test_the_first_job_of_a_source_says_so_in_its_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    train = {"copy": pa.array(ALMOST), "noise": pa.array(RNG.normal(size=ROWS))}
+    noise = np.random.default_rng(1).normal(size=ROWS)  # RNG draws for the tests below
+    train = {"copy": pa.array(ALMOST), "noise": pa.array(noise)}
     problem = write_problem(tmp_path, train, train, Y[:, None], ["y"])
     job: Any = SimpleNamespace(
         train_files=problem.inputs.feature_files("train"),
