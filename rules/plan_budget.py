@@ -93,6 +93,7 @@ class PlanBudget(PlanWindow):
             "seconds": self.window,
             "folds": p.folds.n,
             "seed": p.seed,
+            "by_auc": self.by_auc,
             "own": {name: p.sources[name].slice() for name in own},
             "threads": self.fit_threads,
             "cores": self.cores,

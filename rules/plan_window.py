@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from blendmake.adapters import ADAPTERS
+from blendmake.config.measures import AUTO
 from blendmake.config.problem import Problem
 from blendmake.errors import BlendmakeError
 from plan_inputs import without
@@ -104,11 +105,22 @@ class PlanWindow(PlanWanted):
         from blendmake.presets import expand, read_preset, with_preset
 
         p = self.problem
-        asked = {"preset": p.preset, "budget": p.budget, "folds": p.folds.n}
+        asked: dict[str, Any] = {"preset": p.preset, "budget": p.budget, "folds": p.folds.n}
+        said = {"task": None if p.task == AUTO else p.task, "metric": p.metric}
+        asked |= {key: value for key, value in said.items() if value is not None}
         self.preset = read_preset(self.preset_file, asked) or self._unpacked_preset(asked)
         if self.preset is None:
-            self.preset = {"asked": asked, **expand(str(p.preset), self.facts, p.budget)}
+            self.preset = {
+                "asked": asked,
+                **expand(str(p.preset), self.facts, p.budget, self.by_auc),
+            }
         return with_preset(p, self.preset)
+
+    @property
+    def by_auc(self) -> bool:
+        """Whether all binary targets are measured by the AUC, as far as the config says."""
+        metric = self.problem.metric
+        return {*(metric.values() if isinstance(metric, Mapping) else [metric])} <= {None, "auc"}
 
     def _unpacked_preset(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         """The preset of the archive that this run unpacks, written out on another machine."""

@@ -13,9 +13,11 @@ from blendmake.predictions import read_predictions
 from blendmake.presets import (
     NUMBERED,
     again,
+    alone,
     best_of,
     candidate,
     crowned,
+    is_crowned,
     read_preset,
     resized,
     write_preset,
@@ -107,12 +109,12 @@ class Shop:
         return self._run([*files, self._file(name)])
 
     def crown(self, whole):
-        targets = self._problem.targets
         best = self.blend_of(whole)
-        if targets > 1 and len(whole) > 1:
-            blends = crowned(whole, {best: None}, targets)
+        if is_crowned(self._problem) and len(whole) > 1:
+            targets, by_auc = self._problem.targets, self.facts["by_auc"]
+            blends = crowned(whole, {best: None}, targets, by_auc)
         else:
-            blends = {"champion": {"method": "mean", "sources": [best], "scale": "logit"}}
+            blends = {"champion": alone(best, self._problem)}
         self._build(whole, blends)
         return self._run([self._file("champion"), *self._submissions("champion")])
 

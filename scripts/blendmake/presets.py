@@ -70,10 +70,10 @@ def _per_target(few: int, many: int, facts: Facts) -> int:
 
 
 def _vector(**params: Any) -> Callable[[Facts], dict[str, Any] | None]:
-    """One boosted model for all targets; of use where there are several."""
+    """One boosted model for all targets; of use where there are several, of binary ones."""
 
     def source(facts: Facts) -> dict[str, Any] | None:
-        if facts.targets < 2:
+        if facts.targets < 2 or facts.kinds != {"binary"}:
             return None
         rounds = params.get("rounds", 150)
         own = {key: value for key, value in params.items() if key != "rounds"}
@@ -154,12 +154,15 @@ STRONG_MORE = (
 MORE = {"quick": QUICK_MORE, "standard": STANDARD_MORE, "strong": STRONG_MORE}
 
 
-def expand(preset: str, facts: Facts, budget: float | None = None) -> dict[str, Any]:
+def expand(
+    preset: str, facts: Facts, budget: float | None = None, by_auc: bool = True
+) -> dict[str, Any]:
     """Sources, blends and the campaign of a preset.
 
     Args:
         facts: shape of the problem.
         budget: seconds given for everything, or None.
+        by_auc: whether binary targets are measured by the AUC.
 
     Returns:
         Config sections. Without a budget the blends `best_of_<n>` stand on the first n sources,
@@ -174,15 +177,15 @@ def expand(preset: str, facts: Facts, budget: float | None = None) -> dict[str, 
     sources = {rung.name: made for rung in rungs if (made := rung.source(facts)) is not None}
     names = list(sources)
     if budget is not None:
-        first = {"champion": {"method": "mean", "sources": names[:1], "scale": "logit"}}
+        first = {"champion": alone(names[0], facts)}
         left = dict.fromkeys([*names, "champion"], "not begun")
         order = [*names, "champion"]
         return {"sources": sources, "blends": first, "campaigns": {preset: order}, "left": left}
     blends: dict[str, Any] = {
         f"best_of_{n}": best_of(names[:n]) for n in range(2, len(names)) if n in (2, 3, 5)
     }
-    if len(names) > 1 and facts.targets > 1:
-        blends |= crowned(names, {"greedy": best_of(names)}, facts.targets)
+    if len(names) > 1 and is_crowned(facts):
+        blends |= crowned(names, {"greedy": best_of(names)}, facts.targets, by_auc)
     elif len(names) > 1:
         blends["champion"] = best_of(names)
     order = _order(names, blends)
@@ -194,10 +197,24 @@ def best_of(names: Sequence[str]) -> dict[str, Any]:
     return {"method": "greedy", "sources": list(names)}
 
 
-def crowned(names: Sequence[str], best: Mapping[str, Any], targets: int) -> dict[str, Any]:
+def alone(name: str, facts: Facts) -> dict[str, Any]:
+    """The last blend where nothing is better than one source or blend."""
+    scale = {"scale": "logit"} if facts.kinds == {"binary"} else {}
+    return {"method": "mean", "sources": [name], **scale}
+
+
+def is_crowned(facts: Facts) -> bool:
+    """Whether a stack of sources is tried beside the greedy blend: of several binary targets."""
+    return facts.targets > 1 and facts.kinds == {"binary"}
+
+
+def crowned(
+    names: Sequence[str], best: Mapping[str, Any], targets: int, by_auc: bool = True
+) -> dict[str, Any]:
     """The last blends: a stack of the sources, and the mean of it and the best blend so far.
 
-    A member whose cross-fitted AUC is well below the other's is left out, target by target.
+    A member whose cross-fitted AUC is well below the other's is left out, target by target, where
+    targets are measured by it.
 
     Args:
         best: the best blend so far, by its name; None as its config, if it stands already.
@@ -208,7 +225,7 @@ def crowned(names: Sequence[str], best: Mapping[str, Any], targets: int) -> dict
             "method": "mean",
             "sources": [name, "stacked"],
             "scale": "logit",
-            "max_auc_gap": CONDEMNED,
+            **({"max_auc_gap": CONDEMNED} if by_auc else {}),
         },
         **{key: made for key, made in best.items() if made is not None},
         "stacked": {

@@ -52,6 +52,12 @@ OTHER_ROUNDS = 300
 LEAST = 0.05
 RESUMING = {"mlp", "tabm"}  # that go on from a checkpoint
 SPREAD = {"linear", "mlp"}  # a column for each level of a category
+BY_OUTPUT = {
+    "catboost",
+    "lightgbm",
+    "linear",
+    "xgboost",
+}  # of classes each has its trees, or weights
 # Of the rounds, where early stopping may end them.
 STOPPED = {"mlp": 0.5, "tabm": 0.9}
 OTHERS_STOPPED = 0.7
@@ -81,6 +87,8 @@ def predicted_seconds(source: Mapping[str, Any], facts: Facts, targets: float, f
     if "early_stopping" in source:
         rounds *= STOPPED.get(family, OTHERS_STOPPED)
     together = family in JOINT
+    if family in BY_OUTPUT and facts.targets:
+        per_cell, per_row = (rate * facts.outputs / facts.targets for rate in (per_cell, per_row))
     columns = facts.columns + (max(0, facts.levels - facts.categories) if family in SPREAD else 0)
     known = 1.0 if together else facts.labelled
     trained = facts.rows * known * (folds - 1) / folds / 1e6

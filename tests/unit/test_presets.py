@@ -28,6 +28,7 @@ from blendmake.presets import (
     with_preset,
 )
 from blendmake.tables.facts import Facts
+from blendmake.tasks import TASKS
 from blendmake.triage import predicted_seconds
 from helpers import enter_folder
 from plan import Plan
@@ -43,6 +44,9 @@ SHAPES = {
     "many targets": Facts(5000, 40, 0, (200,) * 41),
     "categories": Facts(5000, 2, 30, (900, 800)),
     "wide": Facts(5000, 2400, 0, (900, 800, 700)),
+    "numbers": Facts(20_000, 8, 0, (0,), tasks=("regression",)),
+    "classes": Facts(700, 0, 35, (0,), tasks=("multiclass",), classes=(19,)),
+    "mixed": Facts(5000, 20, 3, (900, 0, 0), tasks=(*TASKS,), classes=(0, 4, 0)),
 }
 each_preset = pytest.mark.parametrize("preset", PRESETS)
 each_shape = pytest.mark.parametrize("shape", SHAPES)
@@ -425,3 +429,33 @@ def test_a_frozen_source_that_is_no_config_any_more_is_named() -> None:
     with pytest.raises(WorkflowError, match=r"sources\.vector: unknown key 'round'") as error:
         planned()
     assert "Preset 'quick' brings vector," in str(error.value)
+
+
+# Other tasks and metrics
+
+
+@pytest.mark.parametrize("shape", ["numbers", "classes", "mixed"])
+def test_presets_of_other_tasks(shape: str) -> None:
+    chosen = chosen_for("strong", shape)
+    assert "xgboost_vector" not in {one["family"] for one in chosen["sources"].values()}
+    assert chosen["blends"]["champion"]["method"] == "greedy"
+    assert not any({"scale", "max_auc_gap"} & set(one) for one in chosen["blends"].values())
+    assert chosen_for("strong", shape, 600)["blends"]["champion"].keys() == {"method", "sources"}
+
+
+def test_another_metric_than_the_auc_has_no_gap_of_it() -> None:
+    facts = SHAPES["few rows"]
+    assert "max_auc_gap" in expand("quick", facts)["blends"]["champion"]
+    assert "max_auc_gap" not in expand("quick", facts, by_auc=False)["blends"]["champion"]
+
+
+def test_a_preset_is_chosen_anew_for_another_task_or_metric(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = planned("quick")
+    first.freeze()
+    assert first.preset is not None and "max_auc_gap" in first.preset["blends"]["champion"]
+    again = planned("quick", metric="log_loss")
+    assert again.preset is not None and "max_auc_gap" not in again.preset["blends"]["champion"]
+    assert again.preset["asked"]["metric"] == "log_loss"

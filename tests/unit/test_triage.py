@@ -532,3 +532,14 @@ def test_a_file_that_is_not_there_is_an_error(folder: Path) -> None:
         Plan(given, str(REPO), 1)
     write_user_file(folder / "labels.csv", {"id": [1, 2], "y": [0, 1]})
     assert Plan(given, str(REPO), 1).facts.positives == (1,)
+
+
+def test_classes_take_as_many_trees() -> None:
+    numbers = Facts(20_000, 16, 0, (0,), tasks=("regression",))
+    classes = Facts(20_000, 16, 0, (0,), tasks=("multiclass",), classes=(26,))
+    for family, more in (("lightgbm", True), ("linear", True), ("extra_trees", False)):
+        few, many = (
+            predicted_seconds({"family": family, "rounds": 100}, facts, 1, 5)
+            for facts in (numbers, classes)
+        )
+        assert (many > 2 * few) == more
