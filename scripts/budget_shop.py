@@ -209,7 +209,10 @@ class Shop:
 
     def progress(self, source):
         """Fits of the newest settings in scratch, and folds that are done."""
-        config = {**self.facts["own"], **self.preset["sources"]}[source]
+        sources = {**self.facts["own"], **self.preset["sources"]}
+        if source not in sources:
+            return 0.0  # another seed, of which nothing is written out before it begins
+        config = sources[source]
         fits = self._problem.targets * bag_count(config.get("bagging"))
         folds = range(self.facts["folds"])
         return sum(self._of_fold(source, k, fits) for k in folds) / len(folds)

@@ -74,12 +74,13 @@ def test_another_seed_is_written_out_when_it_is_chosen(
     monkeypatch.setattr(shop, "_run", lambda targets: targets)
     stand(shop, "vector", "logistic")
     chosen = next(one for one in shop.candidates() if one.further)
+    assert shop.progress(chosen.name) == 0.0
     shop.fit(Choice(chosen, 1.0, 10.0), ["vector", "logistic", chosen.name])
     found = read_preset(shop.preset_file, ASKED)
     assert found is not None and chosen.name == "vector_2"
     assert found["sources"]["vector_2"] == found["sources"]["vector"]
     assert found["campaigns"]["quick"][-2:] == ["vector_2", "champion"]
-    assert shop.progress("vector_2") == 0.0
+    assert shop.progress("vector_2") == 0.0  # what was begun has nothing yet
     # Should it not end, it comes after the ladder the next time.
     assert names(shop)[-1] == "vector_2" and names(shop)[0] == "lightgbm"
     stand(shop, "vector_2")
