@@ -488,6 +488,14 @@ def test_seeds_without_end_have_their_turn_when_no_other_ends_in_time() -> None:
     assert scheduler().choose(10, ladder, True) is None
 
 
+def test_time_that_nothing_surely_fits_into_goes_to_what_might_end_in_it() -> None:
+    two = [source("dear", 500), source("cheap", 40)]
+    safe = scheduler().seconds(two[1], 1.0)
+    for left, name in ((0.9 * safe, "cheap"), (0.8 * safe, None)):
+        choice = scheduler().choose(left, two, True)
+        assert (choice and choice.candidate.name) == name
+
+
 def test_rounds_that_cost_next_to_nothing_are_not_cut() -> None:
     fixed = Candidate("logistic", "linear", 20.0, 1.0, least=0.5)
     assert fixed.fewest == 1.0

@@ -22,6 +22,9 @@ SHORTEST = (0.35, 0.25, 0.15)
 WORTH_CUTTING = 0.25
 # The part of the time left that the first source may be expected to take: something must stand.
 SURE = 0.5
+# What is expected is on the safe side: time that nothing surely fits into goes to what is longer by so
+# little that it might end.
+HOPE = 1.2
 # How far what a source is expected to take may be wrong, before anything of it is done.
 UNSURE = 0.5
 
@@ -150,10 +153,12 @@ class Scheduler:
                 for share in shares:
                     if (choice := self._choice(candidate, share, room)) is not None:
                         return choice
-        if anything or left <= self.beside or not candidates:
+        if left <= self.beside or not candidates:
             return None
         tries = [(self.seconds(c, c.fewest), c) for c in candidates]
         seconds, cheapest = min(tries, key=lambda one: one[0])
+        if anything:
+            return Choice(cheapest, cheapest.fewest, seconds) if seconds <= HOPE * left else None
         if self.pace.is_measured and self._first_folds(seconds) > left:
             return None
         return Choice(cheapest, cheapest.fewest, seconds)
