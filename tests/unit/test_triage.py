@@ -535,8 +535,8 @@ def test_a_file_that_is_not_there_is_an_error(folder: Path) -> None:
 
 
 def test_classes_take_as_many_trees() -> None:
-    numbers = Facts(20_000, 16, 0, (0,), tasks=("regression",))
-    classes = Facts(20_000, 16, 0, (0,), tasks=("multiclass",), classes=(26,))
+    numbers = Facts(2_000_000, 16, 0, (0,), tasks=("regression",))
+    classes = Facts(2_000_000, 16, 0, (0,), tasks=("multiclass",), classes=(26,))
     for family, more in (("lightgbm", True), ("linear", True), ("extra_trees", False)):
         few, many = (
             predicted_seconds({"family": family, "rounds": 100}, facts, 1, 5)
