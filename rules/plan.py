@@ -20,12 +20,13 @@ from blendmake.code_digest import code_digest, keep_known
 from blendmake.config.loading import load_problem, load_run
 from blendmake.config.measures import AUTO, is_file, measures_task, metric_files, of_target
 from blendmake.config.reading import as_written
+from blendmake.config.sources import Source
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
 from blendmake.folds import SCHEMES
 from blendmake.metrics import DEFAULTS, METRICS
 from blendmake.tasks import AUTO as TOLD
-from blendmake.tasks import TASKS
+from blendmake.tasks import FIRST_METRIC, TASKS
 from blendmake.user_code import user_digest
 from plan_bucket import PlanBucket
 from plan_inputs import given_groups, in_order, without
@@ -271,6 +272,7 @@ class Plan(PlanBucket):
                     "family": FAMILIES[source.family],
                     "groups": given_groups(p, source.group_names(p.groups)),
                     "seed": p.seed,
+                    **self._watched_by(source),
                 }
                 for name, source in p.sources.items()
             },
@@ -339,6 +341,17 @@ class Plan(PlanBucket):
                     f"{{{target.name}: {target.task.metric}}}), or say what the target is (task)."
                 )
 
+    def _watched_by(self, source: Source) -> dict[str, Any]:
+        """What a source's early stopping goes by; nothing where it has none, or nothing is said."""
+        given = source.overrides
+        stopping: list[Any] = [source.early_stopping]
+        stopping += [
+            one.early_stopping for one in (*given.groups.values(), *given.targets.values())
+        ]
+        if self.problem.metric is None or not any(stopping):
+            return {}
+        return {"metric": self._metrics()["metric"], "metric_code": self._metrics().get("code")}
+
     def _group_slices(self) -> dict[str, Any]:
         """Each built group's rule, with the given groups that stand above it."""
         slices: dict[str, Any] = {}
@@ -369,7 +382,8 @@ class Plan(PlanBucket):
         fit = self.scripts / "fit_fold.py"
         digests["fit"] = {}
         for name, source in self.problem.sources.items():
-            own = code_digest([fit, self._module(FAMILIES[source.family])], self.scripts)
+            modules = [FAMILIES[source.family], *self._task_modules()]
+            own = code_digest([fit, *map(self._module, modules)], self.scripts)
             # A user's own file counts as code, with what it imports from beside it.
             digests["fit"][name] = own + (self.file_code(name) or "")
         make = self.scripts / "make_fold_features.py"
@@ -403,6 +417,21 @@ class Plan(PlanBucket):
         metrics = [METRICS[n.partition("(")[0].strip()] for n in named if n and not is_file(n)]
         modules = {*(TASKS[name] for name in self._tasks()), *DEFAULTS, *metrics}
         return [self._module(name) for name in sorted(modules)]
+
+    def _task_modules(self) -> list[str]:
+        """The modules of the tasks that targets may have, and of the metrics that fits of them go by.
+
+        By name, as families are: that there are others is no part of what decides a rebuild.
+        """
+        said, metric = self.problem.task, self.problem.metric
+        tasks = set(said.values() if isinstance(said, Mapping) else [said])
+        if AUTO in tasks or isinstance(said, Mapping):  # which need not name every target
+            tasks = {*tasks - {AUTO}, *TOLD}
+        named = {*(metric.values() if isinstance(metric, Mapping) else [metric])} - {None}
+        metrics = {FIRST_METRIC[task] for task in tasks} | {str(name) for name in named}
+        own = ["blendmake.metrics.own"] if any(map(is_file, metrics)) else []
+        known = [METRICS[name.partition("(")[0].strip()] for name in metrics if not is_file(name)]
+        return sorted({*(TASKS[task] for task in tasks), *known, *own})
 
     def _module(self, name: str) -> Path:
         path = self.scripts.joinpath(*name.split("."))

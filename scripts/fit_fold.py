@@ -37,6 +37,7 @@ with fit_job(snakemake) as gpu:
         threads=snakemake.threads,
         note=provenance(fit["source"], snakemake.params.code, packages=packages, seed=fit["seed"]),
         best=optional_path(files.best),
+        metric=fit.get("metric"),
         gpu=gpu,
         out_of_memory=snakemake.resources.out_of_memory,
     )

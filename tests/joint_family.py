@@ -15,11 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from blendmake.family import Fitted, FoldData, JointFamily, JointFit
+from blendmake.family import Family, Fit, Fitted, FoldData
 from blendmake.files import write_text
 from blendmake.matrix import Floats, Rows
 from blendmake.seeds import derive_seed
-from blendmake.stats.auc import auc
 from blendmake.stats.logits import expit
 
 Numbers = NDArray[np.float64]
@@ -39,9 +38,10 @@ def standard(x: Numbers, centre: Numbers, spread: Numbers) -> Numbers:
     return np.column_stack([filled, np.ones(len(x))])
 
 
-class Together(JointFamily):
+class Together(Family):
     """One gradient step per round, on half of the rows."""
 
+    MULTI_OUTPUT = True
     ROUNDS = 20
     DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 1.0, "l2": 1e-3}
     ALIASES: ClassVar[dict[str, str]] = {"eta": "learning_rate"}
@@ -61,47 +61,49 @@ class Together(JointFamily):
 
     @staticmethod
     def _step(
-        task: JointFit, x: Numbers, weights: Numbers, params: dict[str, Any], seed: int
+        asked: Fit, x: Numbers, weights: Numbers, params: dict[str, Any], seed: int
     ) -> Numbers:
         half = np.random.default_rng(seed).permutation(len(x))[: len(x) // 2]
-        labels = task.labels[half].astype(np.float64)
+        labels = asked.labels[half].astype(np.float64)
         push = expit(x[half] @ weights) - labels
-        push *= np.where(labels == 1, task.positive_weights, 1.0)
+        if asked.weights is not None:
+            push *= asked.weights[half]
         push[np.isnan(labels)] = 0.0
         slope = x[half].T @ push / len(half) + params["l2"] * weights
         return np.asarray(weights - params["learning_rate"] * slope)
 
-    def fit(self, task: JointFit) -> Fitted:
-        params = self.params(task)
+    def fit(self, asked: Fit) -> Fitted:
+        params = self.params(asked)
         x = self._x(self.data.train)
         stop = None if self.data.stop is None else self._x(self.data.stop)
-        weights = np.random.default_rng(task.seed).normal(size=(x.shape[1], len(task.targets)))
+        weights = np.random.default_rng(asked.seed).normal(size=(x.shape[1], len(asked.targets)))
         best: dict[str, Any] = {
             "score": -1.0,
             "round": 0,
             "weights": weights.tolist(),
-            "stop_auc": None,
+            "stop_scores": None,
         }
-        start, checkpoint = 0, task.scratch / "state.json"
+        start, checkpoint = 0, _folder(asked) / "state.json"
         if checkpoint.exists():
             state = json.loads(checkpoint.read_text(encoding="utf-8"))
             start, weights, best = state["round"], np.array(state["weights"]), state["best"]
-        for number in range(start + 1, task.rounds + 1):
-            if task.stop_rounds and number - 1 - best["round"] >= task.stop_rounds:
+        for number in range(start + 1, asked.rounds + 1):
+            if asked.stop_rounds and number - 1 - best["round"] >= asked.stop_rounds:
                 break
-            weights = self._step(task, x, weights, params, derive_seed(task.seed, number))
+            weights = self._step(asked, x, weights, params, derive_seed(asked.seed, number))
             if stop is not None:
-                scores = stop_aucs(task, stop @ weights)
+                assert asked.stop is not None
+                scores = asked.stop.scores(asked.targets, stop @ weights).tolist()
                 if np.nanmean(scores) > best["score"]:
                     best["score"], best["round"] = float(np.nanmean(scores)), number
-                    best["weights"], best["stop_auc"] = weights.tolist(), scores
+                    best["weights"], best["stop_scores"] = weights.tolist(), scores
             state = {"round": number, "weights": weights.tolist(), "best": best}
             write_text(json.dumps(state), checkpoint)
             after_round(number)
-        rounds, stop_auc = task.rounds, None
+        rounds, stop_scores = asked.rounds, None
         if stop is not None:
             rounds, weights = best["round"], np.array(best["weights"])
-            stop_auc = np.array(best["stop_auc"])
+            stop_scores = np.array(best["stop_scores"])
 
         def save(stem: Path) -> Path:
             path = stem.with_name(stem.name + ".json")
@@ -112,15 +114,12 @@ class Together(JointFamily):
         valid, test = (
             predicted(self._x(part), weights) for part in (self.data.valid, self.data.test)
         )
-        return Fitted(valid, test, rounds, save, stop_auc)
+        return Fitted(valid, test, rounds, save, stop_scores)
 
 
-def stop_aucs(task: JointFit, margins: Numbers) -> list[float]:
-    """AUC of each target on the stop rows whose label is known; NaN without both classes."""
-    assert task.stop_labels is not None
-    known = ~np.isnan(task.stop_labels)
-    columns = zip(task.stop_labels.T, margins.T, known.T, strict=True)
-    return [auc(labels[rows], values[rows]) for labels, values, rows in columns]
+def _folder(asked: Fit) -> Path:
+    assert asked.scratch is not None
+    return asked.scratch
 
 
 def predicted(x: Numbers, weights: Numbers) -> Floats:
@@ -128,7 +127,7 @@ def predicted(x: Numbers, weights: Numbers) -> Floats:
 
 
 def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Floats:
-    """Predictions (rows, targets) of a saved model."""
+    """Predictions (rows, outputs) of a saved model."""
     stored = {k: np.array(v) for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
     return predicted(
         standard(numbers_of(rows), stored["centre"], stored["spread"]), stored["weights"]

@@ -21,6 +21,7 @@ from blendmake.features.sets import make_features
 from blendmake.files import read_note, read_parquet, write_parquet
 from blendmake.fits.fitting import FoldOutputs, FoldWork, fit_fold
 from blendmake.fits.inputs import FoldInputs
+from blendmake.fits.predicting import predict_models
 from blendmake.fits.store import StoredFit
 from blendmake.folds import SCHEMES
 from blendmake.folds.file import FoldRows, read_folds, write_folds, write_inner
@@ -31,7 +32,7 @@ from blendmake.predictions import Predictions, read_predictions
 from blendmake.seeds import derive_seed
 from blendmake.tables.tables import read_tables
 from blendmake.tables.user_labels import read_targets, write_targets
-from blendmake.tasks.base import targets_of_note
+from blendmake.tasks.base import Target, find_task, note_of_targets, targets_of_note
 
 FOLDS = 3
 ONE_POSITIVE_FOLD = 0  # the fold that holds one positive of the target `rare`
@@ -161,6 +162,55 @@ def with_labels(problem: Problem, labels: NDArray[Any], name: str) -> Problem:
     _write_targets(path, problem.inputs.tables["train"], labels, problem.targets)
     inputs = replace(problem.inputs, targets=path)
     return replace(problem, inputs=inputs, labels=np.asarray(labels, np.float64))
+
+
+CLASSES = ("ash", "birch", "cedar")
+TYPED = ("flag", "kind", "level")
+
+
+def typed(folder: Path, *, rows: int = 360, test_rows: int = 40, seed: int = 0) -> Problem:
+    """A problem with a target of each task: `flag` (0, 1), `kind` (CLASSES), `level` (a number around
+    1e9 whose spread is about 2); all by the same signal, a fifth of the labels unknown.
+
+    Its `labels` are codes of classes in `kind`.
+    """
+    fold = np.arange(rows) % FOLDS
+    train, test, odds = synthetic_columns(rows, test_rows, fold, seed)
+    rng = np.random.default_rng(seed + 1)
+    labels = np.column_stack(
+        [
+            odds + rng.logistic(size=rows) > 0,
+            np.digitize(odds + 0.5 * rng.normal(size=rows), [-1, 1]),
+            1e9 + odds + 0.5 * rng.normal(size=rows),
+        ]
+    ).astype(np.float64)
+    labels[rng.random(labels.shape) < 0.2] = np.nan
+    problem = write_problem(
+        folder, train, test, np.tile(labels[:, :1], (1, 3)), TYPED, fold=fold, seed=seed
+    )
+    return with_typed_labels(problem, labels, "typed")
+
+
+def with_typed_labels(problem: Problem, labels: NDArray[np.float64], name: str) -> Problem:
+    """The same problem with other labels, as of `typed`."""
+    path = problem.folder / name / "targets.parquet"
+    path.parent.mkdir()
+    unknown = np.isnan(labels)
+    kinds = np.array(CLASSES)[np.nan_to_num(labels[:, 1]).astype(np.intp)]
+    ids = read_parquet(problem.inputs.targets).column("id")
+    columns = {
+        "flag": pa.array(labels[:, 0], pa.int8(), mask=unknown[:, 0], safe=False),
+        "kind": pa.array(kinds, pa.string(), mask=unknown[:, 1]),
+        "level": pa.array(labels[:, 2], mask=unknown[:, 2]),
+    }
+    targets = (
+        Target("flag", find_task("binary")),
+        Target("kind", find_task("multiclass"), CLASSES),
+        Target("level", find_task("regression")),
+    )
+    note = {"id_columns": ["id"], **note_of_targets(targets)}
+    write_parquet(pa.table({"id": ids, **columns}), path, note)
+    return replace(problem, inputs=replace(problem.inputs, targets=path), labels=labels)
 
 
 def with_fold_features(
@@ -320,6 +370,7 @@ def run_fold(
     threads: int = 1,
     seed: int = 1,
     code: str = "code",
+    metric: Any = None,
     **settings: Any,
 ) -> Done:
     """Fit a source on one fold; without `scratch`, from scratch in `out`."""
@@ -336,9 +387,15 @@ def run_fold(
         scratch=scratch or out / "scratch",
         threads=threads,
         note={},
+        metric=metric,
     )
     fit_fold(work, outputs)
     return read_done(outputs)
+
+
+def kept_predictions(models: Path, target: str, files: Any, threads: int = 1) -> NDArray[Any]:
+    """As predict_models, of a target of one output: (rows,)."""
+    return predict_models(models, target, files, threads)[:, 0]
 
 
 def read_done(outputs: FoldOutputs) -> Done:

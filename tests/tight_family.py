@@ -23,17 +23,17 @@ class Tight(Family):
     DEFAULTS: ClassVar[dict[str, Any]] = {"room": 1000}
     ALIASES: ClassVar[dict[str, str]] = {}
 
-    def fit(self, task: Fit) -> Fitted:
-        params = self.params(task)
+    def fit(self, asked: Fit) -> Fitted:
+        params = self.params(asked)
         width = int(params.get("width", 64))
         if self.gpu and width > params["room"]:
             try:
                 raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")
             except RuntimeError as error:
-                raise refused(task, error) from error
-        rng = np.random.default_rng(task.seed)
+                raise refused(asked, error) from error
+        rng = np.random.default_rng(asked.seed)
         valid, test = (
-            (0.5 + 0.001 * width * rng.random(len(rows))).clip(0, 1).astype(np.float32)
+            (0.5 + 0.001 * width * rng.random((len(rows), 1))).clip(0, 1).astype(np.float32)
             for rows in (self.data.valid, self.data.test)
         )
 
@@ -43,7 +43,7 @@ class Tight(Family):
             return path
 
         device = "cuda" if self.gpu else "cpu"
-        return Fitted(valid, test, task.rounds, save, device=device)
+        return Fitted(valid, test, asked.rounds, save, device=device)
 
     def release(self) -> None:
         released.append(1)

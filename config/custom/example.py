@@ -28,17 +28,30 @@ def fit_fold(fold):
     count = min(fold.params.get("neighbours", 50), len(fold.train))
     # The neighbours of a row are the same for all targets: they are looked for once.
     model = NearestNeighbors(n_neighbors=count, n_jobs=fold.threads).fit(train)
-    labels = fold.labels.to_numpy(dtype=float)
-    prior = np.nan_to_num(fold.labels.mean().to_numpy(dtype=float), nan=0.5)
+    labels = outputs_of(fold)
+    prior = np.nan_to_num(np.nanmean(labels, axis=0), nan=0.5)
     predictions = []
     for rows in (fold.valid, fold.test):
-        predicted = np.empty((len(rows), len(fold.targets)))
+        predicted = np.empty((len(rows), len(fold.outputs)))
         for start in range(0, len(rows), 500):  # a problem may have no test rows
             part = slice(start, start + 500)
             near = labels[model.kneighbors(prepare.transform(rows[part]), return_distance=False)]
             known = ~np.isnan(near)  # a label may be unknown
             # One row of the prior, so that neighbours without a known label give that.
-            positives = np.where(known, near, 0).sum(axis=1) + prior
-            predicted[part] = positives / (known.sum(axis=1) + 1)
-        predictions.append(pd.DataFrame(predicted, rows.index, fold.targets))
+            total = np.where(known, near, 0).sum(axis=1) + prior
+            predicted[part] = total / (known.sum(axis=1) + 1)
+        predictions.append(pd.DataFrame(predicted, rows.index, fold.outputs))
     return tuple(predictions)
+
+
+def outputs_of(fold):
+    """What is to be predicted, (rows, outputs): of several classes, whether a row is of each."""
+    columns = []
+    for target in fold.targets:
+        label = fold.labels[target].to_numpy(dtype=float)
+        if fold.task != "multiclass":
+            columns.append(label)
+            continue
+        for code in range(len(fold.classes[target])):
+            columns.append(np.where(np.isnan(label), np.nan, label == code))
+    return np.column_stack(columns)

@@ -1,13 +1,9 @@
 """The contract of a model family: fit targets on one fold, predict its held-out and test rows.
 
-A family is a module with a class `FAMILY` and a function `predict_saved(path, rows, threads)`. The
-class is made once per fold and set of training rows, so that what all targets share (the binned
-matrix, the scaled columns) is built once. It is one of two kinds:
-
-- `Family`: one model per target; `fit` is called for one target (and bag) after another.
-  `predict_saved` gives (rows,).
-- `JointFamily`: one model for all targets at once; `fit` is called once per fold (and bag).
-  `predict_saved` gives (rows, targets).
+A family is a module with a class `FAMILY` and a function `predict_saved(path, rows, threads)`, which
+gives (rows, outputs). The class is made once per fold and set of training rows, so that what all targets
+share (the binned matrix, the scaled columns) is built once. A fit is of one target (and bag), or, of a
+family that is MULTI_OUTPUT, of all targets of one task at once.
 """
 
 from __future__ import annotations
@@ -15,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,13 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
-from blendmake.matrix import Floats, Rows
+from blendmake.matrix import Rows
+from blendmake.metrics.base import Metric, ScoredRows
+from blendmake.tasks.base import Target
 
-Labels = NDArray[np.float32]
+Labels = NDArray[np.floating[Any]]
+Weights = NDArray[np.float64]
+Predictions = NDArray[np.floating[Any]]
 Report = Callable[[int, float], None]
 
 DEVICE_PARAMS = frozenset({"device", "devices", "device_type", "num_gpu", "task_type"})
 REPORT_EVERY = 5  # rounds from one report to the next; families that train in epochs: each
+EVERY_TASK = frozenset({"binary", "multiclass", "regression"})
 
 
 @dataclass(frozen=True)
@@ -46,74 +48,136 @@ class FoldData:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """One fit that is asked for.
+class Stop:
+    """What is watched in the course of a fit.
 
-    `params` go by the names that the family's ALIASES point to.
-    `labels` (train rows,) and `stop_labels` (stop rows,) are 0, 1 or NaN (unknown, or left out by
-    undersampling: not used). Both classes occur in `labels`, and in `stop_labels` if there are any.
-    `stop_rounds`: rounds without a better AUC after which to stop. `positive_weight`: weight of a
-    positive row, 1 for none.
-    `report`: told every few rounds how many are done, and the AUC on the stop rows, which are
-    watched for it without `stop_rounds` too; the fit is then the same as without it. Whatever it
-    raises ends the fit and comes out of it as it is. Only of families that REPORTS.
+    `labels`: of the rows that are watched (stop rows, targets), as of `Fit`. `metric`: what they are
+    watched by; of several targets the mean over those on which it is defined. `rounds`: without a better
+    value after which to stop; None: the rows are watched for the report alone, and the fit is the same
+    as without it. `report`: told every few rounds how many are done, and the metric. Whatever it raises
+    ends the fit and comes out of it as it is. Only of families that REPORTS.
     """
 
-    target: str
-    params: Mapping[str, Any]
-    rounds: int
-    stop_rounds: int | None
-    positive_weight: float
-    seed: int
     labels: Labels
-    stop_labels: Labels | None = None
-    report: Report | None = None
-
-
-@dataclass(frozen=True)
-class JointFit:
-    """One fit of several targets by one model.
-
-    As Fit, but `labels` (train rows, targets) and `stop_labels` (stop rows, targets) are of all
-    targets; a target may lack a class, in which case its predictions are not used. Early stopping
-    watches the macro AUC, which `report` is told (over targets of both classes). `scratch`: a folder
-    of this fit alone, for checkpoints, which survives a kill and goes when the fit is done; the same
-    fit asked for again finds it, and tells its report again what it told before.
-    """
-
-    targets: tuple[str, ...]
-    params: Mapping[str, Any]
-    rounds: int
-    stop_rounds: int | None
-    positive_weights: NDArray[np.float64]
-    seed: int
-    labels: Labels
-    scratch: Path
-    stop_labels: Labels | None = None
+    metric: Metric
+    rounds: int | None = None
     report: Report | None = None
 
     @property
-    def target(self) -> str:
-        """All targets, for messages."""
-        return ", ".join(self.targets[:3]) + (" …" if len(self.targets) > 3 else "")
+    def is_better_low(self) -> bool:
+        """Whether less of the metric is better."""
+        return not self.metric.higher_is_better
+
+    def scores(self, targets: Sequence[Target], predictions: Predictions) -> NDArray[np.float64]:
+        """The metric of each target (targets,) for predictions (stop rows, outputs); NaN: undefined."""
+        found = np.full(len(targets), np.nan)
+        for j, part in enumerate(slices_of(targets)):
+            known = np.flatnonzero(~np.isnan(self.labels[:, j]))
+            if len(known):
+                given = predictions[known, part]
+                rows = ScoredRows(folds=np.zeros(len(known), np.int8))
+                one = given[:, 0] if len(targets[j].outputs) == 1 else given
+                found[j] = self.metric(self.labels[known, j], one, rows)
+        return found
+
+    def mean(self, scores: NDArray[np.float64]) -> float:
+        """The mean of what `scores` gives over the targets that have a value; NaN if none has.
+
+        Of a metric in units of the label, values are counted in spreads of the target.
+        """
+        if len(scores) == 1:
+            return float(scores[0])
+        weighed = scores / self._units if self.metric.has_unit else scores
+        known = weighed[~np.isnan(weighed)]
+        return float(known.mean()) if len(known) else float("nan")
+
+    @cached_property
+    def _units(self) -> NDArray[np.float64]:
+        spreads = [float(np.std(c[~np.isnan(c)], dtype=np.float64)) for c in self.labels.T]
+        return np.array([spread if spread > 0 else 1.0 for spread in spreads])
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fit that is asked for.
+
+    Attributes:
+        targets: one, or, of a MULTI_OUTPUT family, all of one task.
+        labels: (train rows, targets): 0 and 1, codes of classes, numbers; NaN: unknown, or left out by
+            undersampling, and not used. Float32, of numbers float64. Of one target they are usable
+            (Task.usable), as are those to watch, if there are any; of several, a target may have labels
+            that are not, in which case its predictions are not used.
+        weights: (train rows, targets), how much a row counts, above 0; None: all the same.
+        params: go by the names that the family's ALIASES point to.
+        scratch: a folder of this fit alone, for checkpoints, which survives a kill and goes when the fit
+            is done; the same fit asked for again finds it, and tells its report again what it told
+            before. Of families that are MULTI_OUTPUT; of others None.
+        stop: what is watched, if anything is.
+    """
+
+    targets: tuple[Target, ...]
+    labels: Labels
+    params: Mapping[str, Any]
+    rounds: int
+    seed: int
+    weights: Weights | None = None
+    scratch: Path | None = None
+    stop: Stop | None = None
+
+    @property
+    def target(self) -> Target:
+        """The target of a fit of one."""
+        (target,) = self.targets
+        return target
+
+    @property
+    def task(self) -> str:
+        """The name of the targets' task."""
+        return self.targets[0].task.name
+
+    @property
+    def label(self) -> Labels:
+        """Labels (train rows,) of a fit of one target."""
+        return self.labels[:, 0]
+
+    @property
+    def weight(self) -> Weights | None:
+        """Weights (train rows,) of a fit of one target; None: all the same."""
+        return None if self.weights is None else self.weights[:, 0]
+
+    @property
+    def outputs(self) -> int:
+        """Columns of the predictions."""
+        return sum(len(target.outputs) for target in self.targets)
+
+    @property
+    def stop_rounds(self) -> int | None:
+        """Rounds without anything better after which to stop; None: never."""
+        return None if self.stop is None else self.stop.rounds
+
+    @property
+    def title(self) -> str:
+        """The targets, for messages."""
+        names = [target.name for target in self.targets]
+        return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit gives: predictions in [0, 1], float32, the rounds used, and a way to save.
+    """What a fit gives: predictions, the rounds used, and a way to save.
 
-    `valid`, `test`: (rows,), of a joint fit (rows, targets). `save(stem)` writes the model in its
-    library's own format to `stem` with a suffix of its own and returns that path. `stop_auc`: AUC on
-    the rows that early stopping watched, where it did; of a joint fit (targets,), NaN where a class
-    is absent. `device`: where it was really fitted. `fallback`: what was given up for lack of GPU
-    memory, if anything was.
+    `valid`, `test`: (rows, outputs), the outputs of the targets in order; float32, of numbers float64.
+    `save(stem)` writes the model in its library's own format to `stem` with a suffix of its own and
+    returns that path. `stop_scores`: (targets,) the metric on the rows that early stopping watched,
+    where it did; NaN where it is undefined. `device`: where it was really fitted. `fallback`: what was
+    given up for lack of GPU memory, if anything was.
     """
 
-    valid: Floats
-    test: Floats
+    valid: Predictions
+    test: Predictions
     rounds: int
     save: Callable[[Path], Path]
-    stop_auc: float | NDArray[np.float64] | None = None
+    stop_scores: NDArray[np.float64] | None = None
     device: str = "cpu"
     fallback: str | None = None
 
@@ -127,8 +191,8 @@ class Smaller:
     least: int
 
 
-class _Base:
-    """What both kinds share.
+class Family(ABC):
+    """Base of the families.
 
     Args:
         data: the fold's rows.
@@ -140,14 +204,17 @@ class _Base:
         gpu: that share; a fit reads it when it begins.
     """
 
+    TASKS: ClassVar[frozenset[str]] = EVERY_TASK  # which it can fit
+    MULTI_OUTPUT: ClassVar[bool] = False  # whether one model is of all targets of a task
     PACKAGES: ClassVar[tuple[str, ...]] = ()  # whose versions belong to the provenance
     ROUNDS: ClassVar[int] = 300  # used where the config gives none
     STOPS: ClassVar[bool] = True  # whether early stopping means anything; see stops
     SAVES: ClassVar[bool] = True  # whether models can be kept
     RESUMES: ClassVar[bool] = False  # whether a fit that the window ends goes on in the next
-    REPORTS: ClassVar[bool] = False  # whether it tells a fit's `report`
+    REPORTS: ClassVar[bool] = False  # whether it tells a fit's report
     GPU: ClassVar[bool] = False  # whether it can fit on a GPU
     SMALLER: ClassVar[Smaller | None] = None  # how a fit that finds no GPU memory gets smaller
+    TOGETHER: ClassVar[int] = 1  # how many fits on the same rows it had better be given at once
     DEFAULTS: ClassVar[dict[str, Any]] = {}
     ALIASES: ClassVar[dict[str, str]] = {}  # other names of params
     RESERVED: ClassVar[dict[str, str]] = {}  # params set here, and the config key to use
@@ -161,54 +228,40 @@ class _Base:
         share = float(self.options.pop("gpu", 0.0))
         self.gpu = share if self.GPU else 0.0
 
+    @abstractmethod
+    def fit(self, asked: Fit) -> Fitted:
+        """Do one fit."""
+
+    def fit_many(self, asked: Sequence[Fit]) -> list[Fitted]:
+        """Do several fits on the same rows; each to the byte as if it were done alone."""
+        return [self.fit(one) for one in asked]
+
     @classmethod
     def stops(cls, params: Mapping[str, Any]) -> bool:
         """Whether early stopping means anything to a fit with these params."""
         return cls.STOPS
 
-    def params(self, task: Fit | JointFit) -> dict[str, Any]:
-        """The family's defaults with the task's params over them.
+    def params(self, asked: Fit) -> dict[str, Any]:
+        """The family's defaults with the params of a fit over them.
 
         Raises:
             BlendmakeError: a param that blendmake sets itself.
         """
-        for name in task.params:
+        for name in asked.params:
             if name in self.RESERVED:
                 raise BlendmakeError(
-                    f"Param '{name}' (target '{task.target}') is set by blendmake: "
+                    f"Param '{name}' (target '{asked.title}') is set by blendmake: "
                     f"{self.RESERVED[name]}."
                 )
             if name in DEVICE_PARAMS or name.startswith("gpu_"):
                 raise BlendmakeError(
-                    f"Param '{name}' (target '{task.target}') is set by blendmake: where a fit runs "
+                    f"Param '{name}' (target '{asked.title}') is set by blendmake: where a fit runs "
                     "belongs to the profile (resources: gpu), or to the source's key 'device'."
                 )
-        return {**self.DEFAULTS, **task.params}
+        return {**self.DEFAULTS, **asked.params}
 
-    def release(self) -> None:
+    def release(self) -> None:  # noqa: B027 (most families hold nothing there)
         """Give back GPU memory that a fit which failed has left."""
-
-
-class Family(_Base, ABC):
-    """Base of the families that fit one model per target."""
-
-    TOGETHER: ClassVar[int] = 1  # how many fits on the same rows it had better be given at once
-
-    @abstractmethod
-    def fit(self, task: Fit) -> Fitted:
-        """Fit one target."""
-
-    def fit_many(self, tasks: Sequence[Fit]) -> list[Fitted]:
-        """Fit several targets on the same rows; each to the byte as if it were fitted alone."""
-        return [self.fit(task) for task in tasks]
-
-
-class JointFamily(_Base, ABC):
-    """Base of the families that fit all targets at once."""
-
-    @abstractmethod
-    def fit(self, task: JointFit) -> Fitted:
-        """Fit all targets."""
 
 
 class Reports:
@@ -222,10 +275,11 @@ class Reports:
         watching: whether rows are watched, for the report or for early stopping.
     """
 
-    def __init__(self, task: Fit | JointFit) -> None:
-        self._report, self._rounds = task.report, task.rounds
-        self.wanted = task.report is not None and task.stop_labels is not None
-        self.watching = self.wanted or task.stop_rounds is not None
+    def __init__(self, asked: Fit) -> None:
+        self._report = None if asked.stop is None else asked.stop.report
+        self._rounds = asked.rounds
+        self.wanted = self._report is not None
+        self.watching = self.wanted or asked.stop_rounds is not None
         self._raised: BaseException | None = None
 
     def due(self, done: int) -> bool:
@@ -233,9 +287,9 @@ class Reports:
         return self.wanted and (done % REPORT_EVERY == 0 or done == self._rounds)
 
     def ends(self, done: int, score: float) -> bool:
-        """Tell the AUC after so many rounds if it is due; whether the fit is to end there.
+        """Tell the metric after so many rounds if it is due; whether the fit is to end there.
 
-        Where it is NaN, as no target has both classes, there is nothing to tell.
+        Where it is NaN, as it is defined on no target, there is nothing to tell.
         """
         if self._report is not None and self.due(done) and not np.isnan(score):
             try:
@@ -253,15 +307,24 @@ class Reports:
             self._raised = None  # its traceback holds the fit's frames, and they hold this
 
 
+def slices_of(targets: Sequence[Target]) -> list[slice]:
+    """By target, which of the outputs of all targets are its own."""
+    found, start = [], 0
+    for target in targets:
+        found.append(slice(start, start + len(target.outputs)))
+        start += len(target.outputs)
+    return found
+
+
 def known_rows(labels: Labels) -> NDArray[np.intp] | None:
     """Positions of the rows whose label is known; None if all are."""
     known = ~np.isnan(labels)
     return None if known.all() else np.flatnonzero(known)
 
 
-def refused(task: Fit | JointFit, error: Exception) -> BlendmakeError:
+def refused(asked: Fit, error: Exception) -> BlendmakeError:
     """The error for params that a library refuses."""
     first = str(error).strip().split("\n")[0]
     return BlendmakeError(
-        f"The fit of target '{task.target}' was refused: {first}. Correct its params."
+        f"The fit of target '{asked.title}' was refused: {first}. Correct its params."
     )

@@ -157,7 +157,7 @@ def of_fold(job: FoldJob) -> list[dict[str, Any]]:
     found = find_tellers(
         Rows(job.train_files.files, job.train_files.columns, job.train_rows),
         job.labels[job.train_rows],
-        job.every,
+        job.names,
     )
     for text in teller_texts(found):
         log.warning("WARNING: %s", text)

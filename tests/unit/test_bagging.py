@@ -16,13 +16,21 @@ from blendmake.family import Fit, Fitted
 from blendmake.files import write_parquet
 from blendmake.fits.bagging import bag_count, draw_bag, undo_undersampling
 from blendmake.fits.models import write_description
-from blendmake.fits.predicting import predict_models
 from blendmake.fits.store import mean_prediction
 from blendmake.folds.file import read_inner
 from blendmake.reports.status import read_status, status_text
 from blendmake.seeds import derive_seed
 from blendmake.stats.auc import auc
-from problems import Problem, run_fold, source, stored_fits, synthetic, with_labels, write_problem
+from problems import (
+    Problem,
+    kept_predictions,
+    run_fold,
+    source,
+    stored_fits,
+    synthetic,
+    with_labels,
+    write_problem,
+)
 
 LABELS = np.array([1] * 10 + [0] * 60 + [np.nan] * 5, np.float32)
 TARGETS = ("full", "other", "gaps", "rare")
@@ -148,7 +156,7 @@ def test_an_undersampled_model_is_calibrated(tmp_path: Path) -> None:
     share = stored_fits(made, tmp_path / "scratch")["y", 0].share
     odds = on_few / (1 - on_few) / share
     assert (odds / (1 + odds)).mean() > truth.mean() + 3 * half
-    assert abs(drawn.fits["y"]["auc"] - whole.fits["y"]["auc"]) < 0.02
+    assert abs(drawn.fits["y"]["score"] - whole.fits["y"]["score"]) < 0.02
 
 
 # Fits
@@ -174,14 +182,20 @@ def test_bags_of_a_source(problem: Problem, tmp_path: Path) -> None:
     truth = problem.labels[problem.rows(0).valid]
     for j, target in enumerate(TARGETS):
         bags = [stored[target, bag] for bag in range(3)]
-        assert np.array_equal(mean_prediction([one.valid for one in bags]), done.held_out(target))
-        assert np.array_equal(mean_prediction([one.test for one in bags]), done.tested(target))
+        assert np.array_equal(
+            mean_prediction([one.valid for one in bags])[:, 0], done.held_out(target)
+        )
+        assert np.array_equal(
+            mean_prediction([one.test for one in bags])[:, 0], done.tested(target)
+        )
         differ = len({one.valid.tobytes() for one in bags})
         assert differ == (1 if shares[target] == 1 else 3)  # the same rows give the same model
         known = ~np.isnan(truth[:, j])
         for one in bags:
             # Written as fitted, before the correction; the order is the same.
-            assert one.row["auc"] == pytest.approx(auc(truth[known, j], one.valid[known]), abs=1e-6)
+            assert one.row["score"] == pytest.approx(
+                auc(truth[known, j], one.valid[known, 0]), abs=1e-6
+            )
 
 
 def test_the_same_seed_draws_the_same_bags(problem: Problem, tmp_path: Path) -> None:
@@ -213,7 +227,7 @@ def test_labels_of_the_fold_have_no_say(problem: Problem, tmp_path: Path) -> Non
         for p, name in ((problem, "before"), (changed, "after"))
     )
     assert np.array_equal(before.oof.values, after.oof.values)
-    assert before.fits["full"]["auc"] != after.fits["full"]["auc"]
+    assert before.fits["full"]["score"] != after.fits["full"]["score"]
 
 
 def test_bags_by_target_and_group(problem: Problem, tmp_path: Path) -> None:
@@ -258,9 +272,9 @@ def test_rows_that_stop_are_not_drawn_from(problem: Problem, tmp_path: Path) -> 
     models = json.loads((done.outputs.models / "models.json").read_text())
     models["models"]["rare"] = models["models"]["rare"][1:]  # the bag of that row alone
     write_description(models, done.outputs.models)
-    predicted = predict_models(done.outputs.models, "rare", problem.inputs.feature_files("train"))
+    predicted = kept_predictions(done.outputs.models, "rare", problem.inputs.feature_files("train"))
     expected = auc(truth[train[aside]], predicted[train[aside]])
-    assert row["stop_auc"] == pytest.approx(expected, abs=1e-6)
+    assert row["stop_score"] == pytest.approx(expected, abs=1e-6)
     assert (truth[train[aside]] == 0).sum() > 12
 
 
@@ -279,9 +293,9 @@ def test_kept_models_predict_what_the_fit_did(
         share = min(1.0, 2 * positives / negatives)
         assert [one["negatives_kept"] for one in kept[target]] == [share] * 2
         assert len({one["file"] for one in kept[target]}) == 2
-        saved = predict_models(done.outputs.models, target, problem.test_files())
+        saved = kept_predictions(done.outputs.models, target, problem.test_files())
         assert np.abs(saved - done.tested(target)).max() < 1e-6
-        again = predict_models(done.outputs.models, target, train)[problem.rows(0).valid]
+        again = kept_predictions(done.outputs.models, target, train)[problem.rows(0).valid]
         assert np.abs(again - done.held_out(target)).max() < 1e-6
 
 

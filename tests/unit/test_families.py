@@ -21,18 +21,18 @@ import problems
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES, FOREIGN, JOINT, linear, linear_rows, xgboost
 from blendmake.families.xgboost_matrix import FoldMatrices, Matrices, predict_blocks
-from blendmake.family import Fit, FoldData
+from blendmake.family import FoldData
 from blendmake.files import note_of, read_parquet
-from blendmake.fits.predicting import predict_models
 from blendmake.folds.file import read_inner
 from blendmake.matrix import Rows
 from blendmake.stats.auc import auc
-from fold_data import fold_data, labels_at
+from fold_data import changed, fold_data, labels_at, one_fit
 from problems import (
     FOLDS,
     ONE_POSITIVE_FOLD,
     Done,
     Problem,
+    kept_predictions,
     synthetic,
     synthetic_columns,
     with_labels,
@@ -180,7 +180,7 @@ def test_fits_are_recorded(family: str, problem: Problem, fitted: Callable[..., 
         assert row["rows"] == (~np.isnan(labels)).sum()
         assert row["positives"] == np.nansum(labels)
         assert (row["source"], row["fold"], row["bag"], row["threads"]) == ("source", 0, 0, 1)
-        assert row["auc"] == pytest.approx(auc_on_fold(problem, done, target), abs=1e-12)
+        assert row["score"] == pytest.approx(auc_on_fold(problem, done, target), abs=1e-12)
         assert row["stopped_on"] is None
         assert 1 <= row["rounds"] <= FEW[family]
 
@@ -228,7 +228,7 @@ def test_one_class_in_training_is_predicted_as_such(
     )
     assert (done.held_out("rare") == 1).all() and (done.tested("rare") == 1).all()
     assert done.fits["rare"]["rounds"] == 0
-    saved = predict_models(done.outputs.models, "rare", problem.test_files())
+    saved = kept_predictions(done.outputs.models, "rare", problem.test_files())
     assert (saved == 1).all()
 
 
@@ -365,7 +365,7 @@ def test_columns_without_content(
     done = run_fold(made, family, tmp_path / "out", rounds=FEW[family], keep_models=True)
     if "n0" in kept:
         assert auc_on_fold(made, done, "y") > 0.7
-    saved = predict_models(done.outputs.models, "y", made.test_files())
+    saved = kept_predictions(done.outputs.models, "y", made.test_files())
     assert np.abs(saved - done.tested("y")).max() < 1e-5
 
 
@@ -382,7 +382,7 @@ def test_a_problem_without_test(family: str, stopping: bool, tmp_path: Path) -> 
     )
     assert done.test.values.shape == (0, 4)
     assert done.oof.values.shape == (80, 4)
-    assert predict_models(done.outputs.models, "full", made.test_files()).shape == (0,)
+    assert kept_predictions(done.outputs.models, "full", made.test_files()).shape == (0,)
 
 
 # the same bytes
@@ -739,13 +739,15 @@ def test_the_auc_of_the_best_round_is_told(family: str, problem: Problem, tmp_pa
     labels, watched = labels_at(problem, data.train), labels_at(problem, data.stop)
     model = module.FAMILY(data, 1)
     for j in (problem.targets.index("gaps"), problem.targets.index("rare")):
-        task = Fit("y", {"learning_rate": 0.3}, 60, 5, 3.0, 1, labels[:, j], watched[:, j])
+        task = one_fit("y", {"learning_rate": 0.3}, 60, 5, 3.0, 1, labels[:, j], watched[:, j])
         fitted = model.fit(task)
         assert fitted.rounds < 55
         saved = module.predict_saved(fitted.save(tmp_path / "model"), data.stop)
         known = ~np.isnan(watched[:, j])
-        assert fitted.stop_auc == pytest.approx(auc(watched[known, j], saved[known]), abs=1e-6)
-    assert model.fit(replace(task, stop_rounds=None, stop_labels=None)).stop_auc is None
+        assert fitted.stop_scores == pytest.approx(
+            auc(watched[known, j], saved[known, 0]), abs=1e-6
+        )
+    assert model.fit(changed(task, stop_rounds=None, stop_labels=None)).stop_scores is None
 
 
 # trees that are dropped
@@ -789,12 +791,12 @@ def test_dart_drops_trees_in_training_only(family: str, problem: Problem, tmp_pa
     dropping = VARIANTS[family][1]
 
     def predicted(params: dict[str, Any], rounds: int) -> tuple[Any, Any]:
-        fitted = model.fit(Fit("y", params, rounds, None, 1.0, 1, labels))
+        fitted = model.fit(one_fit("y", params, rounds, None, 1.0, 1, labels))
         saved = fitted.save(tmp_path / f"{family}{rounds}")
         # Trees dropped at random would show between one prediction and the next.
         again = [module.predict_saved(saved, data.valid) for _ in range(3)]
         assert all(np.abs(one - fitted.valid).max() < 1e-6 for one in again)
-        return fitted.valid, np.array_equal(again[0], again[1])
+        return fitted.valid[:, 0], np.array_equal(again[0], again[1])
 
     few, many = predicted(dropping, 3), predicted(dropping, 40)
     assert few[1] and many[1]
@@ -824,7 +826,7 @@ def few_known(problem: Problem, data: FoldData, share: float) -> Any:
 def test_a_fit_of_few_rows_is_made_of_them_alone(problem: Problem, tmp_path: Path) -> None:
     data = fold_data(problem)
     labels = few_known(problem, data, 0.45)
-    task = Fit("y", {"max_depth": 3}, 30, None, 1.0, 1, labels)
+    task = one_fit("y", {"max_depth": 3}, 30, None, 1.0, 1, labels)
     alone = xgboost.XGBoost(data, 1)
     fitted = alone.fit(task)
     known = ~np.isnan(labels)
@@ -832,7 +834,7 @@ def test_a_fit_of_few_rows_is_made_of_them_alone(problem: Problem, tmp_path: Pat
     assert Matrices(data, 1).of(task, 256).matrices.matrix("train").num_row() == known.sum()
     # What came before has no say, and what comes after uses every row.
     after = xgboost.XGBoost(data, 1)
-    whole = replace(task, labels=labels_at(problem, data.train)[:, 0])
+    whole = replace(task, labels=labels_at(problem, data.train)[:, :1])
     after.fit(whole)
     assert np.array_equal(after.fit(task).valid, fitted.valid)
     assert np.array_equal(after.fit(task).test, fitted.test)
@@ -845,8 +847,8 @@ def test_a_fit_of_few_rows_is_made_of_them_alone(problem: Problem, tmp_path: Pat
     settings = {"objective": "binary:logistic", "learning_rate": 0.05, "max_depth": 3, "nthread": 1}
     weighted = predict_blocks(xgb.train(settings, matrix, 30), data.valid, 1)
     truth = labels_at(problem, data.valid)[:, 0]
-    assert auc(truth, fitted.valid) == pytest.approx(auc(truth, weighted), abs=0.03)
-    assert np.corrcoef(fitted.valid, weighted)[0, 1] > 0.97
+    assert auc(truth, fitted.valid[:, 0]) == pytest.approx(auc(truth, weighted), abs=0.03)
+    assert np.corrcoef(fitted.valid[:, 0], weighted)[0, 1] > 0.97
 
 
 @pytest.mark.parametrize("family", sorted({*EVERY} - {*DART}))
@@ -858,13 +860,13 @@ def test_a_fit_of_few_rows_stops_and_learns(family: str, problem: Problem, tmp_p
     watched = labels_at(problem, data.stop)[:, 0]
     watched[::3] = np.nan
     patience = 8 if family in STOPPING else None
-    task = Fit("y", params, 80, patience, 1.0, 1, few_known(problem, data, 0.4), watched)
+    task = one_fit("y", params, 80, patience, 1.0, 1, few_known(problem, data, 0.4), watched)
     fitted = module.FAMILY(data, 1).fit(task)
-    assert auc(labels_at(problem, data.valid)[:, 0], fitted.valid) > 0.65
+    assert auc(labels_at(problem, data.valid)[:, 0], fitted.valid[:, 0]) > 0.65
     if patience:
         known = ~np.isnan(watched)
         saved = module.predict_saved(fitted.save(tmp_path / "model"), data.stop)
-        assert fitted.stop_auc == pytest.approx(auc(watched[known], saved[known]), abs=1e-6)
+        assert fitted.stop_scores == pytest.approx(auc(watched[known], saved[known, 0]), abs=1e-6)
 
 
 # linear models
@@ -930,8 +932,8 @@ def test_hashed_columns_are_bounded_and_learn(tmp_path: Path) -> None:
 
     def score(params: dict[str, Any]) -> float:
         labels = labels_at(problem, data.train)[:, 0]
-        fitted = linear.Linear(data, 1).fit(Fit("y", params, 60, None, 1.0, 1, labels))
-        return auc(labels_at(problem, data.valid)[:, 0], fitted.valid)
+        fitted = linear.Linear(data, 1).fit(one_fit("y", params, 60, None, 1.0, 1, labels))
+        return auc(labels_at(problem, data.valid)[:, 0], fitted.valid[:, 0])
 
     problem = many_levels(tmp_path / "again")
     assert score({"C": 1.0}) > 0.75
@@ -964,8 +966,8 @@ def test_penalties_of_gradient_descent(problem: Problem, tmp_path: Path) -> None
     zeros = {}
     for penalty, more in (("l2", {}), ("elasticnet", {"l1_ratio": 0.5}), ("l1", {})):
         params = {"solver": "sgd", "penalty": penalty, **more}
-        fitted = linear.Linear(data, 1).fit(Fit("y", params, 40, None, 1.0, 1, labels))
-        assert 5 < fitted.rounds <= 40 and auc(truth, fitted.valid) > 0.75
+        fitted = linear.Linear(data, 1).fit(one_fit("y", params, 40, None, 1.0, 1, labels))
+        assert 5 < fitted.rounds <= 40 and auc(truth, fitted.valid[:, 0]) > 0.75
         stored = json.loads(fitted.save(tmp_path / penalty).read_text())
         zeros[penalty] = int(np.sum(np.array(stored["coefficients"]) == 0))
     # Constant columns have none in any.
@@ -1007,9 +1009,9 @@ def test_labels_of_the_fold_do_not_reach_its_predictions(
         settings["early_stopping"] = {"rounds": 3}
     rows = problem.rows(0)
     before = fitted(family, **settings)
-    for name, changed in (("held_out", rows.valid), ("training", rows.train)):
+    for name, turned in (("held_out", rows.valid), ("training", rows.train)):
         labels = problem.labels.copy()
-        labels[changed] = 1 - labels[changed]
+        labels[turned] = 1 - labels[turned]
         other = with_labels(problem, labels, f"{name}_{family}_{stopping}")
         after = run_fold(other, family, tmp_path / name, **settings)
         assert same(before, after) == (name == "held_out")
@@ -1026,7 +1028,7 @@ def test_kept_models_predict_the_same(
     done = fitted(family, **settings)
     for target in problem.targets:
         # The test table holds levels of `city` that training does not.
-        saved = predict_models(done.outputs.models, target, problem.test_files())
+        saved = kept_predictions(done.outputs.models, target, problem.test_files())
         assert saved.dtype == np.float32
         assert np.abs(saved - done.tested(target)).max() < 1e-5
     assert len(list(done.outputs.models.iterdir())) == len(problem.targets) + 1

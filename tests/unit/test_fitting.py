@@ -19,11 +19,19 @@ from blendmake.durations import clock
 from blendmake.errors import BlendmakeError
 from blendmake.features.sets import make_features
 from blendmake.files import read_parquet
-from blendmake.fits.predicting import predict_models
 from blendmake.fits.settings import resolve_targets, settings_for
 from blendmake.fits.table import FITS
 from blendmake.seeds import derive_seed
-from problems import Done, Problem, run_fold, source, synthetic, with_labels, write_problem
+from problems import (
+    Done,
+    Problem,
+    kept_predictions,
+    run_fold,
+    source,
+    synthetic,
+    with_labels,
+    write_problem,
+)
 
 EVERY = ["a", "b", "c", "d"]
 GROUPS = {"ends": ["d", "a"], "middle": ["b", "c"], "wrong": ["a", "x"]}
@@ -299,7 +307,7 @@ def test_models_wanted_later_are_fitted_for(runs: Runs, problem: Problem) -> Non
     model = next(path for path in runs.scratch.glob("*/full-*-model.json"))
     model.unlink()
     assert runs(keep_models=True)[1] == 1
-    saved = predict_models(done.outputs.models, "full", problem.test_files())
+    saved = kept_predictions(done.outputs.models, "full", problem.test_files())
     assert np.abs(saved - done.tested("full")).max() < 1e-6
 
 
@@ -377,8 +385,8 @@ def test_odd_target_names(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"p", "out", "scratch"}
     assert len(list(done.outputs.models.iterdir())) == len(ODD) + 1
     for target in ODD:
-        assert done.fits[target]["auc"] > 0.8, target
-        saved = predict_models(done.outputs.models, target, made.test_files())
+        assert done.fits[target]["score"] > 0.8, target
+        saved = kept_predictions(done.outputs.models, target, made.test_files())
         assert np.abs(saved - done.tested(target)).max() < 1e-6, target
     before = stamps(scratch)
     again = run_fold(made, "linear", tmp_path / "out", scratch=scratch, keep_models=True)

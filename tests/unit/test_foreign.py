@@ -25,11 +25,11 @@ from blendmake.code_digest import imported_files
 from blendmake.errors import BlendmakeError
 from blendmake.families.custom import Custom
 from blendmake.families.lightautoml import LightAutoML
-from blendmake.family import Fit, Fitted, FoldData, JointFit
+from blendmake.family import Fit, Fitted, FoldData
 from blendmake.features.files import FeatureSetFiles
 from blendmake.files import HOST
 from blendmake.stats.auc import auc
-from fold_data import fold_data, joint_fit, labels_at
+from fold_data import changed, fold_data, joint_fit, labels_at, one_fit
 from helpers import files_below, heed_interrupts
 from problems import Problem, run_fold, synthetic
 
@@ -58,7 +58,7 @@ def data(problem: Problem) -> FoldData:
 
 
 @pytest.fixture
-def task(problem: Problem, data: FoldData, tmp_path: Path) -> JointFit:
+def task(problem: Problem, data: FoldData, tmp_path: Path) -> Fit:
     return joint_fit(problem, data, tmp_path / "scratch")
 
 
@@ -73,12 +73,12 @@ HALVES = "return [np.full((len(t), len(fold.targets)), 0.5) for t in (fold.valid
 
 
 def fit(
-    data: FoldData, task: JointFit, file: str | Path, python: str | None = None, threads: int = 1
+    data: FoldData, task: Fit, file: str | Path, python: str | None = None, threads: int = 1
 ) -> Fitted:
     return Custom(data, threads, {"file": str(file), "python": python}).fit(task)
 
 
-def message(data: FoldData, task: JointFit, file: str | Path, python: str | None = None) -> str:
+def message(data: FoldData, task: Fit, file: str | Path, python: str | None = None) -> str:
     with pytest.raises(BlendmakeError) as caught:
         fit(data, task, file, python)
     return str(caught.value)
@@ -108,10 +108,10 @@ def test_the_example(problem: Problem, tmp_path: Path, inner: bool) -> None:
 
 
 def test_the_example_repeats_and_heeds_its_params(
-    data: FoldData, task: JointFit, tmp_path: Path
+    data: FoldData, task: Fit, tmp_path: Path
 ) -> None:
     one, again, other = (
-        fit(data, replace(task, params={"neighbours": k}, scratch=tmp_path / str(i)), EXAMPLE)
+        fit(data, changed(task, params={"neighbours": k}, scratch=tmp_path / str(i)), EXAMPLE)
         for i, k in enumerate([20, 20, 3])
     )
     assert np.array_equal(one.valid, again.valid) and np.array_equal(one.test, again.test)
@@ -128,7 +128,7 @@ def test_the_example_without_test_rows_and_with_one_class(tmp_path: Path) -> Non
     assert (fitted.valid[:, 1] == 1).all() and len(np.unique(fitted.valid[:, 0])) > 5
 
 
-def test_models_are_not_kept(data: FoldData, task: JointFit, tmp_path: Path) -> None:
+def test_models_are_not_kept(data: FoldData, task: Fit, tmp_path: Path) -> None:
     fitted = fit(data, task, written(tmp_path, "import numpy as np\n" + HALVES))
     assert not Custom.SAVES and not LightAutoML.SAVES
     with pytest.raises(BlendmakeError, match="leave out keep_models"):
@@ -159,7 +159,7 @@ seen = {**tables, **plain, "environment": dict(os.environ), "path": sys.path,
 """
 
 
-def seen(data: FoldData, task: JointFit, folder: Path, **options: Any) -> dict[str, Any]:
+def seen(data: FoldData, task: Fit, folder: Path, **options: Any) -> dict[str, Any]:
     fit(data, task, written(folder, SEEN + HALVES), **options)
     found: dict[str, Any] = json.loads((task.scratch / "own" / "seen.json").read_text())
     return found
@@ -204,8 +204,8 @@ def test_what_the_function_is_given(problem: Problem, tmp_path: Path, inner: boo
     for j, target in enumerate(problem.targets):
         assert got["labels"][target] == ["float32", as_lists(task.labels[:, j])]
         if inner:
-            assert task.stop_labels is not None
-            assert got["stop_labels"][target][1] == as_lists(task.stop_labels[:, j])
+            assert task.stop is not None
+            assert got["stop_labels"][target][1] == as_lists(task.stop.labels[:, j])
     assert None in got["labels"]["gaps"][1]
     assert got["targets"] == list(problem.targets) and got["params"] == task.params
     assert (got["seed"], got["threads"], got["rounds"]) == (77, 2, 12)
@@ -219,12 +219,12 @@ def test_what_the_function_is_given(problem: Problem, tmp_path: Path, inner: boo
 
 def test_stop_rows_without_labels_to_watch(problem: Problem, tmp_path: Path) -> None:
     data = named(problem, inner=True)
-    task = replace(joint_fit(problem, data, tmp_path), stop_labels=None)
+    task = changed(joint_fit(problem, data, tmp_path), stop_labels=None)
     assert seen(data, task, tmp_path)["stop"] is None
 
 
 def test_another_interpreter(
-    data: FoldData, task: JointFit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: FoldData, task: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A relative path, a virtual environment, and a PYTHONPATH that is not meant for it."""
     monkeypatch.chdir(tmp_path)
@@ -240,11 +240,11 @@ def test_another_interpreter(
     got = seen(data, task, tmp_path, python="env/bin/python")
     assert Path(got["executable"]) == tmp_path / "env" / "bin" / "python"
     assert "/nowhere/packages" not in got["path"]
-    task = replace(task, scratch=tmp_path / "own interpreter")
+    task = changed(task, scratch=tmp_path / "own interpreter")
     assert "/nowhere/packages" in seen(data, task, tmp_path)["path"]
 
 
-def test_modules_beside_the_file(data: FoldData, task: JointFit, tmp_path: Path) -> None:
+def test_modules_beside_the_file(data: FoldData, task: Fit, tmp_path: Path) -> None:
     """They can be imported, do not stand before packages, and count in the digest."""
     (tmp_path / "half_helper.py").write_text("HALF = 0.5\n")
     (tmp_path / "pandas.py").write_text("raise RuntimeError('not this one')\n")
@@ -269,16 +269,16 @@ def test_modules_beside_the_file(data: FoldData, task: JointFit, tmp_path: Path)
         "return [(np.arange(4) / 8 + np.zeros((len(x), 4))).tolist() for x in (fold.valid, fold.test)]",
     ],
 )
-def test_forms_of_an_answer(data: FoldData, task: JointFit, tmp_path: Path, body: str) -> None:
+def test_forms_of_an_answer(data: FoldData, task: Fit, tmp_path: Path, body: str) -> None:
     fitted = fit(data, task, written(tmp_path, "import numpy as np, pandas as pd\n" + body))
     for values in (fitted.valid, fitted.test):
         assert values.dtype == np.float32 and (values == np.arange(4) / 8).all()
 
 
 def test_one_target_may_be_an_array_of_one_dimension(
-    data: FoldData, task: JointFit, tmp_path: Path
+    data: FoldData, task: Fit, tmp_path: Path
 ) -> None:
-    one = replace(task, targets=("full",), positive_weights=np.ones(1), labels=task.labels[:, :1])
+    one = changed(task, targets=task.targets[:1], labels=task.labels[:, :1])
     # Rounding may leave a probability a hair above 1.
     body = "import numpy as np\nreturn [np.full(len(t), 1 + 1e-7) for t in (fold.valid, fold.test)]"
     fitted = fit(data, one, written(tmp_path, body))
@@ -310,7 +310,7 @@ def test_one_target_may_be_an_array_of_one_dimension(
     ],
 )
 def test_an_answer_that_is_none(
-    data: FoldData, task: JointFit, tmp_path: Path, body: str, words: list[str]
+    data: FoldData, task: Fit, tmp_path: Path, body: str, words: list[str]
 ) -> None:
     start = (
         "import numpy as np, pandas as pd\n"
@@ -326,7 +326,7 @@ def test_an_answer_that_is_none(
 
 
 def test_an_exception_is_told_by_the_lines_of_the_file(
-    data: FoldData, task: JointFit, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: FoldData, task: Fit, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
@@ -367,7 +367,7 @@ def test_an_exception_is_told_by_the_lines_of_the_file(
     ],
 )
 def test_a_file_that_fails(
-    data: FoldData, task: JointFit, tmp_path: Path, text: str, words: list[str]
+    data: FoldData, task: Fit, tmp_path: Path, text: str, words: list[str]
 ) -> None:
     path = tmp_path / "mine.py"
     path.write_text(text)
@@ -376,7 +376,7 @@ def test_a_file_that_fails(
     assert all(word in found for word in words), found
 
 
-def test_no_file(data: FoldData, task: JointFit, tmp_path: Path) -> None:
+def test_no_file(data: FoldData, task: Fit, tmp_path: Path) -> None:
     assert "gone.py does not exist. Correct the source's key 'file'" in message(
         data, task, tmp_path / "gone.py"
     )
@@ -387,7 +387,7 @@ def test_no_file(data: FoldData, task: JointFit, tmp_path: Path) -> None:
     assert "its name must end in .py" in message(data, task, text)
 
 
-def test_interpreters_that_are_none(data: FoldData, task: JointFit, tmp_path: Path) -> None:
+def test_interpreters_that_are_none(data: FoldData, task: Fit, tmp_path: Path) -> None:
     gone = str(tmp_path / "env" / "bin" / "python")
     assert f"The interpreter {gone} does not exist. The source's key 'python'" in message(
         data, task, EXAMPLE, gone
@@ -402,7 +402,7 @@ def test_interpreters_that_are_none(data: FoldData, task: JointFit, tmp_path: Pa
     assert f"{plain} cannot be run: No such file" in message(data, task, EXAMPLE, str(plain))
 
 
-def test_an_interpreter_without_numpy(data: FoldData, task: JointFit, tmp_path: Path) -> None:
+def test_an_interpreter_without_numpy(data: FoldData, task: Fit, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
     python = str(bare / "bin" / "python")
@@ -414,7 +414,7 @@ def test_an_interpreter_without_numpy(data: FoldData, task: JointFit, tmp_path: 
 # killed, resumed
 
 
-def test_a_kill_keeps_its_partial_work(data: FoldData, task: JointFit, tmp_path: Path) -> None:
+def test_a_kill_keeps_its_partial_work(data: FoldData, task: Fit, tmp_path: Path) -> None:
     body = """
     import os, signal
     import numpy as np
@@ -499,7 +499,7 @@ def test_nothing_outlives_a_killed_job(tmp_path: Path, number: int) -> None:
 
 @on_linux
 def test_what_the_function_leaves_running_ends_with_it(
-    data: FoldData, task: JointFit, tmp_path: Path
+    data: FoldData, task: Fit, tmp_path: Path
 ) -> None:
     started = time.monotonic()
     fit(data, task, written(tmp_path, HELPER + HALVES))
@@ -509,7 +509,7 @@ def test_what_the_function_leaves_running_ends_with_it(
 
 
 def test_lines_reach_the_log_as_they_come(
-    data: FoldData, task: JointFit, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: FoldData, task: Fit, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard = tmp_path / "heard"
 
@@ -542,12 +542,12 @@ def test_lines_reach_the_log_as_they_come(
 # LightAutoML: what needs no environment of it
 
 
-def one_fit(
+def of_one(
     problem: Problem, data: FoldData, target: str, params: Mapping[str, Any], **more: Any
 ) -> Fit:
     labels = labels_at(problem, data.train)[:, problem.targets.index(target)]
     settings = {"rounds": 0, "stop_rounds": None, "positive_weight": 1.0, "seed": 5, **more}
-    return Fit(target=target, params=params, labels=settings.pop("labels", labels), **settings)
+    return one_fit(target, params, labels=settings.pop("labels", labels), **settings)
 
 
 @pytest.mark.parametrize(
@@ -577,13 +577,13 @@ def test_params_of_lightautoml(
 ) -> None:
     family = LightAutoML(data, 1, {"python": sys.executable})
     with pytest.raises(BlendmakeError, match=words):
-        family.fit(one_fit(problem, data, "full", params))
+        family.fit(of_one(problem, data, "full", params))
 
 
 def test_lightautoml_knows_no_rounds(problem: Problem, data: FoldData) -> None:
     family = LightAutoML(data, 1, {"python": sys.executable})
     with pytest.raises(BlendmakeError, match=r"leave the key 'rounds' out.*'timeout'"):
-        family.fit(one_fit(problem, data, "full", {}, rounds=100))
+        family.fit(of_one(problem, data, "full", {}, rounds=100))
 
 
 def test_lightautoml_without_its_environment(
@@ -594,15 +594,15 @@ def test_lightautoml_without_its_environment(
         LightAutoML(data, 1)
     family = LightAutoML(data, 1, {"python": sys.executable})
     with pytest.raises(BlendmakeError, match=r"No module named .*Install it into the environment"):
-        family.fit(one_fit(problem, data, "full", {}))
+        family.fit(of_one(problem, data, "full", {}))
 
 
 def test_one_positive_leaves_nothing_to_validate_on(problem: Problem, data: FoldData) -> None:
     labels = np.zeros(len(data.train), np.float32)
     labels[7], labels[:5] = 1, np.nan
     family = LightAutoML(data, 1, {"python": sys.executable})
-    fitted = family.fit(one_fit(problem, data, "rare", {}, labels=labels))
-    assert fitted.valid.shape == (80,) and fitted.test.shape == (60,)
+    fitted = family.fit(of_one(problem, data, "rare", {}, labels=labels))
+    assert fitted.valid.shape == (80, 1) and fitted.test.shape == (60, 1)
     assert np.allclose(fitted.valid, 1 / 155) and np.allclose(fitted.test, 1 / 155)
     assert fitted.device == "cpu"
 
@@ -639,18 +639,18 @@ def test_lightautoml_learns(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     family = LightAutoML(data, 1, {"python": AUTOML})
     params = {"timeout": 30, "use_algos": [["linear_l2", "lgb"]], "cv": 4}
     with caplog.at_level(logging.INFO, "blendmake"):
-        fitted = family.fit(one_fit(problem, data, "gaps", params))
+        fitted = family.fit(of_one(problem, data, "gaps", params))
         # The next target, on the same tables: fewer positives than inner folds, which weigh more.
         labels = labels_at(problem, data.train)[:, 0]
         labels[np.flatnonzero(labels == 1)[3:]] = np.nan
         more = {"labels": labels, "positive_weight": 5.0}
-        rare = family.fit(one_fit(problem, data, "full", params, **more))
+        rare = family.fit(of_one(problem, data, "full", params, **more))
     assert "full: 3 inner folds, as many as the rows of its rarer class" in caplog.text
     for made in (fitted, rare):
-        assert made.valid.shape == (150,) and made.test.shape == (60,)
+        assert made.valid.shape == (150, 1) and made.test.shape == (60, 1)
         for values in (made.valid, made.test):
             assert np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1
-    assert score(problem, data, "gaps", fitted.valid) > 0.7
+    assert score(problem, data, "gaps", fitted.valid[:, 0]) > 0.7
     assert len(np.unique(fitted.valid)) > 5
     known = int((~np.isnan(labels_at(problem, data.train)[:, 2])).sum())
     assert f"Train data shape: ({known}, " in caplog.text, "rows with a known label only"
@@ -661,7 +661,7 @@ def test_lightautoml_refuses_what_it_does_not_know(problem: Problem, data: FoldD
     family = LightAutoML(data, 1, {"python": AUTOML})
     params = {"selection_params": {"no_such_setting": 1}}
     with pytest.raises(BlendmakeError, match=r"'full' was refused: selection_params.no_such_sett"):
-        family.fit(one_fit(problem, data, "full", params))
+        family.fit(of_one(problem, data, "full", params))
 
 
 RAISING = {
@@ -688,7 +688,7 @@ RAISING = {
 
 @pytest.mark.parametrize("case", RAISING)
 def test_an_exception_is_one_message_of_the_users_lines(
-    data: FoldData, task: JointFit, tmp_path: Path, case: str, caplog: pytest.LogCaptureFixture
+    data: FoldData, task: Fit, tmp_path: Path, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "helper_of_mine.py").write_text("def f():\n    return 1 / 0\n")
     (tmp_path / "broken_of_mine.py").write_text("def f(:\n")
@@ -732,7 +732,7 @@ SECRETS = (
 
 
 def test_credentials_are_not_handed_on(
-    data: FoldData, task: JointFit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: FoldData, task: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in SECRETS:
         monkeypatch.setenv(name, "secret")
@@ -753,7 +753,7 @@ def test_credentials_are_not_handed_on(
 
 
 def test_a_variable_that_is_not_set_or_not_asked_for_is_told(
-    data: FoldData, task: JointFit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: FoldData, task: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_SECRET", "secret")
     monkeypatch.delenv("NOT_SET", raising=False)

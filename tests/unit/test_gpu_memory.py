@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from artifacts import Artifacts, cells
 from blendmake.config.sources import Source
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES, ON_GPU
-from blendmake.family import DEVICE_PARAMS, Fit, Fitted, JointFamily, JointFit, Smaller, refused
+from blendmake.family import DEVICE_PARAMS, Family, Fit, Fitted, Smaller, refused
 from blendmake.files import note_of, read_note, read_parquet
 from blendmake.fits.assembly import assemble_source
 from blendmake.fits.fitting import FoldWork, fit_fold
@@ -23,7 +24,7 @@ from blendmake.fits.gpu_memory import fit_or_fall_back, out_of_memory
 from blendmake.reports.board_text import leaderboard_text
 from blendmake.reports.leaderboard import Entry, build_leaderboard
 from blendmake.scoring import score_artifact
-from fold_data import fold_data
+from fold_data import fold_data, one_fit
 from problems import FOLDS, Done, Problem, outputs_in, read_done, source, synthetic
 
 NEURAL = ("mlp", "tabm")
@@ -78,7 +79,7 @@ def run(
 
 
 def task_of(**params: Any) -> Fit:
-    return Fit("full", params, 5, None, 1.0, 1, np.zeros(0, np.float32))
+    return one_fit("full", params, 5, None, 1.0, 1, np.zeros(0, np.float32))
 
 
 # how it is told
@@ -176,16 +177,17 @@ def test_an_error_without_a_gpu_is_no_matter_of_its_memory(problem: Problem) -> 
         fit_or_fall_back(family, task_of(device="cuda"), "cpu")
 
 
-class Together(JointFamily):
+class Together(Family):
     """Notes where it was to keep checkpoints, and finds room for half of what it wants."""
 
+    MULTI_OUTPUT = True
     GPU = True
     SMALLER = Smaller("batch_size", 64, 8)
 
-    def fit(self, task: JointFit) -> Fitted:
-        size = task.params.get("batch_size", 64)
-        assert task.scratch.is_dir()
-        (task.scratch / "checkpoint").write_text(str(size))
+    def fit(self, asked: Fit) -> Fitted:
+        size = asked.params.get("batch_size", 64)
+        assert asked.scratch is not None and asked.scratch.is_dir()
+        (asked.scratch / "checkpoint").write_text(str(size))
         if self.gpu and size > 32:
             raise RuntimeError(TOLD[0])
         return Fitted(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32), 1, Path)
@@ -196,7 +198,7 @@ def test_checkpoints_of_a_second_try_are_its_own(
     problem: Problem, tmp_path: Path, policy: str
 ) -> None:
     labels = np.zeros((1, 1), np.float32)
-    task = JointFit(("full",), {}, 1, None, np.ones(1), 1, labels, tmp_path)
+    task = replace(task_of(), labels=labels, scratch=tmp_path)
     family = Together(fold_data(problem), 1, {"gpu": 1.0})
     fitted = fit_or_fall_back(family, task, policy)
     assert fitted.fallback == {"smaller": "batch_size=32", "cpu": "cpu"}[policy]

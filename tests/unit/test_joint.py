@@ -15,15 +15,14 @@ import pytest
 import joint_family
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES, FOREIGN, JOINT
-from blendmake.family import Fitted, JointFamily, JointFit
+from blendmake.family import Fit, Fitted
 from blendmake.files import read_parquet
-from blendmake.fits.predicting import predict_models
 from blendmake.fits.store import mean_prediction
 from blendmake.folds.file import read_inner, write_inner
 from blendmake.seeds import derive_seed
 from blendmake.stats.auc import auc
 from joint_family import Together
-from problems import Done, Problem, run_fold, stored_fits, synthetic, with_labels
+from problems import Done, Problem, kept_predictions, run_fold, stored_fits, synthetic, with_labels
 
 TARGETS = ("full", "other", "gaps", "rare")
 BAGS = {"bags": 3}
@@ -40,12 +39,12 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def tasks(monkeypatch: pytest.MonkeyPatch) -> list[JointFit]:
+def tasks(monkeypatch: pytest.MonkeyPatch) -> list[Fit]:
     """Every fit that is asked for, as it is asked."""
-    asked: list[JointFit] = []
+    asked: list[Fit] = []
     fit = Together.fit
 
-    def listed(family: Together, task: JointFit) -> Fitted:
+    def listed(family: Together, task: Fit) -> Fitted:
         asked.append(task)
         return fit(family, task)
 
@@ -74,27 +73,26 @@ def with_inner(problem: Problem, fold: int, aside: Any) -> Problem:
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_the_registry_knows_which_families_are_joint(name: str) -> None:
     family = importlib.import_module(FAMILIES[name]).FAMILY
-    assert issubclass(family, JointFamily) == (name in JOINT)
+    assert (name in JOINT) == family.MULTI_OUTPUT
     assert (name not in FOREIGN) == family.SAVES
 
 
 # What it is given
 
 
-def test_all_targets_are_fitted_at_once(
-    problem: Problem, tmp_path: Path, tasks: list[JointFit]
-) -> None:
+def test_all_targets_are_fitted_at_once(problem: Problem, tmp_path: Path, tasks: list[Fit]) -> None:
     done = fitted(problem, tmp_path, bagging=BAGS, class_weight="balanced", params={"eta": 0.5})
     rows = problem.rows(0)
     labels = problem.labels[rows.train]
     assert len(tasks) == 3
     for bag, task in enumerate(tasks):
-        assert task.targets == TARGETS
+        assert tuple(target.name for target in task.targets) == TARGETS
         assert np.array_equal(task.labels, labels.astype(np.float32), equal_nan=True)
         assert np.isnan(task.labels[:, 2]).any()
         balance = (labels == 0).sum(axis=0) / (labels == 1).sum(axis=0)
-        assert np.allclose(task.positive_weights, balance)
-        assert (task.rounds, task.stop_rounds, task.stop_labels) == (20, None, None)
+        positive = task.labels == 1
+        assert np.allclose(task.weights, np.where(positive, balance, 1.0))
+        assert (task.rounds, task.stop) == (20, None)
         assert task.params == {"learning_rate": 0.5}
         assert task.seed == derive_seed(1, "source", "*", 0, bag)
     assert len({task.scratch for task in tasks}) == 3
@@ -107,8 +105,8 @@ def test_all_targets_are_fitted_at_once(
         assert row["rows"] == known.sum()
         assert row["positives"] == np.nansum(labels[:, TARGETS.index(row["target"])])
         assert row["seed"] == tasks[row["bag"]].seed
-        assert (row["rounds"], row["stopped_on"], row["stop_auc"]) == (20, None, None)
-    assert done.fits["full"]["auc"] > 0.7
+        assert (row["rounds"], row["stopped_on"], row["stop_score"]) == (20, None, None)
+    assert done.fits["full"]["score"] > 0.7
     # The time of a fit is shared out among its targets.
     seconds = {row["seconds"] for row in fits if row["bag"] == 1}
     assert len(seconds) == 1
@@ -132,17 +130,20 @@ def test_labels_of_the_fold_have_no_say(problem: Problem, tmp_path: Path) -> Non
     after = fitted(changed, tmp_path / "after", **settings)
     assert np.array_equal(before.oof.values, after.oof.values)
     assert np.array_equal(before.test.values, after.test.values)
-    assert before.fits["full"]["stop_auc"] == after.fits["full"]["stop_auc"]
-    assert before.fits["full"]["auc"] == pytest.approx(1 - after.fits["full"]["auc"])
+    assert before.fits["full"]["stop_score"] == after.fits["full"]["stop_score"]
+    assert before.fits["full"]["score"] == pytest.approx(1 - after.fits["full"]["score"])
 
 
 def test_some_targets_are_a_model_of_their_own(
-    problem: Problem, tmp_path: Path, tasks: list[JointFit]
+    problem: Problem, tmp_path: Path, tasks: list[Fit]
 ) -> None:
     scratch = tmp_path / "scratch"
     fitted(problem, tmp_path / "all", scratch=scratch)
     done = fitted(problem, tmp_path / "two", scratch=scratch, targets=["rare", "full"])
-    assert [task.targets for task in tasks] == [TARGETS, ("full", "rare")]
+    assert [tuple(one.name for one in task.targets) for task in tasks] == [
+        TARGETS,
+        ("full", "rare"),
+    ]
     assert done.oof.targets == ("full", "rare")
     assert len(stored_fits(problem, scratch)) == 4
     fitted(problem, tmp_path / "again", scratch=scratch, targets=["full", "rare"])
@@ -161,19 +162,19 @@ def test_params_that_blendmake_sets(problem: Problem, tmp_path: Path) -> None:
 
 
 def test_early_stopping_watches_the_inner_rows(
-    problem: Problem, tmp_path: Path, tasks: list[JointFit]
+    problem: Problem, tmp_path: Path, tasks: list[Fit]
 ) -> None:
     done = fitted(problem, tmp_path, rounds=200, early_stopping={"rounds": 5}, keep_models=True)
     assert problem.inputs.inner is not None
     train = problem.rows(0).train
     aside = read_inner(problem.inputs.inner, 0)[train]
     (task,) = tasks
-    assert task.stop_labels is not None
+    assert task.stop is not None
     assert np.array_equal(
         task.labels, problem.labels[train[~aside]].astype(np.float32), equal_nan=True
     )
     assert np.array_equal(
-        task.stop_labels, problem.labels[train[aside]].astype(np.float32), equal_nan=True
+        task.stop.labels, problem.labels[train[aside]].astype(np.float32), equal_nan=True
     )
     assert task.stop_rounds == 5
     assert done.note["optimistic"] == []
@@ -181,12 +182,12 @@ def test_early_stopping_watches_the_inner_rows(
     rounds = {row["rounds"] for row in done.fits.values()}
     assert len(rounds) == 1 and 0 < rounds.pop() < 200
     for target, row in done.fits.items():
-        predicted = predict_models(
+        predicted = kept_predictions(
             done.outputs.models, target, problem.inputs.feature_files("train")
         )[train[aside]]
         truth = problem.column(target)[train[aside]]
         known = ~np.isnan(truth)
-        assert row["stop_auc"] == pytest.approx(auc(truth[known], predicted[known]), abs=1e-6)
+        assert row["stop_score"] == pytest.approx(auc(truth[known], predicted[known]), abs=1e-6)
         assert row["stopped_on"] == "inner"
 
 
@@ -195,11 +196,11 @@ def test_stopping_on_the_fold_is_marked_for_all(problem: Problem, tmp_path: Path
     assert done.note["optimistic"] == list(TARGETS)
     assert {row["stopped_on"] for row in done.fits.values()} == {"fold"}
     for row in done.fits.values():
-        assert row["stop_auc"] == pytest.approx(row["auc"], abs=1e-6)
+        assert row["stop_score"] == pytest.approx(row["score"], abs=1e-6)
 
 
 def test_a_target_without_two_classes(
-    problem: Problem, tmp_path: Path, tasks: list[JointFit], caplog: pytest.LogCaptureFixture
+    problem: Problem, tmp_path: Path, tasks: list[Fit], caplog: pytest.LogCaptureFixture
 ) -> None:
     """All positives of `rare` are set aside, and none of `other`: constants, and no stop AUC."""
     train = problem.rows(0).train
@@ -217,13 +218,13 @@ def test_a_target_without_two_classes(
         class_weight="balanced",
         bagging={"bags": 2},
     )
-    assert "rare: one class only among the training rows, predicted as such" in caplog.text
-    assert tasks[0].positive_weights[3] == 1.0
+    assert "rare: one value only among the training rows, predicted as such" in caplog.text
+    assert tasks[0].weights is None or (tasks[0].weights[:, 3] == 1).all()
     rare, other = done.fits["rare"], done.fits["other"]
-    assert (rare["rounds"], rare["stopped_on"], rare["stop_auc"]) == (0, None, None)
-    assert (rare["positives"], rare["rows"], rare["auc"]) == (0, (~aside).sum(), 0.5)
-    assert (other["stopped_on"], other["stop_auc"]) == ("inner", None)
-    assert done.fits["full"]["stop_auc"] > 0.5
+    assert (rare["rounds"], rare["stopped_on"], rare["stop_score"]) == (0, None, None)
+    assert (rare["positives"], rare["rows"], rare["score"]) == (0, (~aside).sum(), 0.5)
+    assert (other["stopped_on"], other["stop_score"]) == ("inner", None)
+    assert done.fits["full"]["stop_score"] > 0.5
     assert (done.held_out("rare") == 0).all() and (done.tested("rare") == 0).all()
     assert done.held_out("other").std() > 0.1
     kept = json.loads((done.outputs.models / "models.json").read_text())["models"]
@@ -231,7 +232,7 @@ def test_a_target_without_two_classes(
         "constant.json"
     ] * 2
     for target in TARGETS:
-        saved = predict_models(done.outputs.models, target, problem.test_files())
+        saved = kept_predictions(done.outputs.models, target, problem.test_files())
         assert np.array_equal(saved, done.tested(target)), target
 
 
@@ -241,7 +242,7 @@ def test_nothing_to_watch(
     """No row is set aside: every round is run, on all rows."""
     nothing = with_inner(problem, 0, np.zeros(len(problem.rows(0).train), bool))
     done = fitted(nothing, tmp_path / "nothing", early_stopping={"rounds": 1})
-    assert "4 targets: no early stopping, its rows hold one class only" in caplog.text
+    assert "4 targets: no early stopping, its rows hold one value only" in caplog.text
     assert {row["stopped_on"] for row in done.fits.values()} == {None}
     assert np.array_equal(done.oof.values, fitted(problem, tmp_path / "plain").oof.values)
 
@@ -257,10 +258,14 @@ def test_bags_are_averaged(problem: Problem, tmp_path: Path) -> None:
     for target in TARGETS:
         bags = [stored[target, bag] for bag in range(3)]
         assert len({one.valid.tobytes() for one in bags}) == 3
-        assert np.array_equal(mean_prediction([one.valid for one in bags]), done.held_out(target))
-        assert np.array_equal(mean_prediction([one.test for one in bags]), done.tested(target))
+        assert np.array_equal(
+            mean_prediction([one.valid for one in bags])[:, 0], done.held_out(target)
+        )
+        assert np.array_equal(
+            mean_prediction([one.test for one in bags])[:, 0], done.tested(target)
+        )
     single = fitted(problem, tmp_path / "single")
-    assert np.array_equal(single.held_out("full"), stored["full", 0].valid)
+    assert np.array_equal(single.held_out("full"), stored["full", 0].valid[:, 0])
 
 
 def test_kept_models_predict_what_the_fit_did(problem: Problem, tmp_path: Path) -> None:
@@ -271,14 +276,14 @@ def test_kept_models_predict_what_the_fit_did(problem: Problem, tmp_path: Path) 
     train = problem.inputs.feature_files("train")
     for target in TARGETS:
         assert np.array_equal(
-            predict_models(models, target, problem.test_files()), done.tested(target)
+            kept_predictions(models, target, problem.test_files()), done.tested(target)
         )
-        again = predict_models(models, target, train)[problem.rows(0).valid]
+        again = kept_predictions(models, target, train)[problem.rows(0).valid]
         assert np.abs(again - done.held_out(target)).max() < 1e-6
 
 
 def test_models_wanted_later_are_fitted_for(
-    problem: Problem, tmp_path: Path, tasks: list[JointFit]
+    problem: Problem, tmp_path: Path, tasks: list[Fit]
 ) -> None:
     scratch = tmp_path / "scratch"
     first = fitted(problem, tmp_path / "1", scratch=scratch)
@@ -291,14 +296,14 @@ def test_models_wanted_later_are_fitted_for(
 
 
 def test_a_kill_between_bags_costs_no_finished_bag(
-    problem: Problem, tmp_path: Path, tasks: list[JointFit], monkeypatch: pytest.MonkeyPatch
+    problem: Problem, tmp_path: Path, tasks: list[Fit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = fitted(problem, tmp_path / "undisturbed", bagging=BAGS)
     tasks.clear()
     scratch = tmp_path / "scratch"
     fit = Together.fit
 
-    def killed(family: Together, task: JointFit) -> Fitted:
+    def killed(family: Together, task: Fit) -> Fitted:
         if len(tasks) == 2:
             raise KeyboardInterrupt
         return fit(family, task)
@@ -343,7 +348,7 @@ def test_a_kill_within_a_fit_resumes_from_its_checkpoint(
 
 
 def test_a_lost_target_is_fitted_again_with_the_others(
-    problem: Problem, tmp_path: Path, tasks: list[JointFit]
+    problem: Problem, tmp_path: Path, tasks: list[Fit]
 ) -> None:
     scratch = tmp_path / "scratch"
     first = fitted(problem, tmp_path / "1", bagging=BAGS, scratch=scratch)
@@ -355,7 +360,7 @@ def test_a_lost_target_is_fitted_again_with_the_others(
 
 
 def test_outputs_of_one_run_stand_for_the_next(
-    problem: Problem, tmp_path: Path, tasks: list[JointFit]
+    problem: Problem, tmp_path: Path, tasks: list[Fit]
 ) -> None:
     scratch = tmp_path / "scratch"
     first = fitted(problem, tmp_path / "out", bagging=BAGS, scratch=scratch)

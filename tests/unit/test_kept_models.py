@@ -14,9 +14,8 @@ import pytest
 
 from blendmake.errors import BlendmakeError
 from blendmake.fits.models import write_description
-from blendmake.fits.predicting import predict_models
 from helpers import flip_byte
-from problems import Problem, run_fold, synthetic
+from problems import Problem, kept_predictions, run_fold, synthetic
 
 FAMILIES = ("linear", "lightgbm", "xgboost", "extra_trees")
 
@@ -42,7 +41,7 @@ def models(kept: dict[str, Path], tmp_path: Path) -> Path:
 
 
 def predicted(problem: Problem, models: Path) -> dict[str, Any]:
-    return {t: predict_models(models, t, problem.test_files()) for t in problem.targets}
+    return {t: kept_predictions(models, t, problem.test_files()) for t in problem.targets}
 
 
 def edited(folder: Path, **changes: Any) -> None:
@@ -68,7 +67,7 @@ def test_no_damage_is_loaded(
         told = []
         for target in problem.targets:
             try:
-                found = predict_models(models, target, problem.test_files())
+                found = kept_predictions(models, target, problem.test_files())
             except BlendmakeError as error:
                 told.append(str(error))
             else:
@@ -80,7 +79,7 @@ def test_no_damage_is_loaded(
 
 def test_what_is_missing_is_told(problem: Problem, models: Path) -> None:
     with pytest.raises(BlendmakeError, match="has no model of 'nobody'"):
-        predict_models(models, "nobody", problem.test_files())
+        kept_predictions(models, "nobody", problem.test_files())
     for path in models.iterdir():
         if path.name != "models.json":
             path.unlink()

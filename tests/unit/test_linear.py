@@ -18,7 +18,7 @@ from blendmake.families.linear_lbfgs import Regression, most_at_once, solve
 from blendmake.families.linear_rows import MANY, Preparation, Regressors
 from blendmake.family import Fit, FoldData
 from blendmake.stats.auc import auc
-from fold_data import fold_data, labels_at
+from fold_data import changed, fold_data, labels_at, one_fit
 from problems import Problem, run_fold, write_problem
 
 FOLDS = 3
@@ -54,7 +54,7 @@ def fits(problem: Problem, data: FoldData, **params: object) -> list[Fit]:
     labels = labels_at(problem, data.train)
     weights = [1.0, 3.0, 1.0, 0.5, 1.0]
     return [
-        Fit(name, {"C": 0.5, **params}, 200, None, weights[j], 1, labels[:, j])
+        one_fit(name, {"C": 0.5, **params}, 200, None, weights[j], 1, labels[:, j])
         for j, name in enumerate(TARGETS)
     ]
 
@@ -69,15 +69,14 @@ def test_side_by_side_is_scikit_learns_regression(problem: Problem, intercept: b
         preparation.apply(rows).whole().astype(float) for rows in (data.train, data.valid)
     )
     for task, one in zip(tasks, fitted, strict=True):
-        known = ~np.isnan(task.labels)
+        known = ~np.isnan(task.label)
         model = LogisticRegression(
             C=0.5,
             tol=1e-8,
             max_iter=2000,
             fit_intercept=intercept,
-            class_weight={0: 1.0, 1: task.positive_weight},
-        ).fit(train[known], task.labels[known])
-        assert np.abs(model.predict_proba(valid)[:, 1] - one.valid).max() < 2e-4
+        ).fit(train[known], task.label[known], None if task.weight is None else task.weight[known])
+        assert np.abs(model.predict_proba(valid)[:, 1:] - one.valid).max() < 2e-4
 
 
 @pytest.mark.parametrize(
@@ -91,7 +90,8 @@ def test_company_changes_no_byte(problem: Problem, params: dict[str, object]) ->
         assert data.stop is not None
         watched = labels_at(problem, data.stop)
         tasks = [
-            replace(task, stop_rounds=1, stop_labels=watched[:, j]) for j, task in enumerate(tasks)
+            changed(task, stop_rounds=1, stop_labels=watched[:, [j]])
+            for j, task in enumerate(tasks)
         ]
     together = Linear(data, 1).fit_many(tasks)
     turned = Linear(data, 1).fit_many(tasks[::-1])[::-1]
@@ -99,7 +99,7 @@ def test_company_changes_no_byte(problem: Problem, params: dict[str, object]) ->
         alone = Linear(data, 1).fit(task)
         for found in (alone, other):
             assert np.array_equal(one.valid, found.valid) and np.array_equal(one.test, found.test)
-            assert one.rounds == found.rounds and one.stop_auc == found.stop_auc
+            assert one.rounds == found.rounds and one.stop_scores == found.stop_scores
 
 
 @pytest.mark.parametrize("bits", [None, 6])
@@ -136,7 +136,7 @@ def test_c_is_chosen_on_watched_rows_and_the_model_fitted_on_all(problem: Proble
     assert data.stop is not None
     train, watched = labels_at(problem, data.train)[:, 0], labels_at(problem, data.stop)[:, 0]
     values = [1e-6, 0.003, 0.1, 1.0, 1000.0]
-    task = Fit("a", {"C": values[::-1], "tol": 1e-6}, 500, 5, 1.0, 1, train, watched)
+    task = one_fit("a", {"C": values[::-1], "tol": 1e-6}, 500, 5, 1.0, 1, train, watched)
     fitted = Linear(data, 1).fit(task)
     rows = Preparation.learn(data.train)
     x, stop, valid = (
@@ -149,9 +149,9 @@ def test_c_is_chosen_on_watched_rows_and_the_model_fitted_on_all(problem: Proble
     scores = [auc(watched, model(c, x, train).decision_function(stop)) for c in values]
     best = values[int(np.argmax(scores))]
     assert best not in (values[0], values[-1])
-    assert fitted.stop_auc == pytest.approx(max(scores), abs=1e-3)
+    assert fitted.stop_scores == pytest.approx(max(scores), abs=1e-3)
     whole = model(best, np.concatenate([x, stop]), np.concatenate([train, watched]))
-    assert np.abs(whole.predict_proba(valid)[:, 1] - fitted.valid).max() < 1e-3
+    assert np.abs(whole.predict_proba(valid)[:, 1:] - fitted.valid).max() < 1e-3
 
 
 def test_a_list_of_c_needs_rows_to_choose_by() -> None:
@@ -206,8 +206,8 @@ def test_mostly_zero_numbers_are_rows_of_length_one(tmp_path: Path) -> None:
     assert np.allclose(lengths_seen[lengths_seen > 0], np.sqrt(len(prepared.counts)), rtol=1e-5)
 
     def score(scaling: str) -> float:
-        task = Fit("y", {"C": 0.003, "scaling": scaling}, 100, None, 1.0, 1, known)
-        return auc(labels_at(made, data.valid)[:, 0], Linear(data, 1).fit(task).valid)
+        task = one_fit("y", {"C": 0.003, "scaling": scaling}, 100, None, 1.0, 1, known)
+        return auc(labels_at(made, data.valid)[:, 0], Linear(data, 1).fit(task).valid[:, 0])
 
     assert score("auto") == score("rows") > score("standard") + 0.01
     few = replace(data.train, columns=data.train.columns[: MANY // 2])
@@ -242,7 +242,7 @@ def test_what_is_not_finite_ends_all(problem: Problem) -> None:
     x = Preparation.learn(data.train).apply(data.train)
     x.dense[3, 0] = np.inf
     labels = labels_at(problem, data.train)
-    problems = [Regression(labels[:, j], 1.0, 1.0, 1e-4, 50) for j in range(3)]
+    problems = [Regression(labels[:, j], 1.0, 1e-4, 50) for j in range(3)]
     with pytest.raises(FloatingPointError, match="not finite"):
         solve(x, problems)
 
@@ -256,4 +256,4 @@ def test_models_are_json_of_numbers(problem: Problem, tmp_path: Path) -> None:
     path = Linear(data, 1).fit(fits(problem, data)[0]).save(tmp_path / "model")
     stored = json.loads(path.read_text())
     width = Preparation.from_json(stored["preparation"]).width
-    assert len(stored["coefficients"]) == width
+    assert np.shape(stored["coefficients"]) == (1, width)

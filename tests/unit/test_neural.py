@@ -24,12 +24,14 @@ from test_leakage import interval, null_problem  # noqa: E402
 from blendmake.errors import BlendmakeError  # noqa: E402
 from blendmake.family import Fitted  # noqa: E402
 from blendmake.features.files import FeatureSetFiles  # noqa: E402
+from blendmake.link import Link  # noqa: E402
 from blendmake.matrix import Rows  # noqa: E402
 from blendmake.neural import data as neural_data  # noqa: E402
 from blendmake.neural import trainer  # noqa: E402
 from blendmake.neural.checkpoints import Checkpoints  # noqa: E402
 from blendmake.neural.data import Feeder, Preparation, prepare  # noqa: E402
 from blendmake.neural.layers import embedding_size  # noqa: E402
+from blendmake.neural.losses import Loss  # noqa: E402
 from blendmake.neural.schedules import Schedule  # noqa: E402
 from blendmake.stats.auc import auc  # noqa: E402
 from fold_data import fold_data, joint_fit  # noqa: E402
@@ -107,7 +109,7 @@ def test_a_signal_is_learnt_and_models_are_kept(
     found = aucs(problem, fitted)
     assert min(found["full"], found["other"], found["gaps"]) > 0.75, found
     assert fitted.device == "cpu"
-    assert isinstance(fitted.stop_auc, np.ndarray) and fitted.stop_auc.shape == (4,)
+    assert isinstance(fitted.stop_scores, np.ndarray) and fitted.stop_scores.shape == (4,)
     assert 1 <= fitted.rounds <= 20
     path = fitted.save(tmp_path / "model")
     module = importlib.import_module(f"blendmake.families.{family}")
@@ -115,7 +117,7 @@ def test_a_signal_is_learnt_and_models_are_kept(
     assert np.array_equal(module.predict_saved(path, data.test, 1), fitted.test)
     assert np.array_equal(module.predict_saved(path, data.valid, 1), fitted.valid)
     assert path.read_bytes() == fitted.save(tmp_path / "again").read_bytes()
-    flip_byte(path, path.stat().st_size // 2)
+    flip_byte(path, path.stat().st_size // 3)
     with pytest.raises(BlendmakeError, match=r"model\.npz is damaged"):
         module.predict_saved(path, data.test, 1)
 
@@ -177,7 +179,8 @@ def test_unknown_labels_are_masked_in_the_loss(members: int | None) -> None:
     labels = torch.tensor((rng.random((7, 3)) < 0.5).astype(float))
     labels[rng.random((7, 3)) < 0.4] = np.nan
     weights = torch.tensor([1.0, 2.0, 5.0])
-    loss = trainer._loss(logits, labels, weights, 0.0)
+    link = Link("binary", (1, 1, 1))
+    loss = Loss(link, weights, 0.0, weighed=False)(logits, labels)
     torch.autograd.backward(loss)
     terms = []
     for index in np.ndindex(shape):
@@ -262,7 +265,7 @@ def test_epochs_after_the_best_are_not_used(family: str, problem: Problem, tmp_p
     kwargs: dict[str, Any] = {"rounds": stopped.rounds, "stop_rounds": 60}
     again = run(problem, family, tmp_path / "b", params=params, **kwargs)
     assert same(stopped, again) and again.rounds == stopped.rounds
-    assert np.array_equal(stopped.stop_auc, again.stop_auc)
+    assert np.array_equal(stopped.stop_scores, again.stop_scores)
 
 
 @pytest.fixture
@@ -309,7 +312,7 @@ def test_a_killed_fit_goes_on_to_the_same_bytes(
     resumed = run(problem, family, tmp_path / "killed", **settings)
     assert every_epoch == [6]
     assert same(whole, resumed) and whole.rounds == resumed.rounds
-    assert np.array_equal(whole.stop_auc, resumed.stop_auc) or stopping is None
+    assert np.array_equal(whole.stop_scores, resumed.stop_scores) or stopping is None
 
 
 KILLED = """

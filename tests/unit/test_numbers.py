@@ -22,11 +22,10 @@ from blendmake.config.audits import Audit
 from blendmake.errors import BlendmakeError
 from blendmake.features.files import FeatureSetFiles
 from blendmake.files import read_parquet
-from blendmake.fits.predicting import predict_models
 from blendmake.matrix import Column, Rows, TableFile, known_values
 from blendmake.stats.auc import auc
 from helpers import ReadTables, read_user_tables, write_user_file
-from problems import Problem, run_fold, with_fold_features, write_problem
+from problems import Problem, kept_predictions, run_fold, with_fold_features, write_problem
 
 FIRST = 4_000_000_001  # a merchant number
 BEYOND = 2**63 - 40  # whole numbers from here differ by less than float64 tells
@@ -357,7 +356,7 @@ def test_models_tell_account_numbers_apart(account: Problem, tmp_path: Path, fam
     rounds = {"linear": {}, "mlp": {"rounds": 20}}.get(family, {"rounds": 20})
     done = run_fold(account, family, tmp_path, keep_models=True, **rounds)
     assert auc(account.column("y")[account.rows(0).valid], done.held_out("y")) > 0.85
-    kept = predict_models(tmp_path / "models", "y", account.test_files())
+    kept = kept_predictions(tmp_path / "models", "y", account.test_files())
     assert np.allclose(kept, done.tested("y"), rtol=0, atol=1e-6)
 
 

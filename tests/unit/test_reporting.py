@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES, JOINT, REPORTING
 from blendmake.families.catboost import CatBoostFamily, _may_be_watched
-from blendmake.family import Fit, Fitted, FoldData, JointFit
+from blendmake.family import Fit, Fitted, FoldData
 from blendmake.stats.auc import auc
-from fold_data import fold_data, joint_fit, labels_at
+from fold_data import changed, fold_data, joint_fit, labels_at, one_fit
 from helpers import files_below
 from problems import Problem, synthetic
 
@@ -107,15 +107,15 @@ class Case:
     def model(self, data: FoldData | None = None) -> Any:
         return importlib.import_module(FAMILIES[self.family]).FAMILY(data or self.data, 1)
 
-    def task(self, scratch: Path, **settings: Any) -> Fit | JointFit:
+    def task(self, scratch: Path, **settings: Any) -> Fit:
         joint = joint_fit(self.problem, self.data, scratch)
-        task: Fit | JointFit = joint
+        task: Fit = joint
         if self.family not in JOINT:
             j = self.problem.targets.index("gaps")
-            assert joint.stop_labels is not None
-            watched = joint.stop_labels[:, j]
-            task = Fit("gaps", {}, 0, None, 2.0, 1, joint.labels[:, j], watched)
-        return replace(task, **{"rounds": self.rounds, "params": self.params, **settings})
+            assert joint.stop is not None
+            watched = joint.stop.labels[:, j]
+            task = one_fit("gaps", {}, 0, None, 2.0, 1, joint.labels[:, j], watched)
+        return changed(task, **{"rounds": self.rounds, "params": self.params, **settings})
 
     def fit(self, scratch: Path, **settings: Any) -> Fitted:
         fitted: Fitted = self.model().fit(self.task(scratch, **settings))
@@ -134,10 +134,10 @@ def macro(labels: NDArray[np.float32], predicted: NDArray[np.float32]) -> float:
 
 
 def same(one: Fitted, other: Fitted) -> bool:
-    if one.stop_auc is None or other.stop_auc is None:
-        watched = one.stop_auc is other.stop_auc
+    if one.stop_scores is None or other.stop_scores is None:
+        watched = one.stop_scores is other.stop_scores
     else:
-        watched = np.array_equal(np.asarray(one.stop_auc), np.asarray(other.stop_auc))
+        watched = np.array_equal(np.asarray(one.stop_scores), np.asarray(other.stop_scores))
     return (
         one.valid.tobytes() == other.valid.tobytes()
         and one.test.tobytes() == other.test.tobytes()
@@ -163,14 +163,14 @@ def test_rounds_and_scores_are_told_and_change_nothing(
     task = case.task(tmp_path / "plain")
     plain = case.model().fit(task)
     fitted = case.fit(tmp_path / "told", report=told)
-    assert same(fitted, plain) and fitted.rounds == case.rounds and fitted.stop_auc is None
+    assert same(fitted, plain) and fitted.rounds == case.rounds and fitted.stop_scores is None
     assert told.rounds == case.due(case.rounds)
     assert len({score for _, score in told}) > 1
-    assert task.stop_labels is not None
+    assert task.stop is not None
     for rounds, score in told:
         until = case.fit(tmp_path / f"until{rounds}", rounds=rounds)
-        assert score == pytest.approx(macro(task.stop_labels, until.valid), abs=1e-6)
-    assert told[-1][1] == pytest.approx(macro(task.stop_labels, fitted.valid), abs=1e-6)
+        assert score == pytest.approx(macro(task.stop.labels, until.valid), abs=1e-6)
+    assert told[-1][1] == pytest.approx(macro(task.stop.labels, fitted.valid), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", STOPPING)
@@ -186,11 +186,11 @@ def test_reports_beside_early_stopping(
     assert same(fitted, plain) and last < 60
     assert told.rounds == case.due(last, 60) and len(told) > 0
     task = case.task(tmp_path)
-    assert task.stop_labels is not None
+    assert task.stop is not None
     rounds, score = told[0]
     until = case.fit(tmp_path / "until", rounds=rounds)
-    assert score == pytest.approx(macro(task.stop_labels, until.valid), abs=1e-6)
-    best = np.nanmean(np.asarray(fitted.stop_auc))
+    assert score == pytest.approx(macro(task.stop.labels, until.valid), abs=1e-6)
+    best = np.nanmean(np.asarray(fitted.stop_scores))
     looked = [score for rounds, score in told if rounds % every == 0]
     assert max(looked) <= best + 1e-9
 
@@ -260,7 +260,7 @@ def test_a_fit_of_few_rows_reports(
 ) -> None:
     case, told = Case(name, problem, data), Told()
     whole = case.task(tmp_path)
-    few, watched = whole.labels.copy(), whole.stop_labels
+    few, watched = whole.labels.copy(), whole.stop.labels
     assert watched is not None
     few[np.arange(len(few)) % 5 > 1] = np.nan
     watched = watched.copy()
@@ -331,7 +331,7 @@ def test_catboost_reports_only_where_it_can(
     fitted = case.fit(tmp_path, params=params, report=told)
     assert told == [] and same(fitted, case.fit(tmp_path, params=params))
     stopped = case.fit(tmp_path, params=params, report=told, stop_rounds=20)
-    assert told.rounds == [5, 10, 12] and stopped.stop_auc is not None
+    assert told.rounds == [5, 10, 12] and stopped.stop_scores is not None
     task = case.task(tmp_path)
     assert isinstance(task, Fit)
     assert _may_be_watched(task, CatBoostFamily.DEFAULTS)

@@ -68,7 +68,7 @@ def test_the_first_trial_is_the_source_target_by_target(problem: Problem, tmp_pa
     aucs = []
     for fold in range(3):
         done = run_fold(problem, "xgboost", tmp_path / f"fold{fold}", fold=fold, **own)
-        aucs.append(np.mean([done.fits[target]["auc"] for target in ("full", "other")]))
+        aucs.append(np.mean([done.fits[target]["score"] for target in ("full", "other")]))
     assert rows[0]["baseline"] and rows[0]["fold_values"] == pytest.approx(aucs, abs=1e-9)
 
 

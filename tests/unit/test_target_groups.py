@@ -12,7 +12,7 @@ import pytest
 from blendmake.config.groups import Group
 from blendmake.errors import BlendmakeError
 from blendmake.files import note_of, read_parquet, write_parquet
-from blendmake.fits.group_rules import build_group, inner_auc
+from blendmake.fits.group_rules import build_group, inner_scores
 from blendmake.fits.table import FITS
 from blendmake.fits.target_groups import read_group_files
 from blendmake.tables.user_labels import read_targets, write_targets
@@ -55,7 +55,8 @@ def built(
 def write_fits(path: Path, rows: list[tuple[str, float | None, str | None]]) -> Path:
     """A fits.parquet of (target, stop AUC, what it stopped on)."""
     made = [
-        dict.fromkeys(FITS.names) | {"target": t, "stop_auc": s, "stopped_on": on}
+        dict.fromkeys(FITS.names)
+        | {"target": t, "metric": "auc", "stop_score": s, "stopped_on": on}
         for t, s, on in rows
     ]
     write_parquet(pa.Table.from_pylist(made, schema=FITS), path)
@@ -133,7 +134,7 @@ def test_the_lowest_auc(targets: Path, tmp_path: Path) -> None:
     ]
     fits = write_fits(tmp_path / "fits.parquet", rows)
     means = {"a": 0.7, "b": 0.705, "d": 0.8, "e": 0.71}
-    assert inner_auc(fits) == pytest.approx(means)
+    assert inner_scores(fits) == pytest.approx(means)
     for wanted, members in ((1, "a"), (2, "ab"), (3, "abe"), (5, "abde")):
         rule = {"lowest_auc": wanted, "source": "s"}
         found = built(targets, tmp_path / "g.parquet", rule, fits=fits)
@@ -147,7 +148,7 @@ def test_the_lowest_auc(targets: Path, tmp_path: Path) -> None:
 def test_no_auc_to_go_by(targets: Path, tmp_path: Path) -> None:
     fits = write_fits(tmp_path / "fits.parquet", [("a", 0.7, "inner"), ("b", 0.6, "fold")])
     rule = {"lowest_auc": 2, "source": "s"}
-    told = rf"groups\.weak: {fits} has no AUC on inner splits for any target that is left"
+    told = rf"groups\.weak: {fits} has no score on inner splits for any target that is left"
     with pytest.raises(BlendmakeError, match=told):
         built(targets, tmp_path / "g.parquet", rule, {"rare": ["a"]}, fits)
 
@@ -175,7 +176,7 @@ def problem(tmp_path_factory: pytest.TempPathFactory) -> Problem:
 
 
 def aucs(problem: Problem, out: Path) -> dict[str, float]:
-    return inner_auc(run_fold(problem, "lightgbm", out, **STOPPING).outputs.fits)
+    return inner_scores(run_fold(problem, "lightgbm", out, **STOPPING).outputs.fits)
 
 
 def test_labels_of_the_fold_have_no_say_in_what_is_recorded(
@@ -196,4 +197,4 @@ def test_stopping_on_the_fold_ranks_nothing(problem: Problem, tmp_path: Path) ->
     settings = {**STOPPING, "early_stopping": {"rounds": 4, "watch": "fold"}}
     done = run_fold(problem, "lightgbm", tmp_path, **settings)
     assert {row["stopped_on"] for row in done.every_fit()} == {"fold"}
-    assert inner_auc(done.outputs.fits) == {}
+    assert inner_scores(done.outputs.fits) == {}

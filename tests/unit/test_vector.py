@@ -21,8 +21,11 @@ from blendmake.families.xgboost_vector import (
     predict_saved,
 )
 from blendmake.family import Fitted, FoldData
+from blendmake.link import Link
 from blendmake.stats.auc import auc
-from fold_data import fold_data, joint_fit, labels_at
+from blendmake.tasks.base import Target
+from blendmake.tasks.binary import TASK as BINARY
+from fold_data import changed, fold_data, joint_fit, labels_at
 from problems import Problem, run_fold, synthetic, with_labels
 
 PLAIN = {"split_dimensions": 0}
@@ -83,7 +86,7 @@ def test_every_target_is_learnt_and_repeats(
     assert scores(problem, data.valid, fitted.valid).min() > 0.65
     # `other` has the opposite signal: predictions are of their own target.
     assert np.corrcoef(fitted.test[:, 0], fitted.test[:, 1])[0, 1] < -0.5
-    assert fitted.rounds == 25 and fitted.stop_auc is None
+    assert fitted.rounds == 25 and fitted.stop_scores is None
     again = fit(problem, data, tmp_path, **settings)
     assert np.array_equal(again.valid, fitted.valid) and np.array_equal(again.test, fitted.test)
     # What is kept says the same, of levels that training does not hold too.
@@ -139,7 +142,7 @@ def test_seeds(problem: Problem, data: FoldData, tmp_path: Path) -> None:
 
 def test_one_target(problem: Problem, data: FoldData, tmp_path: Path) -> None:
     task = joint_fit(problem, data, tmp_path)
-    task = replace(task, targets=("full",), labels=task.labels[:, :1], positive_weights=np.ones(1))
+    task = changed(task, targets=task.targets[:1], labels=task.labels[:, :1])
     fitted = XGBoostVector(data, 1).fit(task)
     assert fitted.valid.shape == (120, 1)
     assert auc(labels_at(problem, data.valid)[:, 0], fitted.valid[:, 0]) > 0.7
@@ -150,6 +153,13 @@ def test_one_target(problem: Problem, data: FoldData, tmp_path: Path) -> None:
 # gradients
 
 
+def gradients_of(labels: NDArray[np.float32], positive_weights: NDArray[np.float64]) -> Gradients:
+    """Of binary targets."""
+    targets = tuple(Target(f"t{j}", BINARY) for j in range(labels.shape[1]))
+    weights = np.where(labels == 1, positive_weights, 1.0)
+    return Gradients(Link("binary", (1,) * len(targets)), targets, labels, weights)
+
+
 def loss(labels: Any, weights: Any, margins: Any) -> Any:
     """Weighted logistic loss of each entry, 0 where the label is unknown."""
     y = np.nan_to_num(labels)
@@ -158,13 +168,13 @@ def loss(labels: Any, weights: Any, margins: Any) -> Any:
 
 
 def test_gradients_are_those_of_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blendmake.families.xgboost_vector.BLOCK", 7)
+    monkeypatch.setattr("blendmake.families.vector_losses.BLOCK", 7)
     rng = np.random.default_rng(0)
     labels = (rng.random((40, 3)) < 0.4).astype(np.float32)
     labels[rng.random((40, 3)) < 0.3] = np.nan
     weights = np.array([1.0, 4.0, 0.5])
     margins = rng.normal(scale=3, size=(40, 3))
-    grad, hess = Gradients(labels, weights)(margins.astype(np.float32))
+    grad, hess = gradients_of(labels, weights)(margins.astype(np.float32))
     step = 1e-4
     around = [loss(labels, weights, margins + step * k) for k in (-1, 0, 1)]
     assert grad == pytest.approx((around[2] - around[0]) / (2 * step), abs=1e-5)
@@ -173,7 +183,7 @@ def test_gradients_are_those_of_the_loss(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (grad[unknown] == 0).all() and (hess[unknown] == 0).all()
     assert (hess[~unknown] > 0).all()
     for margin in (-1e5, 1e5):
-        ends = Gradients(labels, weights)(np.full((40, 3), margin, np.float32))
+        ends = gradients_of(labels, weights)(np.full((40, 3), margin, np.float32))
         assert np.isfinite(ends).all()
 
 
@@ -181,7 +191,7 @@ def test_priors_are_where_gradients_vanish() -> None:
     rng = np.random.default_rng(1)
     labels = (rng.random((4000, 2)) < [0.02, 0.6]).astype(np.float32)
     labels[:1500, 0] = np.nan
-    gradients = Gradients(labels, np.array([5.0, 1.0]))
+    gradients = gradients_of(labels, np.array([5.0, 1.0]))
     odds = np.log(gradients.priors / (1 - gradients.priors))
     grad, hess = gradients(np.broadcast_to(odds, labels.shape).astype(np.float32).copy())
     assert np.abs(grad.sum(axis=0) / hess.sum(axis=0)).max() < 0.02
@@ -190,7 +200,7 @@ def test_priors_are_where_gradients_vanish() -> None:
 
 def test_a_target_of_one_class_has_no_say() -> None:
     labels = np.array([[1, 0, np.nan], [1, 1, np.nan], [1, 0, np.nan]], np.float32)
-    gradients = Gradients(labels, np.ones(3))
+    gradients = gradients_of(labels, np.ones(3))
     grad, hess = gradients(np.zeros((3, 3), np.float32))
     assert (grad[:, [0, 2]] == 0).all() and (hess[:, [0, 2]] == 0).all()
     assert (grad[:, 1] != 0).all()
@@ -269,7 +279,7 @@ def test_rows_without_any_label_are_left_out(
     assert family._matrices._shared is None, "the matrix of all rows is not made for it"
     fitted = family.fit(task)
     only = replace(data, train=replace(data.train, positions=data.train.positions[few]))
-    same = XGBoostVector(only, 1).fit(replace(task, labels=labels[few]))
+    same = XGBoostVector(only, 1).fit(changed(task, labels=labels[few]))
     assert np.abs(fitted.valid - same.valid).max() < 1e-6
     assert scores(problem, data.valid, fitted.valid)[0] > 0.7
     # With rows to watch, of which some have no label.
@@ -280,7 +290,7 @@ def test_rows_without_any_label_are_left_out(
     stopped = fit(
         problem, inner, tmp_path, labels=start, stop_labels=watched, stop_rounds=3, rounds=50
     )
-    assert np.isfinite(stopped.stop_auc[:2]).all() and stopped.rounds < 50
+    assert np.isfinite(stopped.stop_scores[:2]).all() and stopped.rounds < 50
 
 
 def test_class_weights_are_of_their_targets(
@@ -323,8 +333,8 @@ def test_early_stopping_takes_the_best_round(
     assert 1 <= best < 80 and best % every == 0
     assert inner.stop is not None
     saved = predict_saved(stopped.save(tmp_path / "model"), inner.stop)
-    assert stopped.stop_auc == pytest.approx(scores(problem, inner.stop, saved), abs=1e-9)
-    macro = np.mean(stopped.stop_auc)
+    assert stopped.stop_scores == pytest.approx(scores(problem, inner.stop, saved), abs=1e-9)
+    macro = np.mean(stopped.stop_scores)
 
     def run_to(rounds: int) -> Fitted:
         return fit(problem, inner, tmp_path, params=params, rounds=rounds)
@@ -340,7 +350,7 @@ def test_early_stopping_takes_the_best_round(
 def test_the_last_round_is_looked_at(problem: Problem, inner: FoldData, tmp_path: Path) -> None:
     params = {"learning_rate": 0.01, "eval_every": 50}
     fitted = fit(problem, inner, tmp_path, params=params, rounds=7, stop_rounds=3)
-    assert fitted.rounds == 7 and np.isfinite(fitted.stop_auc).all()
+    assert fitted.rounds == 7 and np.isfinite(fitted.stop_scores).all()
 
 
 def test_targets_without_two_classes_to_watch_do_not_stop(
@@ -349,11 +359,11 @@ def test_targets_without_two_classes_to_watch_do_not_stop(
     watched = labels_at(problem, inner.stop)
     watched[:, 3], watched[:, 1] = 0, np.nan
     fitted = fit(problem, inner, tmp_path, stop_labels=watched, stop_rounds=2, rounds=40)
-    assert np.array_equal(np.isnan(fitted.stop_auc), [False, True, False, True])
+    assert np.array_equal(np.isnan(fitted.stop_scores), [False, True, False, True])
     assert fitted.rounds < 40
     watched[:] = 0
     fitted = fit(problem, inner, tmp_path, stop_labels=watched, stop_rounds=2, rounds=9)
-    assert fitted.rounds == 9 and np.isnan(fitted.stop_auc).all()
+    assert fitted.rounds == 9 and np.isnan(fitted.stop_scores).all()
 
 
 # within the workflow's unit of work
@@ -379,7 +389,7 @@ def test_a_source_of_vector_leaves(problem: Problem, tmp_path: Path) -> None:
     for j, target in enumerate(problem.targets):
         truth = problem.labels[rows.valid, j]
         known = ~np.isnan(truth)
-        assert one.fits[target]["auc"] == pytest.approx(
+        assert one.fits[target]["score"] == pytest.approx(
             auc(truth[known], one.held_out(target)[known])
         )
 

@@ -120,7 +120,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, family: type[Any]) -> Watched:
 
     def told(self: Any, task: Any) -> Fitted:
         made: Fitted = fit(self, task)
-        seen.tell(task.target)
+        seen.tell(task.title)
         return made
 
     monkeypatch.setattr(family, "fit", told)
@@ -302,7 +302,7 @@ def test_a_network_stops_between_epochs_and_goes_on_to_the_same_bytes(
     assert epochs.targets == list("0123456")
     assert np.array_equal(whole.valid, resumed.valid) and np.array_equal(whole.test, resumed.test)
     assert whole.rounds == resumed.rounds
-    assert stop_rounds is None or np.array_equal(whole.stop_auc, resumed.stop_auc)
+    assert stop_rounds is None or np.array_equal(whole.stop_scores, resumed.stop_scores)
 
 
 def test_an_epoch_that_would_not_end_is_not_begun(

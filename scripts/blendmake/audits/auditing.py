@@ -36,6 +36,8 @@ from blendmake.matrix import Positions, Rows, known_values
 from blendmake.scratch import dates, found_or_made, locked
 from blendmake.seeds import derive_seed
 from blendmake.stats.auc import AucScorer
+from blendmake.tasks.base import Target
+from blendmake.tasks.binary import TASK as BINARY
 from blendmake.window import require_time
 
 log = logging.getLogger(__name__)
@@ -363,24 +365,22 @@ class _Job:
         self, family: LightGBM, target: str, labels: NDArray[np.float32], model: str | int
     ) -> Forest:
         """A model of these labels of the family's training rows."""
-        task = Fit(
-            target=target,
+        asked = Fit(
+            targets=(Target(target, BINARY),),
+            labels=labels[:, None],
             params=self.audit["params"],
             rounds=self.audit["rounds"],
-            stop_rounds=None,
-            positive_weight=1.0,
             seed=self._seed(target, "seed", model),
-            labels=labels,
         )
         with self._refusals():
-            fitted = family.fit(task)
+            fitted = family.fit(asked)
         path = fitted.save(self.folder / "model")
         forest = Forest(path, [column.levels for column in self.columns])
         path.unlink()
         checked = family.data.valid
         bins = {column: forest.bins(column, checked.codes(column)) for column in forest.columns}
         if bins and not np.allclose(
-            forest.probabilities(forest.scores(bins)), fitted.valid, rtol=0, atol=1e-5
+            forest.probabilities(forest.scores(bins)), fitted.valid[:, 0], rtol=0, atol=1e-5
         ):
             raise RuntimeError("a model was read otherwise than LightGBM reads it")
         return forest

@@ -27,6 +27,8 @@ from blendmake.matrix import BLOCK_BYTES, Column, Floats, Positions, Rows, known
 from blendmake.seeds import derive_seed
 from blendmake.stats.auc import AucScorer
 from blendmake.stats.ranks import rank_scale
+from blendmake.tasks.base import Target
+from blendmake.tasks.binary import TASK as BINARY
 
 COPY = 0.49
 """Distance of the AUC from 0.5 from which a column counts as a copy of a label."""
@@ -345,21 +347,19 @@ def adversarial(
         nothing = Rows(train.files, train.columns, rows[:0], known_numbers(fitted_on))
         fitted_on, judged = (_Stacked(one.parts, nothing.known) for one in (fitted_on, judged))
         family = LightGBM(FoldData(fitted_on, judged, nothing, None), threads)
-        task = Fit(
-            target="test against train",
+        asked = Fit(
+            targets=(Target("test against train", BINARY),),
+            labels=_is_test(fitted_on).astype(np.float32)[:, None],
             params=params,
             rounds=rounds,
-            stop_rounds=None,
-            positive_weight=1.0,
             seed=derive_seed(seed, half),
-            labels=_is_test(fitted_on).astype(np.float32),
         )
-        fitted = family.fit(task)
+        fitted = family.fit(asked)
         path = fitted.save(scratch / "adversarial")
         gains += Forest(path, levels).gains
         path.unlink()
         scorer = AucScorer(_is_test(judged))
-        areas.append(scorer(fitted.valid))
+        areas.append(scorer(fitted.valid[:, 0]))
         errors.append(math.sqrt((len(judged) + 1) / (12 * scorer.positives * scorer.negatives)))
     area = (areas[0] + areas[1]) / 2
     shares = gains / max(float(gains.sum()), 1e-300)

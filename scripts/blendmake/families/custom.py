@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from blendmake.errors import BlendmakeError
-from blendmake.family import Fitted, FoldData, JointFamily, JointFit
+from blendmake.family import Family, Fit, Fitted, FoldData
 from blendmake.foreign.calls import Exchange, interpreter, not_kept
 from blendmake.user_code import hold
 
@@ -17,7 +17,7 @@ MEND = (
 )
 
 
-class Custom(JointFamily):
+class Custom(Family):
     """`fit_fold` of the file that option `file` names, run by the interpreter of option `python`.
 
     Params go to the function as they are. It runs in a process of its own, whatever the interpreter,
@@ -25,6 +25,7 @@ class Custom(JointFamily):
     is must be what option `file_code` (user_code.user_digest) says, before and after.
     """
 
+    MULTI_OUTPUT: ClassVar[bool] = True
     SAVES: ClassVar[bool] = False
     ROUNDS = 300  # what fold.rounds says where the config says nothing
 
@@ -37,22 +38,23 @@ class Custom(JointFamily):
         self.file = Path(self.options["file"])
         self.python = interpreter(self.options.get("python"), MEND)
 
-    def fit(self, task: JointFit) -> Fitted:
+    def fit(self, asked: Fit) -> Fitted:
+        assert asked.scratch is not None
         self._hold()
-        exchange = Exchange(self.data, task.scratch / "exchange")
+        exchange = Exchange(self.data, asked.scratch / "exchange")
         try:
             valid, test = exchange.fit(
-                task,
+                asked,
                 self.file,
                 self.python,
                 self.threads,
-                task.scratch / "own",
+                asked.scratch / "own",
                 self.options.get("environment") or (),
             )
         finally:
             exchange.remove()
         self._hold()
-        return Fitted(valid, test, task.rounds, not_kept, device="unknown")
+        return Fitted(valid, test, asked.rounds, not_kept, device="unknown")
 
     def _hold(self) -> None:
         """Refuse a file that was edited since the run was planned."""

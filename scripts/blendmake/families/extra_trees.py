@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from blendmake.family import Family, Fit, Fitted, FoldData, known_rows, refused
+from blendmake.family import Family, Fit, Fitted, FoldData, Predictions, known_rows, refused
 from blendmake.files import note_of, read_parquet, write_parquet
-from blendmake.lean.forests import ExtraTreesClassifier
+from blendmake.lean.forests import ExtraTreesClassifier, ExtraTreesRegressor
 from blendmake.matrix import Floats, Rows
 
 
@@ -41,34 +41,46 @@ class ExtraTrees(Family):
         self._valid = _filled(data.valid.dense(), self.fill)
         self._test = _filled(data.test.dense(), self.fill)
 
-    def fit(self, task: Fit) -> Fitted:
-        known = known_rows(task.labels)
+    def fit(self, asked: Fit) -> Fitted:
+        known = known_rows(asked.label)
         x = self._train if known is None else self._train[known]
-        y = task.labels if known is None else task.labels[known]
+        y = asked.label if known is None else asked.label[known]
+        weight = asked.weight if known is None or asked.weight is None else asked.weight[known]
+        settings = {
+            **self.params(asked),
+            "n_estimators": asked.rounds,
+            "n_jobs": self.threads,
+            "random_state": asked.seed,
+        }
+        is_number = asked.task == "regression"
+        # Sums of squares of large numbers would lose what sets them apart.
+        by = float(np.mean(y)) if is_number and settings.get("criterion") != "poisson" else 0.0
         try:
-            model = ExtraTreesClassifier(
-                **self.params(task),
-                n_estimators=task.rounds,
-                class_weight={0: 1.0, 1: task.positive_weight},
-                n_jobs=self.threads,
-                random_state=task.seed,
-            ).fit(x, y.astype(np.int8))
+            if is_number:
+                model = ExtraTreesRegressor(**settings).fit(x, y - by, weight)
+            else:
+                model = ExtraTreesClassifier(**settings).fit(x, y.astype(np.int32), weight)
         except (TypeError, ValueError) as error:
-            raise refused(task, error) from error
+            raise refused(asked, error) from error
         # Threads would add the trees' votes in the order they finish; the last bit would vary.
         model.set_params(n_jobs=1)
 
-        def predict(rows: Floats) -> Floats:
-            if not len(rows):
-                return np.empty(0, np.float32)
-            return np.asarray(model.predict_proba(rows)[:, 1], np.float32)
+        def predict(rows: Floats) -> Predictions:
+            if is_number:
+                found = model.predict(rows)[:, None] + by if len(rows) else np.empty((0, 1))
+                return np.asarray(found, np.float64)
+            found = np.zeros((len(rows), max(asked.outputs, 2)), np.float32)
+            if len(rows):
+                found[:, model.classes_] = model.predict_proba(rows)
+            return found[:, 1:] if asked.task == "binary" else found
 
         def save(stem: Path) -> Path:
             path = stem.with_name(stem.name + ".parquet")
-            write_parquet(_nodes(model), path, {"fill": self.fill.tolist()})
+            note = {"fill": self.fill.tolist(), "numbers": is_number, "by": by}
+            write_parquet(_nodes(model, asked), path, note)
             return path
 
-        return Fitted(predict(self._valid), predict(self._test), task.rounds, save)
+        return Fitted(predict(self._valid), predict(self._test), asked.rounds, save)
 
 
 def fill_values(values: Floats, rows: Rows) -> Floats:
@@ -91,12 +103,17 @@ def _filled(values: Floats, fill: Floats) -> Floats:
     return np.ascontiguousarray(values)  # once here instead of in every fit
 
 
-def _nodes(model: ExtraTreesClassifier) -> pa.Table:
+def _nodes(model: ExtraTreesClassifier | ExtraTreesRegressor, asked: Fit) -> pa.Table:
     """The forest as a table of nodes: scikit-learn has no format of its own but pickle."""
     parts = []
     for number, estimator in enumerate(model.estimators_):
         tree = estimator.tree_
         votes = tree.value[:, 0, :]
+        if asked.task != "regression":
+            shares = np.zeros((len(votes), max(asked.outputs, 2)))
+            shares[:, model.classes_] = votes / votes.sum(axis=1, keepdims=True)
+            votes = shares[:, 1:] if asked.task == "binary" else shares
+        values = {f"output{j}": np.ascontiguousarray(column) for j, column in enumerate(votes.T)}
         parts.append(
             pa.table(
                 {
@@ -105,20 +122,22 @@ def _nodes(model: ExtraTreesClassifier) -> pa.Table:
                     "right": tree.children_right.astype(np.int32),
                     "feature": tree.feature.astype(np.int32),
                     "threshold": tree.threshold,
-                    "probability": votes[:, 1] / votes.sum(axis=1),
+                    **values,
                 }
             )
         )
     return pa.concat_tables(parts)
 
 
-def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Floats:
-    """Predictions (rows,) of a saved model for rows of its feature set."""
+def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Predictions:
+    """Predictions (rows, outputs) of a saved model for rows of its feature set."""
     table = read_parquet(path)
-    x = _filled(rows.dense(), np.array(note_of(table)["fill"], np.float32))
+    note = note_of(table)
+    x = _filled(rows.dense(), np.array(note["fill"], np.float32))
     column = {name: np.asarray(table[name].to_numpy()) for name in table.column_names}
+    values = np.column_stack([column[name] for name in column if name.startswith("output")])
     starts = np.flatnonzero(np.diff(column["tree"], prepend=-1))
-    total = np.zeros(len(x))
+    total = np.zeros((len(x), values.shape[1]))
     for start in starts:
         node = np.full(len(x), start)
         while True:
@@ -128,8 +147,9 @@ def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Floats:
             at = node[inner]
             goes_left = x[inner, column["feature"][at]] <= column["threshold"][at]
             node[inner] = start + np.where(goes_left, column["left"][at], column["right"][at])
-        total += column["probability"][node]
-    return (total / len(starts)).astype(np.float32)
+        total += values[node]
+    total /= len(starts)
+    return total + note["by"] if note["numbers"] else total.astype(np.float32)
 
 
 FAMILY = ExtraTrees

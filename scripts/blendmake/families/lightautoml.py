@@ -13,10 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from blendmake.errors import BlendmakeError
-from blendmake.family import Family, Fit, Fitted, FoldData, JointFit, refused
+from blendmake.family import Family, Fit, Fitted, FoldData, refused
 from blendmake.files import HOST
 from blendmake.foreign import automl
 from blendmake.foreign.calls import Exchange, Raised, interpreter, not_kept
@@ -61,8 +59,8 @@ class LightAutoML(Family):
 
     It chooses, tunes and blends models by cross-validation inside the fold's training rows, stratified
     by the target; the held-out rows are predicted only. Where a class has fewer rows than there are
-    inner folds, there are as many inner folds as it has rows; where it has one, the prediction is the
-    share of positives. Results depend on what fits into the time, and so do not repeat to the byte.
+    inner folds, there are as many inner folds as it has rows; where it has one, the predictions are the
+    shares of the classes. Results depend on what fits into the time, and so do not repeat to the byte.
 
     Params:
         timeout: seconds per fit; it stops starting models by then, and may take a little longer.
@@ -89,7 +87,7 @@ class LightAutoML(Family):
         "n_jobs": "threads belong to the profile (set-threads)",
         "random_state": "use the problem's seed",
         "seed": "use the problem's seed",
-        "task": "targets are binary",
+        "task": "it is that of the target",
     }
 
     def __init__(
@@ -101,14 +99,14 @@ class LightAutoML(Family):
         self._folder = _temporary_folder()
         self._exchange: Exchange | None = None
 
-    def params(self, task: Fit | JointFit) -> dict[str, Any]:
+    def params(self, asked: Fit) -> dict[str, Any]:
         """The family's defaults with the task's params over them, checked.
 
         Raises:
             BlendmakeError: an unknown param, one that blendmake sets itself, or a value out of range.
         """
-        found = super().params(task)
-        about = f"(target '{task.target}')"
+        found = super().params(asked)
+        about = f"(target '{asked.title}')"
         for name, value in found.items():
             if name not in self.DEFAULTS and name not in SECTIONS:
                 known = (*self.DEFAULTS, *SECTIONS)
@@ -139,26 +137,16 @@ class LightAutoML(Family):
             )
         return found
 
-    def fit(self, task: Fit) -> Fitted:
-        if task.rounds != self.ROUNDS:
+    def fit(self, asked: Fit) -> Fitted:
+        if asked.rounds != self.ROUNDS:
             raise BlendmakeError(
                 "Family 'lightautoml' knows no rounds: leave the key 'rounds' out and set the param "
                 "'timeout' (seconds per fit)."
             )
         folder = Path(self._folder.name)
-        params = self.params(task)
+        one = replace(asked, params=self.params(asked), stop=None)
         if self._exchange is None:
             self._exchange = Exchange(self.data, folder / "exchange")
-        one = JointFit(
-            targets=(task.target,),
-            params=params,
-            rounds=task.rounds,
-            stop_rounds=None,
-            positive_weights=np.array([task.positive_weight]),
-            seed=task.seed,
-            labels=task.labels[:, None],
-            scratch=folder,
-        )
         own = folder / "own"
         try:
             valid, test = self._exchange.fit(
@@ -166,11 +154,11 @@ class LightAutoML(Family):
             )
         except Raised as error:
             if error.kind in ("AssertionError", "TypeError", "ValueError"):
-                raise refused(task, ValueError(error.text)) from error
+                raise refused(asked, ValueError(error.text)) from error
             raise
         finally:
             shutil.rmtree(own, ignore_errors=True)
-        return Fitted(valid[:, 0], test[:, 0], task.rounds, not_kept)
+        return Fitted(valid, test, asked.rounds, not_kept)
 
 
 def _keys(settings: Mapping[str, Any]) -> Iterator[str]:

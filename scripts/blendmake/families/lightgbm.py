@@ -6,10 +6,30 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from blendmake.families.lightgbm_matrix import BinnedRows
-from blendmake.family import Family, Fit, Fitted, FoldData, Reports, known_rows, refused
+from blendmake.families.objectives import (
+    Shift,
+    known_stop,
+    positive_weight,
+    take_objective,
+    watched,
+)
+from blendmake.family import (
+    Family,
+    Fit,
+    Fitted,
+    FoldData,
+    Labels,
+    Predictions,
+    Reports,
+    Weights,
+    known_rows,
+    refused,
+)
 from blendmake.lean.lightgbm import lgb
-from blendmake.matrix import Floats, Rows, joined
+from blendmake.matrix import Rows
 
 # Params that shape the bins: a data set is built once for each combination of them.
 BIN_PARAMS = (
@@ -44,15 +64,44 @@ _ALIASES = {
     "min_sum_hessian_in_leaf": "min_sum_hessian_per_leaf min_sum_hessian min_hessian "
     "min_child_weight",
     "num_leaves": "num_leaf max_leaves max_leaf max_leaf_nodes",
+    "objective": "objective_type app application loss",
 }
+_REGRESSION = {
+    "regression": "regression regression_l2 l2 mean_squared_error mse l2_root rmse",
+    "regression_l1": "regression_l1 l1 mean_absolute_error mae",
+    "huber": "huber",
+    "fair": "fair",
+    "poisson": "poisson",
+    "quantile": "quantile",
+    "mape": "mape mean_absolute_percentage_error",
+    "gamma": "gamma",
+    "tweedie": "tweedie",
+}
+OBJECTIVES = {
+    "binary": {"binary": "binary"},
+    "multiclass": {"multiclass": "multiclass", "softmax": "multiclass"},
+    "regression": {
+        alias: name for name, aliases in _REGRESSION.items() for alias in aliases.split()
+    },
+}
+SHIFTABLE = ("regression", "regression_l1", "huber", "fair", "quantile")
+# Metrics that LightGBM has itself, as it calls them.
+METRICS = {
+    ("binary", "auc"): "auc",
+    ("binary", "log_loss"): "binary_logloss",
+    ("multiclass", "log_loss"): "multi_logloss",
+    ("regression", "rmse"): "rmse",
+    ("regression", "mae"): "l1",
+}
+SHIFT = "blendmake_shift:"  # a last line of a model of numbers, which LightGBM does not read
 NO_BEST_ROUND = (
     "with 'boosting: dart' LightGBM never stops early, as later rounds rescale earlier trees: leave "
     "early_stopping out (or set it to false for this target)"
 )
 # Under every name that LightGBM takes them by: an alias would otherwise win without a word.
 _RESERVED = {
-    "objective objective_type app application loss": "targets are binary",
-    "metric metrics metric_types": "early stopping watches AUC",
+    "metric metrics metric_types": "early stopping watches the problem's metric (key 'metric')",
+    "num_class num_classes": "it is the number of the target's classes",
     "seed random_seed random_state": "use the problem's seed",
     "num_threads num_thread nthread nthreads n_jobs": "threads belong to the profile (set-threads)",
     "num_iterations num_iteration n_iter num_tree num_trees num_round num_rounds nrounds "
@@ -128,56 +177,72 @@ class LightGBM(Family):
             self._sets[key] = (train, stop)
         return self._sets[key]
 
-    def fit(self, task: Fit) -> Fitted:
-        params = self.params(task)
-        stops, reports = task.stop_rounds is not None, Reports(task)
+    def fit(self, asked: Fit) -> Fitted:
+        params = self.params(asked)
+        objective = take_objective(asked, params, OBJECTIVES, "objective")
+        fixed = not params.get("boost_from_average", True) or bool(params.get("reg_sqrt"))
+        shift = Shift.of(asked, objective, SHIFTABLE, fixed=fixed)
+        positive = positive_weight(asked)
+        stop, reports = asked.stop, Reports(asked)
+        stops = asked.stop_rounds is not None
         if params.get("boosting") == "dart" and stops:
-            raise refused(task, ValueError(NO_BEST_ROUND))
+            raise refused(asked, ValueError(NO_BEST_ROUND))
+        metric = None if stop is None else METRICS.get((asked.task, stop.metric.name))
         settings = {
             **params,
             **self._fixed(params),
-            "objective": "binary",
-            "metric": "auc",
-            "scale_pos_weight": task.positive_weight,
-            "seed": task.seed,
+            "objective": objective,
+            "metric": metric or "None",
+            "seed": asked.seed,
+            **({"num_class": asked.outputs} if asked.task == "multiclass" else {}),
+            **({"scale_pos_weight": positive} if positive is not None else {}),
         }
         complaints = _Complaints()  # of this fit: the logger is one for the process
         lgb.register_logger(complaints)
         try:
-            train, stop = self._binned(params)
+            train, watch = self._binned(params)
             callbacks = [_telling(reports)] if reports.wanted else []
             if stops:
-                callbacks.append(lgb.early_stopping(task.stop_rounds, verbose=False))
+                callbacks.append(lgb.early_stopping(asked.stop_rounds, verbose=False))
+            watches: dict[str, Any] = {}
+            if stop is not None and reports.watching:
+                watches["valid_sets"] = [_labelled(watch, shift.off(stop.labels[:, 0]))]
+                watches["feval"] = None if metric else _measuring(asked, shift)
             booster = lgb.train(
                 settings,
-                _labelled(train, task.labels),
-                num_boost_round=task.rounds,
-                valid_sets=[_labelled(stop, task.stop_labels)] if reports.watching else None,
+                _labelled(
+                    train, shift.off(asked.label), None if positive is not None else asked.weight
+                ),
+                num_boost_round=asked.rounds,
                 callbacks=callbacks,
+                **watches,
             )
         except lgb.basic.LightGBMError as error:
-            raise refused(task, error) from error
+            raise refused(asked, error) from error
         if complaints.unknown:
-            raise refused(task, ValueError(complaints.unknown[0]))
+            raise refused(asked, ValueError(complaints.unknown[0]))
         reports.settle()
-        rounds = booster.best_iteration if stops else task.rounds
-        stop_auc = float(booster.best_score["valid_0"]["auc"]) if stops else None
+        rounds = booster.best_iteration if stops else asked.rounds
+        scores = np.array(list(booster.best_score["valid_0"].values())) if stops else None
 
         def save(stem: Path) -> Path:
             path = stem.with_name(stem.name + ".txt")
             booster.save_model(path, num_iteration=rounds)
+            if shift.numbers:
+                with open(path, "a", encoding="utf-8") as file:
+                    file.write(f"\n{SHIFT}{shift.by!r}\n")
             return path
 
-        valid = self._predict(booster, self.data.valid, rounds)
-        test = self._predict(booster, self.data.test, rounds)
-        return Fitted(valid, test, rounds, save, stop_auc)
+        valid = self._predict(booster, self.data.valid, shift, rounds)
+        test = self._predict(booster, self.data.test, shift, rounds)
+        return Fitted(valid, test, rounds, save, scores)
 
-    def _predict(self, booster: lgb.Booster, rows: Rows, rounds: int) -> Floats:
-        return _predict(booster, rows, num_iteration=rounds, num_threads=self.threads)
+    def _predict(self, booster: lgb.Booster, rows: Rows, shift: Shift, rounds: int) -> Predictions:
+        return _predict(booster, rows, shift, num_iteration=rounds, num_threads=self.threads)
 
 
 def _telling(reports: Reports) -> Callable[[Any], None]:
-    """A callback that tells the AUC on the watched rows, which LightGBM has from every round."""
+    """A callback that tells the metric on the watched rows, which LightGBM has from every round."""
 
     def tell(env: lgb.callback.CallbackEnv) -> None:
         found = env.evaluation_result_list
@@ -187,26 +252,46 @@ def _telling(reports: Reports) -> Callable[[Any], None]:
     return tell
 
 
-def _labelled(data: Any, labels: Any) -> Any:
-    """The data set with these labels: the shared one, or a subset of known rows, bins reused.
+def _measuring(asked: Fit, shift: Shift) -> Callable[[Any, Any], tuple[str, float, bool]]:
+    """The metric as LightGBM asks for it, of the watched rows whose label is known."""
+    assert asked.stop is not None
+    stop = known_stop(asked.stop)
+
+    def measure(predictions: Any, data: Any) -> tuple[str, float, bool]:
+        value = watched(asked, stop, shift, predictions)
+        return stop.metric.name, value, stop.metric.higher_is_better
+
+    return measure
+
+
+def _labelled(data: Any, labels: Labels, weights: Weights | None = None) -> Any:
+    """The data set with labels and weights: the shared one, or a subset of known rows, bins reused.
 
     Rows of weight 0 would count in min_data_in_leaf, so unknown rows are taken out.
     """
     known = known_rows(labels)
-    if known is None:
-        return data.set_label(labels)
-    subset = data.subset(known)
-    subset.construct()
-    return subset.set_label(labels[known])
+    if known is not None:
+        subset = data.subset(known)
+        subset.construct()
+        data, labels = subset, labels[known]
+        weights = None if weights is None else weights[known]
+    data.set_label(labels)
+    data.set_field("weight", weights)  # set_weight would leave those of the fit before this one
+    return data
 
 
-def _predict(booster: lgb.Booster, rows: Rows, **options: Any) -> Floats:
-    return joined([booster.predict(block, **options) for block in rows.blocks()])
+def _predict(booster: lgb.Booster, rows: Rows, shift: Shift, **options: Any) -> Predictions:
+    outputs = booster.num_model_per_iteration()
+    found = [np.empty((0, outputs), np.float64 if shift.numbers else np.float32)]
+    found += [shift.back(booster.predict(block, **options)) for block in rows.blocks()]
+    return np.concatenate(found)
 
 
-def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Floats:
-    """Predictions (rows,) of a saved model for rows of its feature set."""
-    return _predict(lgb.Booster(model_file=path), rows, num_threads=threads)
+def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Predictions:
+    """Predictions (rows, outputs) of a saved model for rows of its feature set."""
+    last = path.read_text(encoding="utf-8").rstrip().rpartition("\n")[2]
+    shift = Shift(float(last.removeprefix(SHIFT)), True) if last.startswith(SHIFT) else Shift()
+    return _predict(lgb.Booster(model_file=path), rows, shift, num_threads=threads)
 
 
 FAMILY = LightGBM

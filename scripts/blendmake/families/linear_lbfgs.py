@@ -1,4 +1,4 @@
-"""Logistic regressions of several targets on the same rows, side by side.
+"""Regressions of several targets on the same rows, side by side: logistic, multinomial, of squares.
 
 Each target has a loss, a stopping rule and an L-BFGS of its own (SciPy's), as in scikit-learn's
 LogisticRegression(solver="lbfgs"). What they share are the passes over the rows: whenever every one of
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit
 
+from blendmake.families.linear_losses import Loss, logistic
 from blendmake.families.linear_rows import Regressors
-from blendmake.matrix import Floats
+from blendmake.family import Labels
 
 Vector = NDArray[np.float64]
 
@@ -30,41 +30,45 @@ LINE_SEARCH = 50  # evaluations of one step, as in scikit-learn
 
 @dataclass(frozen=True)
 class Regression:
-    """One target's problem: minimise the mean logistic loss with a penalty on the squared weights.
+    """One target's problem: minimise the mean loss with a penalty on the squared weights.
 
-    labels: (rows,) 0, 1, or NaN where a row does not count.
-    positive_weight: weight of a positive row; 1 of a negative one.
+    labels: (rows,), NaN where a row does not count.
+    loss: of its margins.
+    margins: how many it has of each row.
+    weights: (rows,), how much a row counts; None: all the same.
     strength: C, the inverse of the penalty's: sum of losses + |weights|² / (2 C).
     tolerance: it ends where no partial derivative of the mean loss exceeds this.
     iterations: at most so many.
-    start: (1 + width,) intercept and weights to begin with; left out: zeros.
+    start: (margins · (1 + width),) intercepts, then weights, to begin with; left out: zeros.
     """
 
-    labels: Floats
-    positive_weight: float
+    labels: Labels
     strength: float
     tolerance: float
     iterations: int
+    loss: Loss = logistic
+    margins: int = 1
+    weights: Vector | None = None
     start: Vector | None = None
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Intercept, weights (width,), and the iterations that it took."""
+    """Intercepts (margins,), weights (margins, width), and the iterations that it took."""
 
-    intercept: float
+    intercepts: Vector
     weights: Vector
     iterations: int
 
     @property
     def vector(self) -> Vector:
-        """Intercept and weights, as a start for the next."""
-        return np.concatenate([[self.intercept], self.weights])
+        """Intercepts and weights, as a start for the next."""
+        return np.concatenate([self.intercepts, self.weights.ravel()])
 
 
-def most_at_once(width: int) -> int:
-    """How many regressions of so many regressors memory allows side by side."""
-    return max(1, MOST_STATE // (8 * STATE_VECTORS * (width + 1)))
+def most_at_once(width: int, margins: int = 1) -> int:
+    """How many regressions of so many regressors and margins memory allows side by side."""
+    return max(1, MOST_STATE // (8 * STATE_VECTORS * margins * (width + 1)))
 
 
 def solve(x: Regressors, problems: Sequence[Regression], intercept: bool = True) -> list[Solution]:
@@ -73,7 +77,7 @@ def solve(x: Regressors, problems: Sequence[Regression], intercept: bool = True)
     Raises:
         FloatingPointError: a loss is not finite, as where `x` is not.
     """
-    most = most_at_once(x.shape[1])
+    most = most_at_once(x.shape[1], max((one.margins for one in problems), default=1))
     solutions: list[Solution] = []
     for start in range(0, len(problems), most):
         solutions += _solve_together(x, problems[start : start + most], intercept)
@@ -89,7 +93,8 @@ def _solve_together(
 
     def work(j: int) -> None:
         problem = problems[j]
-        start = np.zeros(1 + x.shape[1]) if problem.start is None else problem.start
+        m, width = problem.margins, x.shape[1]
+        start = np.zeros(m * (1 + width)) if problem.start is None else problem.start
         try:
             found = minimize(
                 lambda vector: meeting.evaluate(j, vector),
@@ -103,7 +108,8 @@ def _solve_together(
                     "ftol": 64 * np.finfo(float).eps,
                 },
             )
-            solutions[j] = Solution(float(found.x[0]), found.x[1:], int(found.nit))
+            weights = found.x[m:].reshape(m, width)
+            solutions[j] = Solution(found.x[:m], weights, int(found.nit))
         except BaseException as error:
             meeting.fail(error)
         finally:
@@ -174,39 +180,41 @@ class _Losses:
     """Losses and gradients of several regressions on the same rows."""
 
     def __init__(self, x: Regressors, problems: Sequence[Regression], intercept: bool) -> None:
-        self._x, self._intercept = x, intercept
-        self._known = [~np.isnan(p.labels) for p in problems]
-        self._labels = [
-            np.where(k, p.labels, 0) for k, p in zip(self._known, problems, strict=True)
-        ]
+        self._x, self._intercept, self._problems = x, intercept, problems
+        known = [~np.isnan(p.labels) for p in problems]
+        self._labels = [np.where(k, p.labels, 0) for k, p in zip(known, problems, strict=True)]
         self._weights, self._penalties = [], []
-        for problem, known in zip(problems, self._known, strict=True):
-            weights = np.where(problem.labels == 1, problem.positive_weight, 1.0) * known
+        for problem, rows in zip(problems, known, strict=True):
+            weights = (1.0 if problem.weights is None else problem.weights) * rows
             total = float(weights.sum())
             self._weights.append(weights / total)
             self._penalties.append(1 / (problem.strength * total))
 
     def evaluate(self, asked: dict[int, Vector]) -> dict[int, tuple[float, Vector]]:
-        """The loss and its gradient (1 + width,) at the vectors of some regressions."""
+        """The loss and its gradient, as Regression.start, at the vectors of some regressions."""
         members = sorted(asked)
-        margins = self._x.times(np.array([asked[j][1:] for j in members]))
-        residuals = np.empty((len(members), self._x.shape[0]))
+        sizes = [self._problems[j].margins for j in members]
+        parts = [slice(end - m, end) for end, m in zip(np.cumsum(sizes), sizes, strict=True)]
+        weights = [
+            asked[j][m:].reshape(m, self._x.shape[1]) for j, m in zip(members, sizes, strict=True)
+        ]
+        margins = self._x.times(np.concatenate(weights))
+        residuals = np.empty((sum(sizes), self._x.shape[0]))
         losses, of_intercepts = [], []
-        for row, j in enumerate(members):
-            margin = margins[:, row] + (asked[j][0] if self._intercept else 0.0)
-            losses.append(
-                float(self._weights[j] @ (np.logaddexp(0, margin) - self._labels[j] * margin))
+        for j, m, part in zip(members, sizes, parts, strict=True):
+            margin = margins[:, part] + (asked[j][:m] if self._intercept else 0.0)
+            loss, residuals[part] = self._problems[j].loss(
+                margin, self._labels[j], self._weights[j]
             )
-            residual = self._weights[j] * (expit(margin) - self._labels[j])
-            of_intercepts.append(float(residual.sum()) if self._intercept else 0.0)
-            residuals[row] = residual
+            losses.append(loss)
+            of_intercepts.append(residuals[part].sum(axis=1) if self._intercept else np.zeros(m))
         gradients = self._x.against(residuals)
         answers = {}
-        for row, j in enumerate(members):
-            weights, penalty = asked[j][1:], self._penalties[j]
-            loss = losses[row] + 0.5 * penalty * float(weights @ weights)
+        for row, (j, part) in enumerate(zip(members, parts, strict=True)):
+            own, penalty = weights[row].ravel(), self._penalties[j]
+            loss = losses[row] + 0.5 * penalty * float(own @ own)
             if not np.isfinite(loss):
                 raise FloatingPointError("the loss is not finite")
-            gradient = gradients[row] + penalty * weights
-            answers[j] = (loss, np.concatenate([[of_intercepts[row]], gradient]))
+            gradient = gradients[part].ravel() + penalty * own
+            answers[j] = (loss, np.concatenate([of_intercepts[row], gradient]))
         return answers

@@ -43,7 +43,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from blendmake.matrix import Floats, Rows
+from blendmake.family import Predictions
+from blendmake.matrix import Rows
 from blendmake.neural.data import Inputs, Preparation
 from blendmake.neural.family import NeuralFamily, predict_network
 from blendmake.neural.layers import Categories, Network
@@ -53,9 +54,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "si
 
 
 class Perceptron(Network):
-    """The network: Inputs of b rows to logits (b, targets)."""
+    """The network: Inputs of b rows to logits (b, outputs)."""
 
-    def __init__(self, params: Mapping[str, Any], preparation: Preparation, targets: int) -> None:
+    def __init__(self, params: Mapping[str, Any], preparation: Preparation, outputs: int) -> None:
         super().__init__()
         levels = [len(codes) for codes in preparation.levels]
         self.categories = Categories(
@@ -70,15 +71,15 @@ class Perceptron(Network):
             layers += [ACTIVATIONS[params["activation"]](), nn.Dropout(params["dropout"])]
             width = size
         self.layers = nn.Sequential(*layers)
-        self.output = nn.Linear(width, targets)
+        self.output = nn.Linear(width, outputs)
 
     def forward(self, inputs: Inputs) -> Tensor:
         parts = [inputs.numbers, *self.categories(inputs.codes)]
         logits: Tensor = self.output(self.layers(torch.cat(parts, dim=-1)))
         return logits
 
-    def set_bias(self, odds: Tensor) -> None:
-        self.output.bias.data.copy_(odds)
+    def set_bias(self, logits: Tensor) -> None:
+        self.output.bias.data.copy_(logits)
 
 
 class MLP(NeuralFamily):
@@ -103,13 +104,13 @@ class MLP(NeuralFamily):
 
     @staticmethod
     def network(
-        params: Mapping[str, Any], preparation: Preparation, targets: int, extra: Mapping[str, Any]
+        params: Mapping[str, Any], preparation: Preparation, outputs: int, extra: Mapping[str, Any]
     ) -> Network:
-        return Perceptron(params, preparation, targets)
+        return Perceptron(params, preparation, outputs)
 
 
-def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Floats:
-    """Predictions (rows, targets) of a saved model for rows of its feature set."""
+def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Predictions:
+    """Predictions (rows, outputs) of a saved model for rows of its feature set."""
     return predict_network(MLP, path, rows, threads)
 
 

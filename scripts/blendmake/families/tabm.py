@@ -45,6 +45,7 @@ from tabm import (  # type: ignore[import-untyped,unused-ignore]
 )
 from torch import Tensor, nn
 
+from blendmake.family import Predictions
 from blendmake.matrix import Floats, Rows
 from blendmake.neural.data import Inputs, Preparation, pack, unpack
 from blendmake.neural.family import Extra, NeuralFamily, predict_network
@@ -65,13 +66,13 @@ def embedding_kind(params: Mapping[str, Any], preparation: Preparation) -> str:
 
 
 class Ensemble(Network):
-    """The network: Inputs of b rows, or (b, k) rows, to logits (b, k, targets)."""
+    """The network: Inputs of b rows, or (b, k) rows, to logits (b, k, outputs)."""
 
     def __init__(
         self,
         params: Mapping[str, Any],
         preparation: Preparation,
-        targets: int,
+        outputs: int,
         bins: tuple[Any, ...],
     ) -> None:
         super().__init__()
@@ -110,7 +111,7 @@ class Ensemble(Network):
             start_scaling_init="random-signs" if self.embeddings is None else "normal",
             start_scaling_init_chunks=chunks,
         )
-        self.output = LinearEnsemble(params["d_block"], targets, k=params["k"])
+        self.output = LinearEnsemble(params["d_block"], outputs, k=params["k"])
 
     def forward(self, inputs: Inputs) -> Tensor:
         numbers = inputs.numbers
@@ -121,8 +122,8 @@ class Ensemble(Network):
         logits: Tensor = self.output(self.backbone(self.view(torch.cat(parts, dim=-1))))
         return logits
 
-    def set_bias(self, odds: Tensor) -> None:
-        self.output.bias.data.copy_(odds.expand_as(self.output.bias))
+    def set_bias(self, logits: Tensor) -> None:
+        self.output.bias.data.copy_(logits.expand_as(self.output.bias))
 
 
 class TabM(NeuralFamily):
@@ -162,9 +163,9 @@ class TabM(NeuralFamily):
 
     @staticmethod
     def network(
-        params: Mapping[str, Any], preparation: Preparation, targets: int, extra: Mapping[str, Any]
+        params: Mapping[str, Any], preparation: Preparation, outputs: int, extra: Mapping[str, Any]
     ) -> Network:
-        return Ensemble(params, preparation, targets, unpack(extra) if extra else ())
+        return Ensemble(params, preparation, outputs, unpack(extra) if extra else ())
 
     @staticmethod
     def extra(params: Mapping[str, Any], preparation: Preparation, rows: Rows) -> Extra:
@@ -196,8 +197,8 @@ def _bins(values: Floats, params: Mapping[str, Any]) -> Floats:
     return np.asarray(edges.numpy(), np.float32)
 
 
-def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Floats:
-    """Predictions (rows, targets) of a saved model for rows of its feature set."""
+def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Predictions:
+    """Predictions (rows, outputs) of a saved model for rows of its feature set."""
     return predict_network(TabM, path, rows, threads)
 
 

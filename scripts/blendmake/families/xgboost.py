@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from blendmake.families.objectives import Shift, positive_weight, take_objective, watched
 from blendmake.families.xgboost_matrix import (
     ALIASES,
     DEFAULTS,
@@ -22,14 +24,45 @@ from blendmake.families.xgboost_matrix import (
     saver,
     trained,
 )
-from blendmake.family import Family, Fit, Fitted, FoldData, Reports, known_rows, refused
+from blendmake.family import (
+    Family,
+    Fit,
+    Fitted,
+    FoldData,
+    Labels,
+    Predictions,
+    Reports,
+    Stop,
+    Weights,
+    known_rows,
+    refused,
+)
 from blendmake.lean.xgboost import xgb
-from blendmake.matrix import Floats, Rows
+from blendmake.matrix import Rows
 
 NO_BEST_ROUND = (
     "with 'booster: dart' later rounds rescale earlier trees, so that no best round can be cut out: "
     "leave early_stopping out (or set it to false for this target)"
 )
+_REGRESSION = (
+    "reg:squarederror reg:absoluteerror reg:pseudohubererror reg:quantileerror reg:squaredlogerror "
+    "count:poisson reg:gamma reg:tweedie"
+)
+OBJECTIVES = {
+    "binary": {"binary:logistic": "binary:logistic"},
+    "multiclass": {"multi:softprob": "multi:softprob"},
+    "regression": {name: name for name in _REGRESSION.split()},
+}
+SHIFTABLE = ("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror", "reg:quantileerror")
+# Metrics that XGBoost has itself, as it calls them.
+METRICS = {
+    ("binary", "auc"): "auc",
+    ("binary", "log_loss"): "logloss",
+    ("multiclass", "log_loss"): "mlogloss",
+    ("regression", "rmse"): "rmse",
+    ("regression", "mae"): "mae",
+}
+SHIFT = "blendmake_shift"  # attribute of a model of numbers: what was taken off the labels
 
 
 class XGBoost(Family):
@@ -48,90 +81,128 @@ class XGBoost(Family):
         super().__init__(data, threads, options)
         self._matrices = Matrices(data, threads)
 
-    def fit(self, task: Fit) -> Fitted:
-        params = self.params(task)
-        if params.get("booster") == "dart" and task.stop_rounds is not None:
-            raise refused(task, ValueError(NO_BEST_ROUND))
-        matrices, labels, stop_labels = self._matrices.of(task, int(params.get("max_bin", MAX_BIN)))
+    def fit(self, asked: Fit) -> Fitted:
+        params = self.params(asked)
+        if params.get("booster") == "dart" and asked.stop_rounds is not None:
+            raise refused(asked, ValueError(NO_BEST_ROUND))
+        objective = take_objective(asked, params, OBJECTIVES, "objective")
+        shift = Shift.of(asked, objective, SHIFTABLE, fixed="base_score" in params)
+        positive = positive_weight(asked)
+        prepared = self._matrices.of(asked, int(params.get("max_bin", MAX_BIN)))
+        matrices, stop = prepared.matrices, prepared.stop
         train = matrices.matrix("train")
-        _set_labels(train, labels)
-        reports = Reports(task)
-        watch, callbacks = [], []
-        if reports.watching:
-            stop = matrices.matrix("stop")
-            _set_labels(stop, stop_labels)
-            watch = [(stop, "stop")] if task.stop_rounds is not None else []
-            callbacks = [_Telling(reports, stop)] if reports.wanted else []
+        weights = None
+        if prepared.weights is not None and positive is None:
+            weights = prepared.weights[:, 0]
+        _set_labels(train, prepared.labels[:, 0], shift, weights)
+        own = None if stop is None else METRICS.get((asked.task, stop.metric.name))
         settings = {
             "max_bin": MAX_BIN,
             **params,
-            "objective": "binary:logistic",
-            "eval_metric": "auc",
-            "scale_pos_weight": task.positive_weight,
+            "objective": objective,
+            **({"eval_metric": own} if own else {"disable_default_eval_metric": True}),
+            **({"num_class": asked.outputs} if asked.task == "multiclass" else {}),
+            **({"scale_pos_weight": positive} if positive is not None else {}),
             "nthread": self.threads,
-            "seed": task.seed,
+            "seed": asked.seed,
             "validate_parameters": True,
             "verbosity": 1,
             **device_of(self.gpu, params),
         }
-        with refusing(task):
+        reports = Reports(asked)
+        watching: dict[str, Any] = {}
+        if stop is not None and reports.watching:
+            matrix = matrices.matrix("stop")
+            _set_labels(matrix, stop.labels[:, 0], shift, None)
+            measure = None if own else _measuring(asked, stop, shift)
+            if asked.stop_rounds is not None:
+                watching["evals"] = [(matrix, "stop")]
+                watching["custom_metric"] = measure
+                watching["maximize"] = stop.metric.higher_is_better
+            if reports.wanted:
+                watching["callbacks"] = [_Telling(reports, matrix, measure)]
+        with refusing(asked):
             booster = xgb.train(
                 settings,
                 train,
-                num_boost_round=task.rounds,
-                evals=watch,
-                early_stopping_rounds=task.stop_rounds,
+                num_boost_round=asked.rounds,
+                early_stopping_rounds=asked.stop_rounds,
                 verbose_eval=False,
-                callbacks=callbacks,
+                **watching,
             )
         reports.settle()
         device = ran_on(booster, settings)
-        stop_auc = float(booster.best_score) if watch else None
-        rounds = booster.best_iteration + 1 if watch else task.rounds
+        stops = asked.stop_rounds is not None
+        scores = np.array([float(booster.best_score)]) if stops else None
+        rounds = booster.best_iteration + 1 if stops else asked.rounds
         booster = trained(booster, rounds)
+        if shift.numbers:
+            booster.set_attr(**{SHIFT: repr(shift.by)})
 
         # Outside of training no tree is dropped, with `booster: dart` neither.
         in_place = device == "cpu" and params.get("booster") != "gblinear"
-        valid = matrices.predict(booster, self.data.valid, in_place)
-        test = matrices.predict(booster, self.data.test, in_place)
-        return Fitted(valid, test, rounds, saver(booster), stop_auc, device)
+        valid, test = (
+            _outputs(matrices.predict(booster, rows, in_place), shift, asked.outputs)
+            for rows in (self.data.valid, self.data.test)
+        )
+        return Fitted(valid, test, rounds, saver(booster), scores, device)
 
     def release(self) -> None:
         self._matrices.drop()
 
 
 class _Telling(xgb.callback.TrainingCallback):  # type: ignore[misc]
-    """Tells the AUC on the watched rows: of early stopping, or else evaluated where it is due."""
+    """Tells the metric on the watched rows: of early stopping, or else evaluated where it is due."""
 
-    def __init__(self, reports: Reports, watched: xgb.DMatrix) -> None:
+    def __init__(self, reports: Reports, watched: xgb.DMatrix, measure: Any) -> None:
         super().__init__()
-        self.reports, self.watched = reports, watched
+        self.reports, self.watched, self.measure = reports, watched, measure
 
     def after_iteration(self, model: xgb.Booster, epoch: int, evals_log: Any) -> bool:
         done = epoch + 1
         if not self.reports.due(done):
             return False
         if evals_log:
-            return self.reports.ends(done, evals_log["stop"]["auc"][-1])
+            (values,) = evals_log["stop"].values()
+            return self.reports.ends(done, values[-1])
+        if self.measure is not None:
+            return self.reports.ends(done, self.measure(model.predict(self.watched), None)[1])
         told = model.eval(self.watched, "stop", epoch)  # "[9]\tstop-auc:0.75"
         return self.reports.ends(done, float(told.rpartition(":")[2]))
 
 
-def _set_labels(matrix: Any, labels: Any) -> None:
+def _measuring(asked: Fit, stop: Stop, shift: Shift) -> Callable[[Any, Any], tuple[str, float]]:
+    """The metric as XGBoost asks for it, of the watched rows."""
+
+    def measure(predictions: Any, matrix: Any) -> tuple[str, float]:
+        return stop.metric.name, watched(asked, stop, shift, predictions)
+
+    return measure
+
+
+def _set_labels(matrix: Any, labels: Labels, shift: Shift, weights: Weights | None) -> None:
     # XGBoost refuses NaN labels. A row of weight 0 adds nothing to gradients, hessians (so to
-    # min_child_weight), the intercept or the AUC; only the bins have seen its features.
+    # min_child_weight), the intercept or the metric; only the bins have seen its features.
     known = known_rows(labels)
-    weights = np.ones(len(labels), np.float32)
+    own = np.ones(len(labels), np.float32) if weights is None else weights.astype(np.float32)
     if known is not None:
-        weights[:] = 0
-        weights[known] = 1
-    matrix.set_info(label=np.nan_to_num(labels), weight=weights)
+        given, own = own, np.zeros(len(labels), np.float32)
+        own[known] = given[known]
+    matrix.set_info(label=np.nan_to_num(shift.off(labels)), weight=own)
 
 
-def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Floats:
-    """Predictions (rows,) of a saved model for rows of its feature set."""
+def _outputs(values: Any, shift: Shift, outputs: int) -> Predictions:
+    return shift.back(values.reshape(-1, outputs))
+
+
+def predict_saved(path: Path, rows: Rows, threads: int = 1) -> Predictions:
+    """Predictions (rows, outputs) of a saved model for rows of its feature set."""
     booster = xgb.Booster({"nthread": threads}, model_file=path)
-    return predict_blocks(booster, rows, threads)
+    told = booster.attr(SHIFT)
+    shift = Shift() if told is None else Shift(float(told), True)
+    param = json.loads(booster.save_config())["learner"]["learner_model_param"]
+    outputs = max(int(param["num_class"]), 1)
+    return _outputs(predict_blocks(booster, rows, threads), shift, outputs)
 
 
 FAMILY = XGBoost

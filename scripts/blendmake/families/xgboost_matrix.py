@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from blendmake.family import Fit, FoldData, JointFit, Labels, Smaller, refused
+from blendmake.family import Fit, FoldData, Labels, Smaller, Stop, Weights, refused
 from blendmake.heap import give_back_freed
 from blendmake.lean.xgboost import xgb
 from blendmake.matrix import Floats, Positions, Rows, joined
@@ -33,8 +33,8 @@ ALIASES: dict[str, str] = {
     "min_split_loss": "gamma",
 }
 RESERVED: dict[str, str] = {
-    "objective": "targets are binary",
-    "eval_metric": "early stopping watches AUC",
+    "eval_metric": "early stopping watches the problem's metric (key 'metric')",
+    "num_class": "it is the number of the target's classes",
     "seed": "use the problem's seed",
     "random_state": "use the problem's seed",
     "nthread": "threads belong to the profile (set-threads)",
@@ -115,11 +115,12 @@ class FoldMatrices:
 
 
 class Prepared(NamedTuple):
-    """What one fit stands on: its matrices, and the labels of their rows."""
+    """What one fit stands on: its matrices, labels and weights of their rows, and what is watched."""
 
     matrices: FoldMatrices
     labels: Labels
-    stop_labels: Labels | None
+    weights: Weights | None
+    stop: Stop | None
 
 
 class Matrices:
@@ -133,7 +134,7 @@ class Matrices:
         """Let the matrices go, with what of them is on a GPU; they are made again when asked for."""
         self._shared = None
 
-    def of(self, task: Fit | JointFit, max_bin: int) -> Prepared:
+    def of(self, asked: Fit, max_bin: int) -> Prepared:
         """The matrices for a fit.
 
         Where fewer than half of the training rows have a label that counts (undersampling), the fit
@@ -142,19 +143,20 @@ class Matrices:
         before it.
         """
         give_back_freed()  # what the fit before this one took
-        known = _labelled(task.labels)
-        if 2 * len(known) < len(task.labels):
-            stop, stop_labels = self._data.stop, task.stop_labels
-            if stop is not None and stop_labels is not None:
-                watched = _labelled(stop_labels)
-                stop, stop_labels = stop.at(watched), stop_labels[watched]
-            data = replace(self._data, train=self._data.train.at(known), stop=stop)
+        known = _labelled(asked.labels)
+        if 2 * len(known) < len(asked.labels):
+            rows, stop = self._data.stop, asked.stop
+            if rows is not None and stop is not None:
+                watched = _labelled(stop.labels)
+                rows, stop = rows.at(watched), replace(stop, labels=stop.labels[watched])
+            data = replace(self._data, train=self._data.train.at(known), stop=rows)
             alone = FoldMatrices(data, self._threads, max_bin, self._categories)
-            return Prepared(alone, task.labels[known], stop_labels)
+            weights = None if asked.weights is None else asked.weights[known]
+            return Prepared(alone, asked.labels[known], weights, stop)
         if self._shared is None or self._shared.max_bin != max_bin:
             self._shared = None  # the old matrices go before the new ones come
             self._shared = FoldMatrices(self._data, self._threads, max_bin, self._categories)
-        return Prepared(self._shared, task.labels, task.stop_labels)
+        return Prepared(self._shared, asked.labels, asked.weights, asked.stop)
 
 
 def device_of(gpu: float, params: Mapping[str, Any]) -> dict[str, str]:
@@ -179,23 +181,23 @@ def ran_on(booster: xgb.Booster, settings: Mapping[str, Any]) -> str:
 
 def _labelled(labels: Labels) -> Positions:
     """The rows of a known label, of any target: where they are."""
-    return np.flatnonzero(np.any(~np.isnan(labels).reshape(len(labels), -1), axis=1))
+    return np.flatnonzero(np.any(~np.isnan(labels), axis=1))
 
 
 @contextmanager
-def refusing(task: Fit | JointFit) -> Iterator[None]:
+def refusing(asked: Fit) -> Iterator[None]:
     """Turn what XGBoost refuses, or warns of as unknown, into the error that names the target."""
     with warnings.catch_warnings(record=True) as complaints:
         warnings.simplefilter("always")
         try:
             yield
         except (xgb.core.XGBoostError, TypeError, ValueError) as error:
-            raise refused(task, error) from error
+            raise refused(asked, error) from error
     for complaint in complaints:
         # An unknown param is only a warning there, and cannot be raised out of its callback.
         unused = re.search(r"Parameters: \{ (.*) \} are not used", str(complaint.message))
         if unused:
-            raise refused(task, ValueError(f"Unknown param {unused[1]}"))
+            raise refused(asked, ValueError(f"Unknown param {unused[1]}"))
 
 
 def trained(booster: xgb.Booster, rounds: int) -> xgb.Booster:

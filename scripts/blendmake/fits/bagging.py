@@ -6,11 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from blendmake.matrix import Floats
-
-Labels = NDArray[np.float32]
+from blendmake.family import Labels, Predictions
 
 
 def bag_count(bagging: Mapping[str, Any] | None) -> int:
@@ -22,7 +19,7 @@ def draw_bag(labels: Labels, bagging: Mapping[str, Any] | None, seed: int) -> tu
     """The labels that one bag is fitted with.
 
     Args:
-        labels: (rows,) 0, 1 or NaN.
+        labels: (rows,) 0, 1 or NaN; of other tasks too, where nothing is left out.
         bagging: config.sources.Bagging as a mapping, or None: every row.
         seed: of the draw.
 
@@ -44,14 +41,14 @@ def draw_bag(labels: Labels, bagging: Mapping[str, Any] | None, seed: int) -> tu
     return drawn, wanted / len(negatives)
 
 
-def undo_undersampling(predictions: Floats, share: float) -> Floats:
+def undo_undersampling(predictions: Predictions, share: float) -> Predictions:
     """Probabilities among all rows from those of a model that saw a share of the negatives.
 
     The odds shrink by that share (Elkan 2001, "The foundations of cost-sensitive learning"; Dal Pozzolo
     et al. 2015), so that bags, folds and targets stay on one scale. The order does not change.
 
     Args:
-        predictions: (rows,) in [0, 1].
+        predictions: (rows, outputs) in [0, 1]; of other tasks too, where the share is 1.
         share: in (0, 1].
     """
     if share == 1:

@@ -21,7 +21,7 @@ from blendmake.fits.notes import FELL_BACK, SEARCH_FOLDS
 from blendmake.fits.settings import resolve_targets
 from blendmake.fits.store import mean_prediction
 from blendmake.fits.table import FITS, result_note
-from blendmake.labels import labels_of
+from blendmake.labels import labels_of, targets_of
 from blendmake.predictions import write_predictions
 from blendmake.scratch import dates, locked
 
@@ -56,11 +56,12 @@ class FoldWork:
         note: provenance of the outputs.
         kept: where the last finished fold is kept, to be taken over by who would fit the same.
         best: best.parquet of the search that the source takes its params from, if it does.
+        metric: as of FoldFits.
         gpu, out_of_memory: as of FoldFits; where fits run is no part of what identifies them.
 
     Attributes:
         ids: the ids of all rows.
-        targets: all of the source's targets.
+        targets, known: names of all of the source's targets, and what they are.
         made: the note of the outputs.
         folder: where finished fits are kept.
     """
@@ -81,6 +82,7 @@ class FoldWork:
         note: Mapping[str, Any],
         kept: Path | None = None,
         best: Path | None = None,
+        metric: str | Mapping[str, str] | None = None,
         gpu: float = 0.0,
         out_of_memory: str = "error",
     ) -> None:
@@ -92,6 +94,7 @@ class FoldWork:
         _check_names(name, source, groups, every)
         # Of its own targets alone: the others' labels would be held beside the matrix.
         _, labels = labels_of(table.select(self.targets), id_columns)
+        known = targets_of(table, self.targets)
         tuned, told = _tuned(name, source, self.targets, best)
         self.job = FoldJob(
             name,
@@ -102,12 +105,15 @@ class FoldWork:
             family,
             seed,
             threads,
-            self.targets,
+            known,
             labels,
+            metric=metric,
             tuned=tuned,
             gpu=gpu,
             out_of_memory=out_of_memory,
         )
+        self.job.check(self.targets)
+        self.known = known
         key = digest_of([code, inputs.digest(), family, seed, note.get("versions")])
         self.folder, self.kept = scratch / key, kept
         self.keep = bool(source.get("keep_models"))
@@ -151,12 +157,12 @@ def fit_fold(work: FoldWork, outputs: FoldOutputs, *, jobs: int = 1) -> None:
         fell_back = [t for t in targets if any(one.row.get("fallback") for one in finished[t])]
         made = {**work.made, **({FELL_BACK: fell_back} if fell_back else {})}
         bags = [finished[target] for target in targets]
-        oof = np.stack([mean_prediction([one.valid for one in of]) for of in bags], axis=1)
-        test = np.stack([mean_prediction([one.test for one in of]) for of in bags], axis=1)
-        write_predictions(outputs.test, test_ids, targets, test, made)
+        oof = np.hstack([mean_prediction([one.valid for one in of]) for of in bags])
+        test = np.hstack([mean_prediction([one.test for one in of]) for of in bags])
+        write_predictions(outputs.test, test_ids, work.known, test, made)
         fits = pa.Table.from_pylist(rows, schema=FITS)
         write_parquet(fits, outputs.fits, {**made, **result_note(fits), **of_jobs})
-        write_predictions(outputs.oof, valid_ids, targets, oof, made)
+        write_predictions(outputs.oof, valid_ids, work.known, oof, made)
         if work.kept is not None:
             keep_fold(outputs.tables, work.kept, work.made["fits"])
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
-from blendmake.family import Family, Fit, Fitted, FoldData, JointFamily, JointFit
+from blendmake.family import Family, Fit, Fitted, FoldData, Report, Stop, Weights
 from blendmake.fits.bagging import draw_bag
 from blendmake.fits.gpu_memory import fit_or_fall_back
 from blendmake.fits.inputs import FoldInputs
@@ -23,11 +23,13 @@ from blendmake.fits.settings import TargetSettings, settings_for
 from blendmake.folds.file import read_folds, read_inner
 from blendmake.labels import Labels
 from blendmake.matrix import Column, Positions, Rows, known_values
+from blendmake.metrics.base import Metric, find_metric
 from blendmake.seeds import derive_seed
+from blendmake.tasks.base import Target
 
 log = logging.getLogger(__name__)
-JOINT = "*"  # stands for the target in the seed of a model of several
-Report = Callable[[int, float], None]
+SEVERAL = "*"  # stands for the target in the seed of a model of several
+UNDERSAMPLING = ("negatives_per_positive", "max_negatives")
 T = TypeVar("T")
 
 
@@ -45,6 +47,15 @@ class Unit:
         return self.targets[0] if len(self.targets) == 1 else f"{len(self.targets)} targets"
 
 
+class Done(NamedTuple):
+    """What came of a unit: the fit, the labels (rows, targets) it was fitted with, and the share of
+    negatives that it saw."""
+
+    fitted: Fitted
+    labels: Labels
+    share: float
+
+
 class FoldFits:
     """How the targets of one source are fitted on one fold.
 
@@ -52,7 +63,8 @@ class FoldFits:
         name, source: the source and its config (config.sources.Source as a mapping).
         groups: members of the target groups that it names.
         family: module of its family.
-        every, labels: names and labels (rows, targets) of the targets that may be fitted.
+        targets, labels: the targets that may be fitted, and their labels (rows, targets).
+        metric: the name of the metric that early stopping watches, or by target; None: its task's.
         tuned: by target, what is set over everything that the source says (an override).
         within: folds whose rows alone train; left out: all.
         trial: the fits of a search, without test rows.
@@ -71,9 +83,10 @@ class FoldFits:
         family: str,
         seed: int,
         threads: int,
-        every: Sequence[str],
+        targets: Sequence[Target],
         labels: Labels,
         *,
+        metric: str | Mapping[str, str] | None = None,
         tuned: Mapping[str, Mapping[str, Any]] | None = None,
         within: Collection[int] | None = None,
         trial: bool = False,
@@ -83,11 +96,13 @@ class FoldFits:
     ) -> None:
         self.name, self.source, self.groups, self.fold = name, source, groups, fold
         self.inputs, self.seed, self.threads = inputs, seed, threads
-        self.every, self.labels = every, labels
+        self.targets = {target.name: target for target in targets}
+        self.names, self.labels = list(self.targets), labels
+        self._metric = metric
         self.tuned, self.trial, self.reports = tuned or {}, trial, reports
         self.gpu, self.out_of_memory = gpu, out_of_memory
-        self.family: type[Family] | type[JointFamily] = importlib.import_module(family).FAMILY
-        self.joint = issubclass(self.family, JointFamily)
+        self.family: type[Family] = importlib.import_module(family).FAMILY
+        self.multi_output = self.family.MULTI_OUTPUT
         folds = read_folds(inputs.folds)
         rows = folds.rows(fold, within)
         self.folds_digest, self.train_rows, self.valid_rows = folds.digest, rows.train, rows.valid
@@ -103,6 +118,45 @@ class FoldFits:
             self.source, self.groups, target, self.family.ALIASES, self.tuned.get(target)
         )
 
+    def metric(self, target: str) -> Metric:
+        """What early stopping watches a target by."""
+        task = self.targets[target].task
+        said = self._metric.get(target) if isinstance(self._metric, Mapping) else self._metric
+        metric = find_metric(said or task.metric)
+        if task.name not in metric.tasks:
+            raise BlendmakeError(
+                f"sources.{self.name}: metric '{metric.name}' does not measure target '{target}', which "
+                f"is {task.title}. Name one of {task.metric}, {', '.join(task.also)}."
+            )
+        return metric
+
+    def check(self, targets: Sequence[str]) -> None:
+        """Refuse targets that the source cannot fit, or not with these settings.
+
+        Raises:
+            BlendmakeError: naming source and target.
+        """
+        for name in targets:
+            task, settings = self.targets[name].task, self.settings(name)
+            own = f"sources.{self.name}: target '{name}'"
+            if task.name not in self.family.TASKS:
+                here = self.family.__module__.rpartition(".")[2]
+                raise BlendmakeError(
+                    f"{own} is {task.title}, which family {here} cannot fit (it can: "
+                    f"{', '.join(sorted(self.family.TASKS))}). Take the target out of the source's "
+                    "targets, or choose another family."
+                )
+            drawn = [key for key in UNDERSAMPLING if (settings.bagging or {}).get(key) is not None]
+            if drawn and not task.undersamples:
+                raise BlendmakeError(
+                    f"{own} is {task.title}, which has no negatives to leave out: 'bagging.{drawn[0]}' "
+                    "is for binary targets. Leave it out (bags of all rows are possible)."
+                )
+            try:
+                task.row_weights(np.zeros(0), settings.class_weight)
+            except BlendmakeError as error:
+                raise BlendmakeError(f"{own}: {error}") from None
+
     def _stopping(self, target: str) -> Mapping[str, Any] | None:
         settings = self.settings(target)
         return settings.early_stopping if self.family.stops(settings.params) else None
@@ -110,7 +164,7 @@ class FoldFits:
     def watched(self, target: str) -> str:
         """What is watched in a fit: none, inner or fold; report, where no rounds hang on it.
 
-        None too where the rows to watch, or those left to train on, hold one class only.
+        None too where the rows to watch, or those left to train on, hold one value only.
         """
         stopping = self._stopping(target)
         if stopping is None:
@@ -118,8 +172,8 @@ class FoldFits:
         else:
             watch = str(stopping["watch"])
         train, stop = self._split(watch)
-        column = self._labels(target)
-        return watch if two_classes(column[stop]) and two_classes(column[train]) else "none"
+        column, task = self._labels(target), self.targets[target].task
+        return watch if task.usable(column[stop]) and task.usable(column[train]) else "none"
 
     def _watched_together(self, targets: Sequence[str]) -> str:
         """What a model of several targets watches: what any of them can."""
@@ -140,7 +194,13 @@ class FoldFits:
         return read_inner(self.inputs.inner, self.fold)
 
     def _labels(self, target: str) -> Any:
-        return self.labels[:, self.every.index(target)]
+        """Labels (rows,), of the same kind whatever the other targets are."""
+        kind = np.float64 if self.targets[target].task.name == "regression" else np.float32
+        return self.labels[:, self.names.index(target)].astype(kind, copy=False)
+
+    def usable(self, target: str, labels: Any) -> bool:
+        """Whether there is something to learn from labels, or to score by."""
+        return self.targets[target].task.usable(labels)
 
     def truth(self, target: str) -> Any:
         """Labels (held-out rows,) of a target, NaN where unknown."""
@@ -148,9 +208,20 @@ class FoldFits:
 
     def optimistic(self, targets: Sequence[str]) -> list[str]:
         """Targets whose labels in the fold had a say in their own predictions."""
-        if self.joint:
-            return list(targets) if self._watched_together(targets) == "fold" else []
+        if self.multi_output:
+            watched = [some for some in self.together(targets) if self._watches_fold(some)]
+            return [target for target in targets if any(target in some for some in watched)]
         return [target for target in targets if self.watched(target) == "fold"]
+
+    def _watches_fold(self, targets: Sequence[str]) -> bool:
+        return self._watched_together(targets) == "fold"
+
+    def together(self, targets: Sequence[str]) -> list[tuple[str, ...]]:
+        """What a model of several targets is of: the targets of a task, in order."""
+        found: dict[str, list[str]] = {}
+        for target in targets:
+            found.setdefault(self.targets[target].task.name, []).append(target)
+        return [tuple(some) for some in found.values()]
 
     # The rows of a fit
 
@@ -160,17 +231,17 @@ class FoldFits:
 
     def data_key(self, unit: Unit) -> tuple[Any, ...]:
         """What decides which rows and columns a unit is fitted on."""
-        if self.joint:
+        if self.multi_output:
             return (self._watched_together(unit.targets), ())
         target = unit.targets[0]
         return (self.watched(target), tuple(c.name for c in self.columns(unit)))
 
     def columns(self, unit: Unit) -> Sequence[Column]:
-        if self.joint:
+        if self.multi_output:
             return self.train_files.columns
         return self.train_files.columns_of(unit.targets[0])
 
-    def made_family(self, unit: Unit) -> Family | JointFamily:
+    def made_family(self, unit: Unit) -> Family:
         """The family with the rows of a unit, for it and all others of the same data_key."""
         return self.family(self._data(unit), self.threads, self._options)
 
@@ -206,78 +277,74 @@ class FoldFits:
     # One fit
 
     def fit_one(
-        self, family: Family, unit: Unit, report: Report | None = None
-    ) -> tuple[Fitted, Any, float]:
-        """Fit one target: what came of it, the labels it was fitted with, share of negatives drawn."""
-        task, labels, share = self._task(family, unit, report)
-        if task is None:
-            return self.constant(unit.targets[0], labels), labels, share
-        return self._guarded(lambda: self._fit_task(family, task)), labels, share
+        self, family: Family, unit: Unit, scratch: Path | None = None, report: Report | None = None
+    ) -> Done:
+        """Fit a unit; `scratch`: a folder for its own partial work, of a MULTI_OUTPUT family."""
+        asked, labels, share = self._asked(unit, scratch, report)
+        if asked is None:
+            return Done(self.constant(unit.targets[0], labels[:, 0]), labels, share)
+        if scratch is not None:
+            scratch.mkdir(parents=True, exist_ok=True)
+        fitted = self._guarded(lambda: fit_or_fall_back(family, asked, self.out_of_memory))
+        return Done(fitted, labels, share)
 
-    def fit_many(self, family: Family, units: Sequence[Unit]) -> list[tuple[Fitted, Any, float]]:
+    def fit_many(self, family: Family, units: Sequence[Unit]) -> list[Done]:
         """As fit_one, of units of the same data_key, fitted at once."""
-        asked = [self._task(family, unit) for unit in units]
-        tasks = [task for task, _, _ in asked if task is not None]
-        fitted = iter(self._guarded(lambda: family.fit_many(tasks)))
+        asked = [self._asked(unit) for unit in units]
+        fits = [fit for fit, _, _ in asked if fit is not None]
+        fitted = iter(self._guarded(lambda: family.fit_many(fits)))
         return [
-            (next(fitted) if task else self.constant(unit.targets[0], labels), labels, share)
-            for unit, (task, labels, share) in zip(units, asked, strict=True)
+            Done(
+                next(fitted) if fit else self.constant(unit.targets[0], labels[:, 0]), labels, share
+            )
+            for unit, (fit, labels, share) in zip(units, asked, strict=True)
         ]
 
-    def _task(
-        self, family: Family, unit: Unit, report: Report | None = None
-    ) -> tuple[Fit | None, Any, float]:
-        """The fit of a unit (None: its labels are of one class), its labels, share of negatives."""
-        target = unit.targets[0]
-        settings, watched = self.settings(target), self.watched(target)
-        column = self._labels(target)
+    def _asked(
+        self, unit: Unit, scratch: Path | None = None, report: Report | None = None
+    ) -> tuple[Fit | None, Labels, float]:
+        """The fit of a unit (None: of one target, and there is nothing to learn), its labels (rows,
+        targets), and the share of negatives drawn."""
+        first = unit.targets[0]
+        settings, watched = self.settings(first), str(self.data_key(unit)[0])
+        seed = self.seed_of(SEVERAL if self.multi_output else first, unit.bag)
         train, stop = self._split(watched)
-        seed = self.seed_of(target, unit.bag)
-        labels, share = draw_bag(column[train], settings.bagging, derive_seed(seed, "negatives"))
-        if not two_classes(labels):
-            return None, labels, share
-        task = Fit(
-            target=target,
+        labels, share = self._stacked(unit.targets, train), 1.0
+        if not self.multi_output:
+            drawn, share = draw_bag(labels[:, 0], settings.bagging, derive_seed(seed, "negatives"))
+            labels = drawn[:, None]
+            if not self.usable(first, drawn):
+                return None, labels, share
+        rounds = self._stop_rounds(first, watched)
+        watch = Stop(self._stacked(unit.targets, stop), self.metric(first), rounds, report)
+        asked = Fit(
+            targets=tuple(self.targets[target] for target in unit.targets),
+            labels=labels,
             params=settings.params,
-            rounds=settings.rounds or family.ROUNDS,
-            stop_rounds=self._stop_rounds(target, watched),
-            positive_weight=_positive_weight(settings.class_weight, labels),
+            rounds=settings.rounds or self.family.ROUNDS,
             seed=seed,
-            labels=labels,
-            stop_labels=None if watched == "none" else column[stop],
-            report=None if watched == "none" else report,
-        )
-        return task, labels, share
-
-    def fit_together(
-        self, family: JointFamily, unit: Unit, scratch: Path, report: Report | None = None
-    ) -> tuple[Fitted, Any]:
-        """Fit all targets at once: what came of it, and the labels (rows, targets)."""
-        settings, watched = self.settings(unit.targets[0]), str(self.data_key(unit)[0])
-        columns = np.array([self.every.index(target) for target in unit.targets])
-        train, stop = self._split(watched)
-        labels = self.labels[np.ix_(train, columns)]
-        weights = [
-            _positive_weight(settings.class_weight, column) if two_classes(column) else 1.0
-            for column in labels.T
-        ]
-        task = JointFit(
-            targets=unit.targets,
-            params=settings.params,
-            rounds=settings.rounds or family.ROUNDS,
-            stop_rounds=self._stop_rounds(unit.targets[0], watched),
-            positive_weights=np.array(weights),
-            seed=self.seed_of(JOINT, unit.bag),
-            labels=labels,
+            weights=self._weights(unit.targets, labels, settings.class_weight),
             scratch=scratch,
-            stop_labels=None if watched == "none" else self.labels[np.ix_(stop, columns)],
-            report=None if watched == "none" else report,
+            stop=None if watched == "none" else watch,
         )
-        task.scratch.mkdir(parents=True, exist_ok=True)
-        return self._guarded(lambda: self._fit_task(family, task)), labels
+        return asked, labels, share
 
-    def _fit_task(self, family: Family | JointFamily, task: Fit | JointFit) -> Fitted:
-        return fit_or_fall_back(family, task, self.out_of_memory)
+    def _stacked(self, targets: Sequence[str], rows: Positions) -> Labels:
+        """Labels (rows, targets) of targets of one task."""
+        return np.column_stack([self._labels(target)[rows] for target in targets])
+
+    def _weights(
+        self, targets: Sequence[str], labels: Labels, class_weight: str | float
+    ) -> Weights | None:
+        """How much each label counts, (rows, targets); None: all the same."""
+        found = [
+            self.targets[target].task.row_weights(column, class_weight)
+            for target, column in zip(targets, labels.T, strict=True)
+        ]
+        if all(one is None for one in found):
+            return None
+        every = np.ones(len(labels))
+        return np.column_stack([every if one is None else one for one in found])
 
     def _guarded(self, fit: Callable[[], T]) -> T:
         try:
@@ -295,23 +362,15 @@ class FoldFits:
         return int(stopping["rounds"]) if stopping and watched not in ("none", "report") else None
 
     def constant(self, target: str, labels: Any) -> Fitted:
-        """What stands in where there is nothing to learn: the mean label, or one half."""
-        log.warning("%s: one class only among the training rows, predicted as such", target)
-        value = float(np.nanmean(labels)) if (~np.isnan(labels)).any() else 0.5
+        """What stands in where there is nothing to learn from labels (rows,): Task.constant."""
+        log.warning("%s: one value only among the training rows, predicted as such", target)
+        one = self.targets[target]
+        kind = np.float64 if one.task.name == "regression" else np.float32
+        values = one.task.constant(labels, len(one.outputs))
+        tested = 0 if self.trial else self.test_files.rows
         return Fitted(
-            np.full(len(self.valid_rows), value, np.float32),
-            np.full(0 if self.trial else self.test_files.rows, value, np.float32),
+            np.tile(values.astype(kind), (len(self.valid_rows), 1)),
+            np.tile(values.astype(kind), (tested, 1)),
             0,
-            lambda stem: save_constant(value, stem),
+            lambda stem: save_constant(values.tolist(), stem),
         )
-
-
-def two_classes(labels: Any) -> bool:
-    """Whether both classes occur among labels of 0, 1 and NaN."""
-    return bool((labels == 0).any() and (labels == 1).any())
-
-
-def _positive_weight(class_weight: str | float, labels: Any) -> float:
-    if class_weight == "balanced":
-        return float((labels == 0).sum() / (labels == 1).sum())
-    return 1.0 if class_weight == "none" else float(class_weight)

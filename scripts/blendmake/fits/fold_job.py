@@ -6,20 +6,21 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from blendmake.beside import beside
-from blendmake.family import Family, Fitted, JointFamily
+from blendmake.family import Family, Fitted, slices_of
 from blendmake.files import digest_of, sync
 from blendmake.fits.bagging import bag_count, undo_undersampling
-from blendmake.fits.fold_fits import JOINT, FoldFits, Unit, two_classes
+from blendmake.fits.fold_fits import SEVERAL, Done, FoldFits, Unit
 from blendmake.fits.models import Kept, keep_models, short_name
 from blendmake.fits.store import StoredFit
 from blendmake.matrix import Rows, known_values
-from blendmake.stats.auc import auc
+from blendmake.metrics.base import ScoredRows
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +30,11 @@ class FoldJob(FoldFits):
 
     def units(self, targets: Sequence[str], folder: Path) -> list[Unit]:
         """Everything there is to fit; those that share a matrix stand together."""
-        if self.joint:
+        if self.multi_output:
             bags = range(bag_count(self.source.get("bagging")))
-            together = tuple(targets)
             return [
-                Unit(
-                    together, bag, tuple(folder / self.file_name(t, bag, together) for t in targets)
-                )
+                Unit(some, bag, tuple(folder / self.file_name(t, bag, some) for t in some))
+                for some in self.together(targets)
                 for bag in bags
             ]
         units = [
@@ -84,7 +83,7 @@ class FoldJob(FoldFits):
         progress = beside("fits.progress").Progress(
             f"{self.name} fold {self.fold}", total, len(done)
         )
-        family: Family | JointFamily | None = None
+        family: Family | None = None
         key: tuple[Any, ...] = ()
         for batch in self._batches(missing):
             kept = f"{len(done)} of {total} fits of {self.name} fold {self.fold} are done and kept."
@@ -99,7 +98,7 @@ class FoldJob(FoldFits):
                     one.write(path)
                     done[target, unit.bag] = one
                     progress.tell(target, unit.bag, one.row)
-                if self.joint:
+                if self.multi_output:
                     shutil.rmtree(self._checkpoints(unit), ignore_errors=True)
             longest = max(longest, time.monotonic() - started)
         progress.close()
@@ -108,12 +107,12 @@ class FoldJob(FoldFits):
 
     @staticmethod
     def _checkpoints(unit: Unit) -> Path:
-        """The folder of a joint fit's own partial work."""
+        """The folder of the own partial work of a fit of several targets."""
         return unit.paths[0].with_suffix("")
 
     def _batches(self, units: Sequence[Unit]) -> list[list[Unit]]:
         """Units in order, those that their family had better be given at once together."""
-        most = 1 if issubclass(self.family, JointFamily) else self.family.TOGETHER
+        most = 1 if self.multi_output else self.family.TOGETHER
         batches: list[list[Unit]] = []
         for unit in units:
             last = batches[-1] if batches else []
@@ -123,71 +122,69 @@ class FoldJob(FoldFits):
                 batches.append([unit])
         return batches
 
-    def _fit(
-        self, family: Family | JointFamily, units: Sequence[Unit], keep: bool
-    ) -> list[list[StoredFit]]:
+    def _fit(self, family: Family, units: Sequence[Unit], keep: bool) -> list[list[StoredFit]]:
         """Fit units of one data_key: of each, what came of it, target by target of its model."""
         started = time.monotonic()
         watched = str(self.data_key(units[0])[0])
         for unit in units:
             if watched == "none" and self._stopping(unit.targets[0]):
-                log.warning("%s: no early stopping, its rows hold one class only", unit.title)
-        if isinstance(family, JointFamily):
-            fitted, labels = self.fit_together(family, units[0], self._checkpoints(units[0]))
-            found = [(fitted, labels, 1.0)]
-        elif len(units) == 1:
-            found = [self.fit_one(family, units[0])]
+                log.warning("%s: no early stopping, its rows hold one value only", unit.title)
+        if len(units) == 1:
+            scratch = self._checkpoints(units[0]) if self.multi_output else None
+            found = [self.fit_one(family, units[0], scratch)]
         else:
             found = self.fit_many(family, units)
         seconds = (time.monotonic() - started) / len(units)
         return [
-            self._stored(unit, watched, *one, seconds, keep)
+            self._stored(unit, watched, one, seconds, keep)
             for unit, one in zip(units, found, strict=True)
         ]
 
     def _stored(
-        self,
-        unit: Unit,
-        watched: str,
-        fitted: Fitted,
-        labels: Any,
-        share: float,
-        seconds: float,
-        keep: bool,
+        self, unit: Unit, watched: str, done: Done, seconds: float, keep: bool
     ) -> list[StoredFit]:
         """A fit as scratch keeps it, target by target; its model is saved here."""
         stem = unit.paths[0].with_name(unit.paths[0].stem + "-model")
-        model = fitted.save(stem) if keep else None
+        model = done.fitted.save(stem) if keep else None
         if model is not None:
             sync(model)
         stored = []
-        for j, target in enumerate(unit.targets):
-            one = _of_target(fitted, j) if self.joint else fitted
-            own_labels = labels[:, j] if self.joint else labels
-            own_model, column = model, j if self.joint else None
+        parts = slices_of([self.targets[target] for target in unit.targets])
+        for j, (target, part) in enumerate(zip(unit.targets, parts, strict=True)):
+            one, labels = _of_target(done.fitted, j, part), done.labels[:, j]
+            own_model, outputs = model, (part.start, part.stop) if self.multi_output else None
             stopped_on = watched
-            if self.joint and not two_classes(own_labels):
-                one = self.constant(target, own_labels)
+            if self.multi_output and not self.usable(target, labels):
+                one = self.constant(target, labels)
                 own_model = one.save(self._constant_stem(unit, j)) if keep else None
-                column, stopped_on = None, "none"
-            row = self._row(target, unit, one, own_labels, stopped_on, seconds / len(unit.targets))
-            valid = undo_undersampling(one.valid, share)
-            test = undo_undersampling(one.test, share)
-            stored.append(StoredFit(valid, test, row, own_model, share, column))
+                outputs, stopped_on = None, "none"
+            row = self._row(target, unit, one, labels, stopped_on, seconds / len(unit.targets))
+            valid = undo_undersampling(one.valid, done.share)
+            test = undo_undersampling(one.test, done.share)
+            stored.append(StoredFit(valid, test, row, own_model, done.share, outputs))
         return stored
 
     @staticmethod
     def _constant_stem(unit: Unit, j: int) -> Path:
         return unit.paths[j].with_name(unit.paths[j].stem + "-constant")
 
+    def score(self, target: str, predictions: Any) -> float:
+        """The metric of predictions (held-out rows, outputs) of a target; NaN where it is undefined."""
+        truth = self.truth(target)
+        rated = np.flatnonzero(~np.isnan(truth))
+        if not self.usable(target, truth):
+            return float("nan")
+        given = predictions[rated]
+        rows = ScoredRows(folds=np.zeros(len(rated), np.int8))
+        one = given[:, 0] if len(self.targets[target].outputs) == 1 else given
+        return self.metric(target)(truth[rated], one, rows)
+
     def _row(
         self, target: str, unit: Unit, fitted: Fitted, labels: Any, watched: str, seconds: float
     ) -> dict[str, Any]:
         """The fit's row of fits.parquet."""
-        truth = self.truth(target)
-        rated = ~np.isnan(truth)
-        score = auc(truth[rated], fitted.valid[rated]) if two_classes(truth) else None
-        stop_auc = fitted.stop_auc
+        stop_score = None if fitted.stop_scores is None else float(fitted.stop_scores[0])
+        is_binary = self.targets[target].task.name == "binary"
         peak, anonymous = _memory_mb()
         return {
             "source": self.name,
@@ -195,7 +192,7 @@ class FoldJob(FoldFits):
             "fold": self.fold,
             "bag": unit.bag,
             "rows": int((~np.isnan(labels)).sum()),
-            "positives": int(np.nansum(labels)),
+            "positives": int(np.nansum(labels)) if is_binary else None,
             "rounds": fitted.rounds,
             "stopped_on": None if watched == "none" else watched,
             "seconds": seconds,
@@ -204,9 +201,10 @@ class FoldJob(FoldFits):
             "threads": self.threads,
             "peak_rss_mb": peak,
             "anonymous_mb": anonymous,
-            "auc": score,
-            "stop_auc": None if stop_auc is None or np.isnan(stop_auc) else float(stop_auc),
-            "seed": self.seed_of(JOINT if self.joint else target, unit.bag),
+            "metric": self.metric(target).name,
+            "score": _known(self.score(target, fitted.valid)),
+            "stop_score": _known(stop_score),
+            "seed": self.seed_of(SEVERAL if self.multi_output else target, unit.bag),
         }
 
     def keep_models(self, folder: Path, finished: Mapping[str, Sequence[StoredFit]]) -> None:
@@ -220,26 +218,28 @@ class FoldJob(FoldFits):
                 assert one.model is not None
                 unit = units[target, bag]
                 watched, columns = str(self.data_key(unit)[0]), self.columns(unit)
-                kept.append(Kept(target, one.model, watched, columns, one.share, one.column))
+                kept.append(Kept(target, one.model, watched, columns, one.share, one.outputs))
         files, columns = self.train_files.files, self.train_files.columns
         for watched in sorted({one.rows for one in kept}):
             known[watched] = known_values(Rows(files, columns, self._split(watched)[0]))
         names = self.train_files.level_names
-        keep_models(folder, kept, self.family.__module__, columns, names, known)
+        targets = [self.targets[target] for target in finished]
+        keep_models(folder, kept, self.family.__module__, columns, names, known, targets)
 
 
-def _of_target(fitted: Fitted, j: int) -> Fitted:
-    """One target's part of a joint fit."""
-    stop_auc = None if fitted.stop_auc is None else float(np.asarray(fitted.stop_auc)[j])
-    return Fitted(
-        np.ascontiguousarray(fitted.valid[:, j]),
-        np.ascontiguousarray(fitted.test[:, j]),
-        fitted.rounds,
-        fitted.save,
-        stop_auc,
-        fitted.device,
-        fitted.fallback,
+def _of_target(fitted: Fitted, j: int, part: slice) -> Fitted:
+    """One target's part of a fit: its outputs are the columns `part`."""
+    scores = fitted.stop_scores
+    return replace(
+        fitted,
+        valid=np.ascontiguousarray(fitted.valid[:, part]),
+        test=np.ascontiguousarray(fitted.test[:, part]),
+        stop_scores=None if scores is None else scores[j : j + 1],
     )
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or np.isnan(value) else value
 
 
 def _memory_mb() -> tuple[float | None, float | None]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import replace
-from typing import Any
 
 from blendmake.errors import BlendmakeError
-from blendmake.family import Family, Fit, Fitted, JointFamily, JointFit
+from blendmake.family import Family, Fit, Fitted
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +36,11 @@ def out_of_memory(error: BaseException) -> str | None:
     return None
 
 
-def fit_or_fall_back(family: Family | JointFamily, task: Fit | JointFit, policy: str) -> Fitted:
+def fit_or_fall_back(family: Family, asked: Fit, policy: str) -> Fitted:
     """Fit; on a GPU that has too little memory, do what the source says.
 
     Args:
-        family: with the rows of the task.
+        family: with the rows of the fit.
         policy: config.sources.Source.out_of_memory.
 
     Returns:
@@ -50,56 +49,54 @@ def fit_or_fall_back(family: Family | JointFamily, task: Fit | JointFit, policy:
     Raises:
         BlendmakeError: there is too little memory, and nothing is (or nothing more can be) tried.
     """
-    found = _tried(family, task)
+    found = _tried(family, asked)
     if isinstance(found, Fitted):
         return found
     if policy == "cpu":
-        log.warning("%s: too little GPU memory (%s): on the CPU", task.target, found)
-        return replace(_on_cpu(family, _apart(task, "cpu")), fallback="cpu")
+        log.warning("%s: too little GPU memory (%s): on the CPU", asked.title, found)
+        return replace(_on_cpu(family, _apart(asked, "cpu")), fallback="cpu")
     if policy == "smaller":
-        return _smaller(family, task, found)
+        return _smaller(family, asked, found)
     raise BlendmakeError(
-        f"The fit of '{task.target}' found too little GPU memory ({found}). Set the source's key "
+        f"The fit of '{asked.title}' found too little GPU memory ({found}). Set the source's key "
         "'out_of_memory' to 'smaller' (another try with half the batch or bins) or 'cpu', or keep it "
         "from the GPU by 'device: cpu'."
     )
 
 
-def _smaller(family: Family | JointFamily, task: Fit | JointFit, words: str) -> Fitted:
+def _smaller(family: Family, asked: Fit, words: str) -> Fitted:
     """Try with half of what memory hangs on, and half of that."""
     how, done = family.SMALLER, ""
     if how is None:
         raise BlendmakeError(
-            f"The fit of '{task.target}' found too little GPU memory ({words}), and its family has no "
+            f"The fit of '{asked.title}' found too little GPU memory ({words}), and its family has no "
             "param that would make it smaller. Set the source's key 'out_of_memory' to 'cpu'."
         )
-    params = {**family.DEFAULTS, **task.params}
+    params = {**family.DEFAULTS, **asked.params}
     value = int(params.get(how.param, how.default))
     for _ in range(TRIES):
         if value // 2 < how.least:
             break
         value //= 2
         done = f"{how.param}={value}"
-        log.warning("%s: too little GPU memory (%s): again with %s", task.target, words, done)
-        less = replace(_apart(task, done), params={**task.params, how.param: value})
+        log.warning("%s: too little GPU memory (%s): again with %s", asked.title, words, done)
+        less = replace(_apart(asked, done), params={**asked.params, how.param: value})
         found = _tried(family, less)
         if isinstance(found, Fitted):
             return replace(found, fallback=done)
         words = found
     last = f", also with {done}" if done else f", and {how.param} cannot be less than {value}"
     raise BlendmakeError(
-        f"The fit of '{task.target}' found too little GPU memory ({words}){last}. Set the source's key "
+        f"The fit of '{asked.title}' found too little GPU memory ({words}){last}. Set the source's key "
         "'out_of_memory' to 'cpu', or its params to a smaller model."
     )
 
 
-def _tried(family: Family | JointFamily, task: Fit | JointFit) -> Fitted | str:
+def _tried(family: Family, asked: Fit) -> Fitted | str:
     """What a fit gives, or what it says of memory running out: then nothing of it is left."""
-    fit: Any = family.fit
     words = None
     try:
-        fitted: Fitted = fit(task)
-        return fitted
+        return family.fit(asked)
     except Exception as error:
         words = out_of_memory(error) if family.gpu else None
         if words is None:
@@ -109,20 +106,18 @@ def _tried(family: Family | JointFamily, task: Fit | JointFit) -> Fitted | str:
     return words
 
 
-def _on_cpu(family: Family | JointFamily, task: Fit | JointFit) -> Fitted:
-    fit: Any = family.fit
+def _on_cpu(family: Family, asked: Fit) -> Fitted:
     share, family.gpu = family.gpu, 0.0
     try:
-        fitted: Fitted = fit(task)
+        return family.fit(asked)
     finally:
         family.gpu = share
-    return fitted
 
 
-def _apart(task: Fit | JointFit, name: str) -> Fit | JointFit:
-    """The task with scratch of its own: checkpoints of another size or device are no use to it."""
-    if isinstance(task, Fit):
-        return task
-    scratch = task.scratch / name
+def _apart(asked: Fit, name: str) -> Fit:
+    """The fit with scratch of its own: checkpoints of another size or device are no use to it."""
+    if asked.scratch is None:
+        return asked
+    scratch = asked.scratch / name
     scratch.mkdir(parents=True, exist_ok=True)
-    return replace(task, scratch=scratch)
+    return replace(asked, scratch=scratch)

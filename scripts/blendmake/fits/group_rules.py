@@ -12,6 +12,7 @@ import pyarrow as pa
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_parquet, write_parquet
 from blendmake.labels import read_known
+from blendmake.metrics.base import find_metric
 
 
 def build_group(
@@ -48,12 +49,12 @@ def build_group(
             )
     if "lowest_auc" in rule:
         assert fits is not None
-        values, wanted = inner_auc(fits), int(rule["lowest_auc"])
+        values, wanted = inner_scores(fits), int(rule["lowest_auc"])
         unrated = [target for target in free if target not in values]
         free = [target for target in free if target in values]
         if not free and unrated:
             raise BlendmakeError(
-                f"groups.{name}: {fits} has no AUC on inner splits for any target that is left."
+                f"groups.{name}: {fits} has no score on inner splits for any target that is left."
             )
     elif "rarest" in rule:
         counts = (labels == 1).sum(axis=0)
@@ -77,10 +78,11 @@ def build_group(
     write_parquet(table, out, note)
 
 
-def inner_auc(fits: Path) -> dict[str, float]:
-    """Mean AUC on the inner splits over a source's fits, by target, where there is one."""
+def inner_scores(fits: Path) -> dict[str, float]:
+    """Mean score on the inner splits over a source's fits, more being better, by target that has one."""
     found: dict[str, list[float]] = {}
     for row in read_parquet(fits).to_pylist():
-        if row["stop_auc"] is not None and row["stopped_on"] == "inner":
-            found.setdefault(row["target"], []).append(row["stop_auc"])
+        if row["stop_score"] is not None and row["stopped_on"] == "inner":
+            score = find_metric(row["metric"]).utility(row["stop_score"])
+            found.setdefault(row["target"], []).append(score)
     return {target: float(np.mean(values)) for target, values in found.items()}

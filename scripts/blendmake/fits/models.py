@@ -1,9 +1,9 @@
 """Kept models: every fit in its library's own format, and what is needed to predict new rows.
 
 A folder holds the models (one per target, or one of all) and `models.json`: the family, each target's
-models (several where it was bagged), the columns in their order with the names of their levels (code 0
-is the first), and the category codes that were seen in training. Every model goes by its SHA-256, and
-`models.json` by a seal (see predicting).
+models (several where it was bagged), what targets are that are not binary, the columns in their order
+with the names of their levels (code 0 is the first), and the category codes that were seen in training.
+Every model goes by its SHA-256, and `models.json` by a seal (see predicting).
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import numpy as np
 from blendmake.digests import sha256
 from blendmake.files import digest_of, replacing, write_text
 from blendmake.matrix import Column
+from blendmake.tasks.base import Target, note_of_targets
 
 DESCRIPTION = "models.json"
-CONSTANT = ".constant.json"  # suffix of the model of a target without two classes to learn from
+CONSTANT = ".constant.json"  # suffix of the model of a target that there was nothing to learn of
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Kept:
     """A fitted model of a target.
 
     `rows`: which training rows it has seen (a key of the known codes). `columns`: what it reads.
-    `share`: share of the negatives that it saw. `column`: of a model of several targets, which of its
-    outputs is the target's.
+    `share`: share of the negatives that it saw. `outputs`: of a model of several targets, from which of
+    its outputs to before which are the target's.
     """
 
     target: str
@@ -40,7 +41,7 @@ class Kept:
     rows: str
     columns: Sequence[Column]
     share: float = 1.0
-    column: int | None = None
+    outputs: tuple[int, int] | None = None
 
 
 def short_name(target: str) -> str:
@@ -48,10 +49,10 @@ def short_name(target: str) -> str:
     return quote(target, safe="")[:100]
 
 
-def save_constant(value: float, stem: Path) -> Path:
-    """Write the model that predicts one value."""
+def save_constant(values: Sequence[float], stem: Path) -> Path:
+    """Write the model that predicts the same values (outputs,) for every row."""
     path = stem.with_name(stem.name + CONSTANT)
-    write_text(json.dumps({"constant": value}), path)
+    write_text(json.dumps({"constant": list(values)}), path)
     return path
 
 
@@ -62,6 +63,7 @@ def keep_models(
     columns: Sequence[Column],
     level_names: Mapping[str, Sequence[str]],
     known: Mapping[str, Mapping[int, Any]],
+    targets: Sequence[Target],
 ) -> None:
     """Copy models into `folder` and describe them.
 
@@ -70,6 +72,7 @@ def keep_models(
         columns: the feature set's columns, in order.
         level_names: of category columns, what their codes 0, 1, … stand for.
         known: by Kept.rows: what was seen in training (matrix.known_values).
+        targets: what the targets are.
     """
     listed: dict[str, list[dict[str, Any]]] = {}
     names: dict[Path, str] = {}
@@ -88,14 +91,15 @@ def keep_models(
         name = names[one.path]
         entry: dict[str, Any] = {"file": name, "sha256": digests[name], "known_codes": one.rows}
         entry["negatives_kept"] = one.share
-        if one.column is not None:
-            entry["output"] = one.column
+        if one.outputs is not None:
+            entry["outputs"] = list(one.outputs)
         if len(one.columns) < len(columns):
             entry["columns"] = [column.name for column in one.columns]
         bags.append(entry)
     description = {
         "family": family,
         "models": listed,
+        **note_of_targets(targets),
         "columns": [
             {**vars(column), "level_names": list(level_names.get(column.name, ()))}
             for column in columns

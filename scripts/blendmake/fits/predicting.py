@@ -18,17 +18,21 @@ import numpy as np
 from blendmake.digests import sha256
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
+from blendmake.family import Predictions
 from blendmake.features.files import FeatureSetFiles
 from blendmake.files import digest_of
 from blendmake.fits.bagging import undo_undersampling
 from blendmake.fits.models import CONSTANT, DESCRIPTION
 from blendmake.fits.store import mean_prediction
-from blendmake.matrix import Floats, Rows
+from blendmake.matrix import Rows
+from blendmake.tasks.base import targets_of_note
 
 MOST_BYTES = 2**30  # of a description: some hundred bytes for each model, column and level
 
 
-def predict_models(models: Path, target: str, files: FeatureSetFiles, threads: int = 1) -> Floats:
+def predict_models(
+    models: Path, target: str, files: FeatureSetFiles, threads: int = 1
+) -> Predictions:
     """Predict rows with a kept model.
 
     Args:
@@ -36,7 +40,7 @@ def predict_models(models: Path, target: str, files: FeatureSetFiles, threads: i
         files: the source's feature set over the rows to predict.
 
     Returns:
-        (rows,) float32: what the model gave for these rows when it was fitted.
+        (rows, outputs): what the model gave for these rows when it was fitted.
 
     Raises:
         BlendmakeError: the model or its description is missing or damaged.
@@ -50,7 +54,8 @@ def predict_models(models: Path, target: str, files: FeatureSetFiles, threads: i
     return mean_prediction(
         [
             undo_undersampling(
-                _predict_one(models, description, entry, files, threads), entry["negatives_kept"]
+                _predict_one(models, description, target, entry, files, threads),
+                entry["negatives_kept"],
             )
             for entry in description["models"][target]
         ]
@@ -60,14 +65,17 @@ def predict_models(models: Path, target: str, files: FeatureSetFiles, threads: i
 def _predict_one(
     models: Path,
     description: Mapping[str, Any],
+    target: str,
     entry: Mapping[str, Any],
     files: FeatureSetFiles,
     threads: int,
-) -> Floats:
+) -> Predictions:
     path = _model_file(models, entry)
+    (one,) = targets_of_note([target], description)
+    kind = np.float64 if one.task.name == "regression" else np.float32
     if path.name.endswith(CONSTANT):
-        value = json.loads(path.read_text(encoding="utf-8"))["constant"]
-        return np.full(files.rows, value, np.float32)
+        values = json.loads(path.read_text(encoding="utf-8"))["constant"]
+        return np.tile(np.asarray(values, kind), (files.rows, 1))
     read = set(entry.get("columns", [column.name for column in files.columns]))
     columns = [column for column in files.columns if column.name in read]
     known = {}
@@ -81,8 +89,8 @@ def _predict_one(
             known[index] = np.array(numbers[column.name], np.float64)
     rows = Rows(dict(files.files), columns, np.arange(files.rows), known)
     predict = importlib.import_module(description["family"]).predict_saved
-    values = np.asarray(predict(path, rows, threads), np.float32)
-    return np.ascontiguousarray(values[:, entry["output"]]) if "output" in entry else values
+    found: Predictions = predict(path, rows, threads)
+    return np.ascontiguousarray(found[:, slice(*entry["outputs"])]) if "outputs" in entry else found
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -30,12 +30,13 @@ class Progress:
         spent = time.monotonic() - self._started
         left = spent / (self._done - self._before) * (self._total - self._done)
         log.info(
-            "%s: %s (%d/%d) auc %s, %d rounds, %.1f s; %s left",
+            "%s: %s (%d/%d) %s %s, %d rounds, %.1f s; %s left",
             self._title,
             target if bag == 0 else f"{target} bag {bag}",
             self._done,
             self._total,
-            "-" if row["auc"] is None else f"{row['auc']:.4f}",
+            row["metric"],
+            "-" if row["score"] is None else f"{row['score']:.4g}",
             row["rounds"],
             row["seconds"],
             clock(left),

@@ -13,36 +13,37 @@ import pyarrow as pa
 
 from blendmake.digests import sha256
 from blendmake.errors import BlendmakeError
+from blendmake.family import Predictions
 from blendmake.files import note_of, read_parquet, write_parquet
-from blendmake.matrix import Floats
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class StoredFit:
-    """One target's fit of one bag: predictions (rows,), its row of fits.parquet, and its model.
+    """One target's fit of one bag: predictions (rows, outputs), its row of fits.parquet, and its model.
 
     `share`: share of the negatives that it saw; the predictions are corrected for it already.
-    `column`: of a model of several targets, which of its outputs this is.
+    `outputs`: of a model of several targets, from which of its outputs to before which are these.
     """
 
-    valid: Floats
-    test: Floats
+    valid: Predictions
+    test: Predictions
     row: dict[str, Any]
     model: Path | None
     share: float = 1.0
-    column: int | None = None
+    outputs: tuple[int, int] | None = None
 
     def write(self, path: Path) -> None:
         """Keep it; the model, if any, must stand before: this file stands for the finished fit."""
-        table = pa.table({"prediction": np.concatenate([self.valid, self.test])})
+        both = np.concatenate([self.valid, self.test])
+        table = pa.table({f"output{j}": np.ascontiguousarray(c) for j, c in enumerate(both.T)})
         note = {
             "fit": self.row,
             "model": self.model.name if self.model else None,
             "model_sha256": sha256(self.model) if self.model else None,
             "share": self.share,
-            "column": self.column,
+            "outputs": self.outputs,
         }
         write_parquet(table, path, note)
 
@@ -67,14 +68,15 @@ class StoredFit:
         if with_model and model is not None and sha256(model) != note["model_sha256"]:
             log.warning("%s is damaged: this fit is done again", model)
             return None
-        values = np.asarray(table["prediction"].to_numpy(), np.float32)
+        values = np.column_stack([column.to_numpy() for column in table.columns])
+        outputs = tuple(note["outputs"]) if note["outputs"] else None
         return StoredFit(
-            values[:held_out], values[held_out:], note["fit"], model, note["share"], note["column"]
+            values[:held_out], values[held_out:], note["fit"], model, note["share"], outputs
         )
 
 
-def mean_prediction(parts: Sequence[Floats]) -> Floats:
-    """The mean (rows,) of the bags' predictions."""
+def mean_prediction(parts: Sequence[Predictions]) -> Predictions:
+    """The mean (rows, outputs) of the bags' predictions."""
     if len(parts) == 1:
         return parts[0]
-    return np.asarray(np.mean(parts, axis=0, dtype=np.float64), np.float32)
+    return np.asarray(np.mean(parts, axis=0, dtype=np.float64), parts[0].dtype)

@@ -15,7 +15,7 @@ FITS = pa.schema(
         ("fold", pa.int32()),
         ("bag", pa.int32()),
         ("rows", pa.int64()),
-        ("positives", pa.int64()),
+        ("positives", pa.int64()),  # null of targets that are not binary
         ("rounds", pa.int32()),
         ("stopped_on", pa.string()),  # inner, fold, or null: all rounds were run
         ("seconds", pa.float64()),
@@ -24,8 +24,9 @@ FITS = pa.schema(
         ("threads", pa.int32()),
         ("peak_rss_mb", pa.float64()),  # of the job so far, mapped pages included
         ("anonymous_mb", pa.float64()),  # at the end of the fit, without mapped pages
-        ("auc", pa.float64()),  # on the fold, null if it holds one class only
-        ("stop_auc", pa.float64()),  # on the rows that early stopping watched
+        ("metric", pa.string()),  # by which early stopping goes, and the two scores
+        ("score", pa.float64()),  # on the fold, null where it is undefined, as of one class only
+        ("stop_score", pa.float64()),  # on the rows that early stopping watched
         ("seed", pa.int64()),
     ]
 )

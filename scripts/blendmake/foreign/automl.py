@@ -20,14 +20,36 @@ def fit_fold(fold: Any) -> tuple[Any, Any]:
     target = fold.targets[0]
     labels = fold.labels[target].to_numpy()
     known = ~np.isnan(labels)
-    y = labels[known].astype(np.int64)
-    fewest = int(min(y.sum(), len(y) - y.sum()))
+    is_number = fold.task == "regression"
+    y, shift, classes = labels[known], 0.0, np.zeros(0, np.int64)
+    if is_number:
+        shift = float(y.mean())  # its models hold labels as float32
+        y, fewest = y - shift, len(y)
+    else:
+        # Those that occur: 0, 1, … without a gap is what it takes as it is.
+        classes, y, counts = np.unique(y.astype(np.int64), return_inverse=True, return_counts=True)
+        fewest = int(counts.min())
     inner = min(int(fold.params["cv"]), fewest)
+    outputs = len(fold.outputs)
+
+    def spread(values: Any) -> Any:
+        """Predictions (rows, outputs) from those of the classes that occur, or of a number."""
+        if is_number:
+            return np.asarray(values, np.float64).reshape(-1, 1) + shift
+        if fold.task == "binary":
+            return values[:, -1:]
+        found = np.zeros((len(values), outputs))
+        found[:, classes] = values if len(classes) > 2 else np.hstack([1 - values, values])
+        return found
+
     if inner < 2:
-        print(f"{target}: a class of {fewest} rows has no inner folds; its share is predicted")
-        return np.full(len(fold.valid), y.mean()), np.full(len(fold.test), y.mean())
+        print(f"{target}: a class of {fewest} rows has no inner folds; shares are predicted")
+        shares = np.bincount(y, minlength=len(classes)) / len(y)
+        if fold.task == "binary" or len(classes) == 2:
+            shares = shares[1:]
+        return tuple(spread(np.tile(shares, (len(t), 1))) for t in (fold.valid, fold.test))
     if inner < fold.params["cv"]:
-        print(f"{target}: {inner} inner folds, as many as the rows of its rarer class")
+        print(f"{target}: {inner} inner folds, as many as the rows of its rarest class")
 
     warnings.filterwarnings("ignore", message=".*package isn't installed")
     import torch
@@ -43,17 +65,17 @@ def fit_fold(fold: Any) -> tuple[Any, Any]:
     categories = [name for name, column in columns.items() if _is_category(train[column])]
     if categories:
         roles["category"] = categories
-    weight = fold.positive_weights[target]
-    if weight != 1:
-        table["weights"] = np.where(y == 1, weight, 1.0)
+    if fold.weights is not None:
+        table["weights"] = fold.weights[target].to_numpy()[known]
         roles["weights"] = "weights"
-    model = _model(fold, inner)
+    kind = "reg" if is_number else "binary" if len(classes) == 2 else "multiclass"
+    model = _model(fold, inner, kind)
     model.fit_predict(table, roles=roles, verbose=1)
 
     def predict(rows: Any) -> Any:
         if not len(rows):
-            return np.empty(0, np.float32)
-        return model.predict(_table(rows, columns)).data[:, 0]
+            return np.empty((0, outputs))
+        return spread(model.predict(_table(rows, columns)).data)
 
     return predict(fold.valid), predict(fold.test)
 
@@ -87,8 +109,12 @@ def _table(rows: Any, columns: dict[str, str]) -> Any:
     ).reset_index(drop=True)
 
 
-def _model(fold: Any, inner: int) -> Any:
-    """TabularAutoML with the given settings over its defaults.
+# What its own blends are chosen by.
+METRICS = {"binary": "auc", "multiclass": "crossentropy", "reg": "mse"}
+
+
+def _model(fold: Any, inner: int, kind: str) -> Any:
+    """TabularAutoML of one kind of task, with the given settings over its defaults.
 
     Raises:
         ValueError: a setting that its defaults do not know.
@@ -98,7 +124,7 @@ def _model(fold: Any, inner: int) -> Any:
 
     ours = ("timeout", "use_algos", "cv", "memory_limit")
     sections = {name: dict(value) for name, value in fold.params.items() if name not in ours}
-    task = Task("binary", metric="auc")
+    task = Task(kind, metric=METRICS[kind])
     defaults = TabularAutoML(task)
     for section, settings in sections.items():
         known = getattr(defaults, section)

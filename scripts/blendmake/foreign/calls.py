@@ -20,12 +20,13 @@ from typing import IO, Any, NoReturn
 import numpy as np
 
 from blendmake.errors import BlendmakeError
-from blendmake.family import FoldData, JointFit
+from blendmake.families.objectives import positive_weights
+from blendmake.family import Fit, FoldData, Predictions
 from blendmake.files import replacing, write_text
 from blendmake.foreign import runner
 from blendmake.foreign.environment import needed_environment
 from blendmake.job import THREAD_VARIABLES
-from blendmake.matrix import Floats, Rows
+from blendmake.matrix import Rows
 
 log = logging.getLogger(__name__)
 
@@ -104,24 +105,24 @@ class Exchange:
 
     def fit(
         self,
-        task: JointFit,
+        asked: Fit,
         file: Path,
         python: str,
         threads: int,
         scratch: Path,
         environment: Iterable[str] = (),
-    ) -> tuple[Floats, Floats]:
+    ) -> tuple[Predictions, Predictions]:
         """Call `fit_fold` of a file.
 
         Args:
-            task: what to fit; `params` must be JSON-able.
+            asked: what to fit; `params` must be JSON-able.
             python: the interpreter.
             threads: what its libraries may use.
             scratch: folder of the function's own.
             environment: variables that it asks for, beside what every program needs.
 
         Returns:
-            Predictions of the held-out and of the test rows, (rows, targets) in [0, 1].
+            Predictions of the held-out and of the test rows, (rows, outputs).
 
         Raises:
             Raised: an exception of the function.
@@ -131,27 +132,36 @@ class Exchange:
             raise BlendmakeError(f"{file} does not exist. Correct the source's key 'file'.")
         scratch.mkdir(parents=True, exist_ok=True)
         rows = dict(self._rows)
-        if task.stop_labels is None:
+        if asked.stop is None:
             rows.pop("stop", None)
+        positives = positive_weights(asked)
         call = {
             "file": str(file.resolve()),
             "columns": self._columns,
             "rows": rows,
-            "targets": list(task.targets),
-            "params": dict(task.params),
-            "seed": task.seed,
+            "task": asked.task,
+            "targets": [target.name for target in asked.targets],
+            "classes": {target.name: list(target.classes) for target in asked.targets},
+            "outputs": [name for target in asked.targets for name in target.outputs],
+            "params": dict(asked.params),
+            "seed": asked.seed,
             "threads": threads,
-            "rounds": task.rounds,
-            "stop_rounds": task.stop_rounds,
+            "rounds": asked.rounds,
+            "stop_rounds": asked.stop_rounds,
+            "metric": None if asked.stop is None else asked.stop.metric.name,
             "positive_weights": {
-                target: float(weight)
-                for target, weight in zip(task.targets, task.positive_weights, strict=True)
+                target.name: 1.0 if positives is None else float(positives[j])
+                for j, target in enumerate(asked.targets)
             },
+            "weighed": asked.weights is not None,
             "scratch": str(scratch.resolve()),
         }
-        _save(task.labels, self.folder / "labels.npy")
-        if task.stop_labels is not None:
-            _save(task.stop_labels, self.folder / "stop_labels.npy")
+        _save(asked.labels, self.folder / "labels.npy", asked.labels.dtype.type)
+        if asked.weights is not None:
+            _save(asked.weights, self.folder / "weights.npy", np.float64)
+        if asked.stop is not None:
+            watched = asked.stop.labels
+            _save(watched, self.folder / "stop_labels.npy", watched.dtype.type)
         answer = self.folder / "answer.json"
         answer.unlink(missing_ok=True)
         write_text(json.dumps(call), self.folder / "call.json")
@@ -186,7 +196,7 @@ def _write_matrix(rows: Rows, path: Path) -> None:
         out.flush()
 
 
-def _save(values: Any, path: Path, dtype: type[np.floating[Any]] = np.float32) -> None:
+def _save(values: Any, path: Path, dtype: Any = np.float32) -> None:
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.save(file, np.asarray(values, dtype), allow_pickle=False)
 

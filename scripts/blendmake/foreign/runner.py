@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 TOLERANCE = 1e-6  # what rounding may put a probability outside [0, 1]
+SUM = 1e-3  # how far the sum of a row's probabilities may be from 1; they are then made to have it
 MOST_TEXT = 400  # characters of an exception's message
 _OWN = os.path.abspath(__file__)
 FRAMES = 3  # last lines of a traceback that a message names
@@ -40,12 +41,16 @@ class Fold:
         import numpy as np
         import pandas as pd
 
+        self.task = call["task"]
         self.targets = list(call["targets"])
+        self.classes = call["classes"]
+        self.outputs = list(call["outputs"])
         self.params = call["params"]
         self.seed = call["seed"]
         self.threads = call["threads"]
         self.rounds = call["rounds"]
         self.stop_rounds = call["stop_rounds"]
+        self.metric = call["metric"]
         self.positive_weights = call["positive_weights"]
         self.scratch = Path(call["scratch"])
 
@@ -57,6 +62,7 @@ class Fold:
 
         self.train, self.valid, self.test = table("train"), table("valid"), table("test")
         self.labels = labels("labels.npy")
+        self.weights = labels("weights.npy") if call["weighed"] else None
         self.stop = self.stop_labels = None
         if "stop" in call["rows"]:
             self.stop, self.stop_labels = table("stop"), labels("stop_labels.npy")
@@ -84,10 +90,10 @@ def _table(path: Path, rows: int, columns: list[dict[str, Any]]) -> Any:
 
 
 def checked(answer: Any, fold: Fold) -> tuple[Any, Any]:
-    """The two arrays of an answer, float32 (rows, targets).
+    """The two arrays of an answer, (rows, outputs): float32, of numbers float64.
 
     Raises:
-        Refusal: an answer of another form, or predictions that are no probabilities.
+        Refusal: an answer of another form, or predictions that are none of the task.
     """
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
         found = f"{type(answer).__name__}"
@@ -96,52 +102,78 @@ def checked(answer: Any, fold: Fold) -> tuple[Any, Any]:
         raise Refusal(
             f"fit_fold returned {found}. Return two: predictions of fold.valid and of fold.test."
         )
-    valid = _probabilities(answer[0], "valid", fold.valid, fold.targets)
-    return valid, _probabilities(answer[1], "test", fold.test, fold.targets)
+    return _predictions(answer[0], "valid", fold.valid, fold), _predictions(
+        answer[1], "test", fold.test, fold
+    )
 
 
-def _probabilities(given: Any, part: str, table: Any, targets: list[str]) -> Any:
+def _predictions(given: Any, part: str, table: Any, fold: Fold) -> Any:
     import numpy as np
     import pandas as pd
 
     what = f"fit_fold's predictions of fold.{part}"
+    outputs, kind = fold.outputs, np.float64 if fold.task == "regression" else np.float32
+    of = "targets" if outputs == fold.targets else "outputs"
     if isinstance(given, pd.DataFrame):
         names = [str(name) for name in given.columns]
-        if sorted(names) != sorted(targets):
-            raise Refusal(
-                f"{what} have the columns {_few(names)}; the targets are {_few(targets)}."
-            )
+        if sorted(names) != sorted(outputs):
+            raise Refusal(f"{what} have the columns {_few(names)}; the {of} are {_few(outputs)}.")
         if not given.index.equals(table.index):
             raise Refusal(f"{what} have another index than fold.{part}. Keep its rows in order.")
-        given = given.set_axis(names, axis=1)[targets]
+        given = given.set_axis(names, axis=1)[outputs]
     try:
-        values = np.asarray(given, np.float32)
+        values = np.asarray(given, kind)
     except (TypeError, ValueError):
         raise Refusal(f"{what} are not numbers but {type(given).__name__}.") from None
-    if values.ndim == 1 and len(targets) == 1:
+    if values.ndim == 1 and len(outputs) == 1:
         values = values[:, None]
-    expected = (len(table), len(targets))
+    expected = (len(table), len(outputs))
     if values.shape != expected:
         raise Refusal(
             f"{what} have the shape {values.shape}, not {expected}: one row per row of fold.{part}, one "
-            "column per target."
+            f"column per {of[:-1]}."
         )
     wrong = ~np.isfinite(values)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise Refusal(
-            f"{what}: {wrong.sum()} are NaN or infinite, the first in row {row}, target "
-            f"'{targets[column]}'. Every row needs a prediction."
+            f"{what}: {wrong.sum()} are NaN or infinite, the first in row {row}, {of[:-1]} "
+            f"'{outputs[column]}'. Every row needs a prediction."
         )
+    return values if fold.task == "regression" else _probabilities(values, what, of, fold)
+
+
+def _probabilities(values: Any, what: str, of: str, fold: Fold) -> Any:
+    """Values that may be probabilities, kept within [0, 1], those of several classes of sum 1."""
+    import numpy as np
+
     wrong = (values < -TOLERANCE) | (values > 1 + TOLERANCE)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
+        mend = "a score x becomes one by 1 / (1 + exp(-x))."
+        if fold.task == "multiclass":
+            mend = "scores become such by softmax."
         raise Refusal(
             f"{what}: {wrong.sum()} lie outside [0, 1], the first ({values[row, column]:.6g}) in row "
-            f"{row}, target '{targets[column]}'. Return probabilities; a score x becomes one by "
-            "1 / (1 + exp(-x))."
+            f"{row}, {of[:-1]} '{fold.outputs[column]}'. Return probabilities; {mend}"
         )
-    return np.clip(values, 0, 1)
+    values = np.clip(values, 0, 1)
+    if fold.task != "multiclass":
+        return values
+    start = 0
+    for target in fold.targets:
+        part = slice(start, start + len(fold.classes[target]))
+        start = part.stop
+        sums = values[:, part].sum(axis=1, dtype=np.float64, keepdims=True)
+        wrong = np.abs(sums[:, 0] - 1) > SUM
+        if wrong.any():
+            row = np.flatnonzero(wrong)[0]
+            raise Refusal(
+                f"{what}: in {wrong.sum()} rows the probabilities of the classes of '{target}' do not "
+                f"have the sum 1, the first ({sums[row, 0]:.6g}) in row {row}."
+            )
+        values[:, part] /= sums
+    return values
 
 
 def _few(names: list[str]) -> str:

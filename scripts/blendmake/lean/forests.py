@@ -5,6 +5,6 @@ from __future__ import annotations
 from blendmake.lean.imports import without
 
 with without("pandas"):
-    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
-__all__ = ["ExtraTreesClassifier"]
+__all__ = ["ExtraTreesClassifier", "ExtraTreesRegressor"]

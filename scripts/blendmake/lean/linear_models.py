@@ -6,6 +6,6 @@ from blendmake.lean.imports import without
 
 with without("pandas"):
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression, SGDClassifier
+    from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier, SGDRegressor
 
-__all__ = ["ConvergenceWarning", "LogisticRegression", "SGDClassifier"]
+__all__ = ["ConvergenceWarning", "LogisticRegression", "Ridge", "SGDClassifier", "SGDRegressor"]

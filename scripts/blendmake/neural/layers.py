@@ -18,15 +18,15 @@ def embedding_size(levels: int) -> int:
 
 
 class Network(nn.Module, ABC):  # type: ignore[misc,unused-ignore]
-    """From Inputs of b rows to logits (b, targets), or (b, members, targets)."""
+    """From Inputs of b rows to logits (b, outputs), or (b, members, outputs)."""
 
     @abstractmethod
     def forward(self, inputs: Inputs) -> Tensor:
         """The logits."""
 
     @abstractmethod
-    def set_bias(self, odds: Tensor) -> None:
-        """Let predictions begin at log-odds (targets,)."""
+    def set_bias(self, logits: Tensor) -> None:
+        """Let predictions begin at logits (outputs,)."""
 
 
 class Categories(nn.Module):  # type: ignore[misc,unused-ignore]

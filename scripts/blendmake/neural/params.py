@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from blendmake.family import JointFit, refused
+from blendmake.family import Fit, refused
 
 Check = Callable[[Any], Any]  # gives the value as it is used; raises ValueError
 
@@ -65,7 +65,7 @@ def widths(value: Any) -> list[int]:
     return [whole(1)(width) for width in value]
 
 
-def checked(task: JointFit, params: Mapping[str, Any], checks: Mapping[str, Check]) -> Any:
+def checked(asked: Fit, params: Mapping[str, Any], checks: Mapping[str, Check]) -> Any:
     """The params as they are used.
 
     Raises:
@@ -76,9 +76,9 @@ def checked(task: JointFit, params: Mapping[str, Any], checks: Mapping[str, Chec
         if name not in checks:
             near = difflib.get_close_matches(name, checks, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(checks)}"
-            raise refused(task, ValueError(f"there is no param '{name}'; {hint}"))
+            raise refused(asked, ValueError(f"there is no param '{name}'; {hint}"))
         try:
             found[name] = checks[name](value)
         except ValueError as error:
-            raise refused(task, ValueError(f"{name} = {value!r} {error}")) from error
+            raise refused(asked, ValueError(f"{name} = {value!r} {error}")) from error
     return found

@@ -1,4 +1,4 @@
-"""The trainer of neural families: one network for all targets, epochs, checkpoints, early stopping.
+"""The trainer of neural families: one network for several targets, epochs, checkpoints, early stopping.
 
 The state of a fit between epochs is its checkpoint: weights, the optimizer's state, the best
 weights and the scores so far. Everything drawn is drawn from (seed, epoch), and the schedules are
@@ -22,15 +22,16 @@ from torch import Tensor, nn
 
 from blendmake.beside import beside
 from blendmake.errors import BlendmakeError
-from blendmake.family import JointFit, Labels
-from blendmake.matrix import Floats
+from blendmake.family import Fit, Predictions, Stop
+from blendmake.link import Link
 from blendmake.neural.checkpoints import Checkpoints
 from blendmake.neural.data import Blocks, Feeder
 from blendmake.neural.layers import Network
+from blendmake.neural.losses import Loss, activate
 from blendmake.neural.params import Check, choice, optional, real, whole
 from blendmake.neural.schedules import SCHEDULES, Schedule
 from blendmake.seeds import derive_seed
-from blendmake.stats.auc import AucScorer
+from blendmake.tasks.base import Target
 
 log = logging.getLogger(__name__)
 
@@ -97,26 +98,23 @@ def repeatable(threads: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Watch:
-    """The rows that early stopping or a report watches, and their labels (rows, targets)."""
+    """The rows that early stopping or a report watches, and what of."""
 
     blocks: Blocks
-    labels: Labels
+    stop: Stop
+    targets: Sequence[Target]
 
-    def scores(self, predictions: Floats) -> NDArray[np.float64]:
-        """AUC per target, NaN where a class is absent."""
-        found = np.empty(self.labels.shape[1])
-        for j, labels in enumerate(self.labels.T):
-            known = ~np.isnan(labels)
-            found[j] = AucScorer(labels[known])(predictions[known, j])
-        return found
+    def scores(self, predictions: Predictions) -> NDArray[np.float64]:
+        """The metric per target, NaN where it is undefined."""
+        return self.stop.scores(self.targets, predictions)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The epochs whose weights the network has now, and the AUC per target on the watched rows."""
+    """The epochs whose weights the network has now, and the metric per target on the watched rows."""
 
     epochs: int
-    stop_auc: NDArray[np.float64] | None
+    stop_scores: NDArray[np.float64] | None
 
 
 class Trainer:
@@ -124,11 +122,12 @@ class Trainer:
 
     Args:
         network: on its device.
-        task: the fit that is asked for.
+        asked: the fit that is asked for.
         params: checked ones, CHECKS among them.
-        weights: of positive rows (targets,).
+        link: what the logits stand for.
+        loss: of a batch.
         watch: what early stopping watches, or the report alone; without early stopping all of
-            `task.rounds` epochs count.
+            `asked.rounds` epochs count.
         checkpoints: where the fit goes on from, and what it leaves after an epoch.
     """
 
@@ -136,32 +135,33 @@ class Trainer:
         self,
         network: Network,
         feeder: Feeder,
-        task: JointFit,
+        asked: Fit,
         params: dict[str, Any],
-        weights: NDArray[np.float64],
+        link: Link,
+        loss: Loss,
         watch: Watch | None,
         checkpoints: Checkpoints,
     ) -> None:
-        self.network, self.feeder, self.task, self.params = network, feeder, task, params
+        self.network, self.feeder, self.asked, self.params = network, feeder, asked, params
+        self.link, self.loss = link, loss
         self.watch, self.checkpoints = watch, checkpoints
         self.optimizer = _optimizer(network, params)
         self.schedule = Schedule(
             params["schedule"],
-            task.rounds,
+            asked.rounds,
             params["warmup_epochs"],
             params["restart_epochs"],
             params["plateau_epochs"],
             params["plateau_factor"],
         )
-        self._stops = watch is not None and task.stop_rounds is not None
-        self._weights = torch.tensor(weights, dtype=torch.float32, device=feeder.device)
+        self._stops = watch is not None and asked.stop_rounds is not None
         self._half = params["amp"] == "bf16" or (
             params["amp"] == "auto" and feeder.device.type == "cuda"
         )
-        self._scores: list[float] = []  # macro AUC per epoch, or less the loss
+        self._scores: list[float] = []  # per epoch the metric, more being better, or less the loss
         self._best: dict[str, Tensor] | None = None
-        self._stop_auc: list[float] = []
-        self._watched: dict[int, float] = {}  # macro AUC after so many epochs
+        self._stop_scores: list[float] = []
+        self._watched: dict[int, float] = {}  # the metric after so many epochs
 
     def run(self) -> Trained:
         """Train, from where a checkpoint stands if there is one.
@@ -172,7 +172,7 @@ class Trainer:
         self._resume()
         longest = 0.0  # seconds of an epoch so far
         window = beside("window")
-        while len(self._scores) < self.task.rounds and not self._waited_enough():
+        while len(self._scores) < self.asked.rounds and not self._waited_enough():
             if window.time_left() <= longest and self._scores:
                 self.checkpoints.write(self._state(), at_once=True)
             window.require_time(
@@ -187,10 +187,10 @@ class Trainer:
             return Trained(len(self._scores), None)
         assert self._best is not None
         self.network.load_state_dict(self._best)
-        return Trained(self._best_epoch() + 1, np.array(self._stop_auc))
+        return Trained(self._best_epoch() + 1, np.array(self._stop_scores))
 
     def _epoch(self, number: int) -> None:
-        torch.manual_seed(derive_seed(self.task.seed, "epoch", number))
+        torch.manual_seed(derive_seed(self.asked.seed, "epoch", number))
         self.network.train()
         clip = self.params["gradient_clip"]
         total = torch.zeros((), device=self.feeder.device)
@@ -201,7 +201,7 @@ class Trainer:
                 group["lr"] = self.params["learning_rate"] * factor
             with torch.autocast(self.feeder.device.type, torch.bfloat16, enabled=self._half):
                 logits = self.network(inputs)
-            loss = _loss(logits.float(), labels, self._weights, self.params["label_smoothing"])
+            loss = self.loss(logits.float(), labels)
             self.optimizer.zero_grad()
             torch.autograd.backward(loss)
             if clip is not None:
@@ -214,25 +214,26 @@ class Trainer:
             raise self._diverged(number)
         score = -mean
         if self.watch is not None:
-            predictions = predict(self.network, self.watch.blocks, self.watch.labels.shape[1])
+            predictions = predict(self.network, self.watch.blocks, self.link)
             if not np.isfinite(predictions).all():
                 raise self._diverged(number)
-            aucs = self.watch.scores(predictions)
-            self._watched[number + 1] = float(np.nanmean(aucs))
+            found, stop = self.watch.scores(predictions), self.watch.stop
+            self._watched[number + 1] = stop.mean(found)
             if self._stops:  # otherwise what a schedule sees must not depend on a report
-                score = self._watched[number + 1]
+                score = stop.metric.utility(self._watched[number + 1])
                 if not self._scores or score > max(self._scores):
-                    self._best, self._stop_auc = _copy(self.network.state_dict()), aucs.tolist()
+                    self._best, self._stop_scores = _copy(self.network.state_dict()), found.tolist()
         self._scores.append(score)
         log.info("epoch %d: loss %.5f, score %.5f", number + 1, mean, score)
 
     def _tell(self, epochs: int) -> None:
-        if self.task.report is not None and epochs in self._watched:
-            self.task.report(epochs, self._watched[epochs])
+        report = None if self.asked.stop is None else self.asked.stop.report
+        if report is not None and epochs in self._watched:
+            report(epochs, self._watched[epochs])
 
     def _diverged(self, number: int) -> BlendmakeError:
         return BlendmakeError(
-            f"The fit of {self.task.target} diverged in epoch {number + 1}: its loss is no finite "
+            f"The fit of {self.asked.title} diverged in epoch {number + 1}: its loss is no finite "
             f"number. Lower the source's params.learning_rate "
             f"(now {self.params['learning_rate']:g})."
         )
@@ -241,9 +242,9 @@ class Trainer:
         return int(np.argmax(self._scores))
 
     def _waited_enough(self) -> bool:
-        if not self._stops or self.task.stop_rounds is None or not self._scores:
+        if not self._stops or self.asked.stop_rounds is None or not self._scores:
             return False
-        return len(self._scores) - 1 - self._best_epoch() >= self.task.stop_rounds
+        return len(self._scores) - 1 - self._best_epoch() >= self.asked.stop_rounds
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -251,7 +252,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "best": self._best,
             "scores": self._scores,
-            "stop_auc": self._stop_auc,
+            "stop_scores": self._stop_scores,
             "watched": self._watched,
         }
 
@@ -262,51 +263,21 @@ class Trainer:
         self.network.load_state_dict(found["network"])
         self.optimizer.load_state_dict(found["optimizer"])
         self._best, self._scores = found["best"], found["scores"]
-        self._stop_auc, self._watched = found["stop_auc"], found["watched"]
+        self._stop_scores, self._watched = found["stop_scores"], found["watched"]
         log.info("going on after epoch %d", len(self._scores))
         for epochs in self._watched:
             self._tell(epochs)
 
 
-def predict(network: Network, blocks: Blocks, targets: int) -> Floats:
-    """Probabilities (rows, targets) in float32: of members, their mean."""
+def predict(network: Network, blocks: Blocks, link: Link) -> Predictions:
+    """Predictions (rows, outputs): chances in float32, numbers in float64; of members, their mean."""
     network.eval()
-    found = [np.empty((0, targets), np.float32)]
+    found = [np.empty((0, sum(link.sizes)), np.float32)]
     with torch.inference_mode():
         for inputs in blocks:
-            chances = torch.sigmoid(network(inputs))
-            if chances.ndim == 3:
-                chances = chances.mean(dim=1)
-            found.append(chances.cpu().numpy())
-    return np.concatenate(found)
-
-
-def base_rates(labels: Labels, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log-odds (targets,) of weighted positives among known labels, where a fit may begin."""
-    positives = (labels == 1).sum(axis=0) * weights
-    odds: NDArray[np.float64] = np.log((positives + 0.5) / ((labels == 0).sum(axis=0) + 0.5))
-    return odds
-
-
-def positive_weights(task: JointFit, labels: Labels, cap: float | None) -> NDArray[np.float64]:
-    """Weight (targets,) of positives: negatives per positive up to `cap`, or what the task gives."""
-    if cap is None:
-        return task.positive_weights
-    positives, negatives = (labels == 1).sum(axis=0), (labels == 0).sum(axis=0)
-    ratio = np.where(positives > 0, negatives / np.maximum(positives, 1), 1.0)
-    return np.minimum(ratio, cap)
-
-
-def _loss(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float) -> Tensor:
-    """Binary cross-entropy over known labels; of members, the mean of each one's own."""
-    if logits.ndim > labels.ndim:
-        labels = labels.unsqueeze(1).expand_as(logits)
-    known = ~labels.isnan()
-    truth = torch.where(known, labels, 0.0) * (1 - smoothing) + smoothing / 2
-    each = nn.functional.binary_cross_entropy_with_logits(
-        logits, truth, pos_weight=weights, reduction="none"
-    )
-    return torch.where(known, each, 0.0).sum() / known.sum()
+            found.append(activate(network(inputs), link).cpu().numpy())
+    values = np.concatenate(found)
+    return link.from_margins(values) if link.task == "regression" else values
 
 
 def _optimizer(network: Network, params: dict[str, Any]) -> torch.optim.Optimizer:
@@ -328,10 +299,11 @@ def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in state.items()}
 
 
-def watched(blocks: Blocks | None, task: JointFit) -> Watch | None:
-    """What is watched; None if nothing is to be, or if no target has both classes there."""
-    labels = task.stop_labels
-    if blocks is None or labels is None or (task.stop_rounds is None and task.report is None):
+def watched(blocks: Blocks | None, asked: Fit) -> Watch | None:
+    """What is watched; None if nothing is to be, or if there is nothing to score any target by."""
+    stop = asked.stop
+    if blocks is None or stop is None or (stop.rounds is None and stop.report is None):
         return None
-    both: Sequence[bool] = ((labels == 0).any(axis=0) & (labels == 1).any(axis=0)).tolist()
-    return Watch(blocks, labels) if any(both) else None
+    columns = zip(asked.targets, stop.labels.T, strict=True)
+    usable = any(target.task.usable(column) for target, column in columns)
+    return Watch(blocks, stop, asked.targets) if usable else None

@@ -149,16 +149,14 @@ def smallest_fit(
         folder: for what is made.
 
     Returns:
-        `targets`, `fitted` (how many of them had both classes to learn from), `rows`, `columns`,
+        `targets`, `fitted` (how many of them had something to learn from), `rows`, `columns`,
         `seconds`, `memory` (peak of this process or of one that it started, bytes).
     """
-    from blendmake.family import JointFamily
     from blendmake.fits.fitting import FoldOutputs, FoldWork, fit_fold
-    from blendmake.fits.fold_fits import two_classes
     from blendmake.fits.inputs import FoldInputs
     from blendmake.fits.settings import resolve_targets
     from blendmake.folds.file import read_folds
-    from blendmake.labels import read_labels
+    from blendmake.labels import read_known
 
     own: Any = importlib.import_module(family).FAMILY
     files = FoldInputs(
@@ -170,12 +168,17 @@ def smallest_fit(
         inner=Path(inputs["inner"]),
         fold_made=_paths(inputs["fold_made"]) if inputs["fold_made"] else None,
     )
-    _, every, labels = read_labels(files.targets)
+    known = read_known(files.targets)
+    every = known.names
     members = {**groups, **dict.fromkeys(built_groups, every)}
     targets = resolve_targets(source["targets"], members, every)
     train = read_folds(files.folds).rows(0).train
-    learnable = [t for t in targets if two_classes(labels[train, every.index(t)])]
-    if not issubclass(own, JointFamily):
+    learnable = [
+        target.name
+        for target, labels in zip(known.targets, known.labels[train].T, strict=True)
+        if target.name in targets and target.task.usable(labels)
+    ]
+    if not own.MULTI_OUTPUT:
         targets = _different(source, members, learnable or targets[:1], own.ALIASES)
     least = _least(source, own)
     out = Path(folder)

@@ -12,7 +12,7 @@ import optuna
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
-from blendmake.family import Family, JointFamily
+from blendmake.family import Family
 from blendmake.fits.fold_fits import FoldFits, Unit
 from blendmake.fits.tuned import override
 from blendmake.searches.lint import lint_space
@@ -116,12 +116,12 @@ class _Prober:
         self.search, self.source = search, source
         targets = next(iter(search.study_targets().values()))
         self.fits: FoldFits = search.fits[source][0]
-        every = list(self.fits.every)
+        every = self.fits.names
         positives = [(self.fits.labels[:, every.index(target)] == 1).sum() for target in targets]
         commonest = targets[int(np.argmax(positives))]
-        self.unit = Unit(tuple(targets) if self.fits.joint else (commonest,), 0)
+        self.unit = Unit(tuple(targets) if self.fits.multi_output else (commonest,), 0)
         _sample(self.fits, every.index(commonest), search.name)
-        self._family: Family | JointFamily | None = None
+        self._family: Family | None = None
         self._known: dict[str, NDArray[Any]] = {}
 
     def probe(self, param: Param) -> Iterator[Finding]:
@@ -183,11 +183,9 @@ class _Prober:
             self.fits.tuned = dict.fromkeys(self.unit.targets, layer)
             if self._family is None:
                 self._family = self.fits.made_family(self.unit)
-            if isinstance(self._family, JointFamily):
-                with tempfile.TemporaryDirectory(prefix="blendmake-probe-") as folder:
-                    fitted, _ = self.fits.fit_together(self._family, self.unit, Path(folder))
-            else:
-                fitted, _, _ = self.fits.fit_one(self._family, self.unit)
+            with tempfile.TemporaryDirectory(prefix="blendmake-probe-") as folder:
+                scratch = Path(folder) if self.fits.multi_output else None
+                fitted = self.fits.fit_one(self._family, self.unit, scratch).fitted
             self._known[key] = np.asarray(fitted.valid)
         return self._known[key]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from blendmake.errors import BlendmakeError
-from blendmake.family import REPORT_EVERY, JointFamily
-from blendmake.files import digest_of, note_of, read_note, read_parquet
+from blendmake.family import REPORT_EVERY
+from blendmake.files import digest_of, read_note
 from blendmake.fits.fold_fits import FoldFits
 from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.settings import resolve_targets
 from blendmake.fits.tuned import ALL, SOURCE_KEYS
-from blendmake.labels import Labels, labels_of
+from blendmake.labels import KnownLabels, read_known
 from blendmake.searches.samplers import make_pruner
 from blendmake.searches.space import Space, Value, space_of
 from blendmake.searches.studies import StudyPlan
@@ -58,15 +58,13 @@ class Search:
         return space_of(self.config["space"], list(self.sources))
 
     @cached_property
-    def _labels(self) -> tuple[list[str], Labels]:
-        table = read_parquet(self._any_inputs.targets)
-        every, labels = labels_of(table, note_of(table)["id_columns"])
-        return list(every), labels
+    def _known(self) -> KnownLabels:
+        return read_known(self._any_inputs.targets)
 
     @cached_property
     def targets(self) -> list[str]:
         """The targets that are tuned, in the order of the targets table."""
-        every, _ = self._labels
+        every = self._known.names
         own = [set(self._covered(source)) for source in self.sources]
         wanted = self.config.get("targets")
         found = resolve_targets(wanted, self.groups, every) if wanted else every
@@ -82,13 +80,13 @@ class Search:
 
     def _covered(self, source: str) -> list[str]:
         return resolve_targets(
-            self.sources[source]["source"]["targets"], self.groups, self._labels[0]
+            self.sources[source]["source"]["targets"], self.groups, self._known.names
         )
 
     @cached_property
     def fits(self) -> dict[str, list[FoldFits]]:
         """By source, how trials are fitted on each search fold."""
-        every, labels = self._labels
+        known = self._known
         return {
             name: [
                 FoldFits(
@@ -100,8 +98,8 @@ class Search:
                     one["family"],
                     one["seed"],
                     self.threads,
-                    every,
-                    labels,
+                    known.targets,
+                    known.labels,
                     within=self.folds,
                     trial=True,
                     reports=self.prunes_within or self.config.get("trial_limit") is not None,
@@ -116,7 +114,7 @@ class Search:
     def is_one(self) -> bool:
         """Whether there is one study for all targets."""
         joint = any(
-            issubclass(importlib.import_module(one["family"]).FAMILY, JointFamily)
+            importlib.import_module(one["family"]).FAMILY.MULTI_OUTPUT
             for one in self.sources.values()
         )
         return bool(self.config.get("studies", "one" if joint else "per_target") == "one")
@@ -139,7 +137,7 @@ class Search:
 
     def units(self, targets: Sequence[str]) -> int:
         """Fits of a trial."""
-        joint = any(one[0].joint for one in self.fits.values())
+        joint = any(one[0].multi_output for one in self.fits.values())
         return len(self.folds) * (1 if joint else len(targets))
 
     @property

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blendmake.family import Family, JointFamily
+from blendmake.family import Family
 from blendmake.fits.bagging import undo_undersampling
-from blendmake.fits.fold_fits import FoldFits, Unit, two_classes
+from blendmake.fits.fold_fits import FoldFits, Unit
 from blendmake.stats.auc import auc
 from blendmake.window import require_time, told_to_end
 
@@ -110,7 +110,7 @@ class TrialFits:
 
     def __init__(self, sources: Mapping[str, Sequence[FoldFits]], metric: str) -> None:
         self.sources, self.metric = sources, metric
-        self._families: dict[tuple[str, int], tuple[Any, Family | JointFamily]] = {}
+        self._families: dict[tuple[str, int], tuple[Any, Family]] = {}
 
     def run(
         self,
@@ -154,8 +154,8 @@ class TrialFits:
     @staticmethod
     def _units(fits: FoldFits, targets: Sequence[str]) -> list[Unit]:
         """What is fitted of a fold; of a bagged source the first bag alone."""
-        if fits.joint:
-            return [Unit(tuple(targets), 0)]
+        if fits.multi_output:
+            return [Unit(some, 0) for some in fits.together(targets)]
         # By what they are fitted on, not by params: all trials go through targets in one order.
         return sorted((Unit((target,), 0) for target in targets), key=fits.data_key)
 
@@ -167,16 +167,13 @@ class TrialFits:
             known = self._families[place] = (key, fits.made_family(unit))
         family = known[1]
         report = watch.during if fits.reports else None
-        if isinstance(family, JointFamily):
-            scratch = Path(tempfile.mkdtemp(prefix="blendmake-trial-"))
-            try:
-                fitted, _ = fits.fit_together(family, unit, scratch, report)
-            finally:
+        scratch = Path(tempfile.mkdtemp(prefix="blendmake-trial-")) if fits.multi_output else None
+        try:
+            fitted, _, share = fits.fit_one(family, unit, scratch, report)
+        finally:
+            if scratch is not None:
                 shutil.rmtree(scratch, ignore_errors=True)
-            predictions = fitted.valid
-        else:
-            fitted, _, share = fits.fit_one(family, unit, report)
-            predictions = undo_undersampling(fitted.valid, share)[:, None]
+        predictions = undo_undersampling(fitted.valid, share)
         return [
             self._score(fits, target, predictions[:, j]) for j, target in enumerate(unit.targets)
         ]
@@ -184,6 +181,6 @@ class TrialFits:
     def _score(self, fits: FoldFits, target: str, predictions: NDArray[Any]) -> float:
         truth = fits.truth(target)
         rated = ~np.isnan(truth)
-        if not two_classes(truth):
+        if not fits.usable(target, truth):
             return math.nan
         return METRICS[self.metric](truth[rated], predictions[rated])

@@ -13,3 +13,5 @@ TASKS: dict[str, str] = {
 }
 AUTO = ("binary", "multiclass", "regression")
 """Tasks that may be told from a column of labels."""
+FIRST_METRIC = {"binary": "auc", "multiclass": "log_loss", "regression": "rmse"}
+"""By task what choices are made by where the config names no metric (`Task.metric`)."""

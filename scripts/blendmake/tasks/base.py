@@ -58,6 +58,7 @@ class Task(ABC):
         also: metrics that are shown beside it where the config names none.
         scales: scales on which predictions may be averaged, the default first.
         low, high: between what a prediction lies.
+        undersamples: whether rows of a commoner class can be left out of a fit (see fits.bagging).
     """
 
     name: ClassVar[str]
@@ -65,6 +66,7 @@ class Task(ABC):
     metric: ClassVar[str]
     also: ClassVar[tuple[str, ...]]
     scales: ClassVar[tuple[str, ...]]
+    undersamples: ClassVar[bool] = False
     low: ClassVar[float] = -np.inf
     high: ClassVar[float] = np.inf
 
@@ -103,6 +105,22 @@ class Task(ABC):
     def moment_names(self, target: str, classes: Sequence[str]) -> tuple[str, ...]:
         """What each of them is called (m,)."""
         return self.outputs(target, classes)
+
+    def row_weights(self, labels: Floats, class_weight: str | float) -> NDArray[np.float64] | None:
+        """How much each of the labels (rows,) counts in a fit, above 0; None: all the same.
+
+        Args:
+            class_weight: as in the config: `none`, `balanced`, or a number.
+
+        Raises:
+            BlendmakeError: the task has no such weights.
+        """
+        if class_weight == "none":
+            return None
+        raise BlendmakeError(
+            f"'class_weight: {class_weight}' does not go with {self.title}, which has no classes to "
+            "weigh: leave it out (or set it to none for these targets)."
+        )
 
     def wrong(self, predictions: Floats) -> str | None:
         """What keeps (rows, outputs) from being predictions of this task, in words; None: nothing."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from blendmake.errors import BlendmakeError
 from blendmake.tasks.base import Column, Floats, Labels, Task
 
 SUM = 1e-3  # how far the sum of a row's probabilities may be from 1 (they are written as float32)
@@ -39,6 +40,22 @@ class Multiclass(Task):
         counts = np.bincount(known, minlength=outputs).astype(np.float64)
         shares: NDArray[np.float64] = counts / counts.sum()
         return shares
+
+    def row_weights(self, labels: Floats, class_weight: str | float) -> NDArray[np.float64] | None:
+        """`balanced`: all classes that occur weigh the same, a row 1 in the mean."""
+        if class_weight == "none":
+            return None
+        if class_weight != "balanced":
+            raise BlendmakeError(
+                f"'class_weight: {class_weight}' is the weight of positives, of two classes; with "
+                "several, ask for balanced (or none)."
+            )
+        known = ~np.isnan(labels)
+        codes = labels[known].astype(np.intp)
+        counts = np.bincount(codes)
+        weights = np.ones(len(labels))
+        weights[known] = len(codes) / (np.count_nonzero(counts) * counts[codes])
+        return weights
 
     def strata(self, labels: Floats) -> NDArray[np.int8]:
         classes = np.unique(labels[~np.isnan(labels)])
