@@ -28,8 +28,9 @@ def fit_fold(fold):
     count = min(fold.params.get("neighbours", 50), len(fold.train))
     # The neighbours of a row are the same for all targets: they are looked for once.
     model = NearestNeighbors(n_neighbors=count, n_jobs=fold.threads).fit(train)
-    labels = outputs_of(fold)
-    prior = np.nan_to_num(np.nanmean(labels, axis=0), nan=0.5)
+    wanted = outputs_of(fold)
+    labels = wanted.to_numpy(dtype=float)
+    prior = np.nan_to_num(wanted.mean().to_numpy(dtype=float), nan=0.5)
     predictions = []
     for rows in (fold.valid, fold.test):
         predicted = np.empty((len(rows), len(fold.outputs)))
@@ -46,12 +47,11 @@ def fit_fold(fold):
 
 def outputs_of(fold):
     """What is to be predicted, (rows, outputs): of several classes, whether a row is of each."""
-    columns = []
+    if fold.task != "multiclass":
+        return fold.labels
+    columns = {}
     for target in fold.targets:
-        label = fold.labels[target].to_numpy(dtype=float)
-        if fold.task != "multiclass":
-            columns.append(label)
-            continue
-        for code in range(len(fold.classes[target])):
-            columns.append(np.where(np.isnan(label), np.nan, label == code))
-    return np.column_stack(columns)
+        label = fold.labels[target]
+        for code, name in enumerate(fold.classes[target]):
+            columns[f"{target}={name}"] = (label == code).astype(float).where(label.notna())
+    return pd.DataFrame(columns)

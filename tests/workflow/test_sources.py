@@ -129,7 +129,7 @@ def test_specialists_cover_the_groups_that_were_found(mixed: Workspace) -> None:
     # Of the targets that the groups above have left.
     fits = table(mixed, "sources", "lgb", "fits.parquet")
     assert set(fits["stopped_on"]) == {"inner"}
-    left = fits[fits["target"].isin(["t0", "t1"])].groupby("target")["stop_auc"].mean()
+    left = fits[fits["target"].isin(["t0", "t1"])].groupby("target")["stop_score"].mean()
     assert members(mixed, "weak") == [left.idxmin()]
     assert table(mixed, "groups", "weak.parquet")["value"].tolist() == [pytest.approx(left.min())]
     for source, group in (("special", "rare"), ("expert", "weak")):
