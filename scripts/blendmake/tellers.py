@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from blendmake.labels import Labels
 from blendmake.matrix import Rows
+from blendmake.tasks.base import Target, as_targets
+from blendmake.tellers_of_others import find_tellers_of
 
 if TYPE_CHECKING:
     from blendmake.fits.fold_job import FoldJob
@@ -27,6 +29,11 @@ TELLS = 0.995  # AUC, either way round, from which a column tells a target
 LEAST_Z = (
     6.0  # standard errors that it must lie from chance: small tables have such columns by luck
 )
+HOW = {
+    "auc": "has an AUC of {:.4f}",
+    "right": "says the class of {:.1%} of the rows",
+    "correlation": "has a rank correlation of {:.4f}",
+}
 PAIRS = 20_000  # rows looked at, summed over targets
 MOST, LEAST = 1000, 25  # rows of a class of a target
 
@@ -119,16 +126,31 @@ def _spread(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
     return rows[np.linspace(0, len(rows) - 1, most).astype(np.intp)]
 
 
-def find_tellers(rows: Rows, labels: Labels, targets: Sequence[str]) -> list[dict[str, Any]]:
-    """The columns that alone order the labels of a target, the most telling first.
+def find_tellers(
+    rows: Rows, labels: Labels, targets: Sequence[Target | str]
+) -> list[dict[str, Any]]:
+    """The columns that alone tell a target, the most telling first.
 
     Args:
         rows: of a feature set; a sample of them is read, a column at a time.
         labels: (rows, targets), NaN where unknown.
+        targets: what they are labels of; names stand for binary ones.
 
     Returns:
-        column, target (that it tells best), auc, and targets (how many it tells), by column.
+        column, target (that it tells best), targets (how many it tells) and how well, by column: `auc`
+        of binary targets, else as `tellers_of_others` has it.
     """
+    of = as_targets(targets)
+    binary = [j for j, target in enumerate(of) if target.task.name == "binary"]
+    found = _of_binary(rows, labels[:, binary], [of[j].name for j in binary])
+    for j, target in enumerate(of):
+        if j not in binary and len(rows):
+            found += find_tellers_of(rows, labels[:, j], target)
+    return sorted(found, key=lambda one: -max(one.get(key, 0.0) for key in HOW))
+
+
+def _of_binary(rows: Rows, labels: Labels, targets: Sequence[str]) -> list[dict[str, Any]]:
+    """The columns that alone order the labels of a binary target."""
     if not len(rows) or not labels.size or np.isnan(labels).all():
         return []
     sample = _Sample(labels)
@@ -149,7 +171,7 @@ def find_tellers(rows: Rows, labels: Labels, targets: Sequence[str]) -> list[dic
                     "targets": int(told.sum()),
                 }
             )
-    return sorted(found, key=lambda one: -one["auc"])
+    return found
 
 
 def of_fold(job: FoldJob) -> list[dict[str, Any]]:
@@ -169,8 +191,9 @@ def teller_texts(found: Sequence[dict[str, Any]], most: int = 3) -> list[str]:
     texts = []
     for one in found[:most]:
         others = f" (and {one['targets'] - 1} more)" if one["targets"] > 1 else ""
+        how = next(text.format(one[key]) for key, text in HOW.items() if key in one)
         texts.append(
-            f"one column tells the target: '{one['column']}' alone has an AUC of {one['auc']:.4f} for "
+            f"one column tells the target: '{one['column']}' alone {how} for "
             f"'{one['target']}'{others}. If it is not known when predictions are made, list it under "
             "data.ignore"
         )

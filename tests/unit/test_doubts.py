@@ -16,6 +16,7 @@ from blendmake.matrix import Rows
 from blendmake.reports.doubts import DOUBTS, board_doubts, doubt_lines, doubts_of, far_above
 from blendmake.reports.leaderboard import Entry
 from blendmake.reports.leaderboard_page import leaderboard_html
+from blendmake.tasks.base import NOTE, targets_of_note
 from blendmake.tellers import find_tellers, of_fold, teller_texts
 from problems import Problem, write_problem
 
@@ -90,6 +91,53 @@ def test_targets_with_gaps_are_judged_on_their_own_rows(tmp_path: Path) -> None:
     labels = np.column_stack([other, np.where(RNG.random(ROWS) < 0.5, np.nan, Y)])
     found = _found(tmp_path, {**HONEST_COLUMNS, "copy": ALMOST}, labels)
     assert [(one["column"], one["target"], one["targets"]) for one in found] == [("copy", "y1", 1)]
+
+
+DRAW = np.random.default_rng(9)
+PRICE = np.exp(DRAW.normal(size=ROWS))
+KIND = DRAW.integers(0, 4, ROWS).astype(float)
+OF = targets_of_note(
+    ["price", "kind"],
+    {NOTE: {"price": {"task": "regression"}, "kind": {"task": "multiclass", "classes": [*"abcd"]}}},
+)
+OTHER_TELLERS: dict[str, tuple[Any, str]] = {
+    "in other units": (3 - 2 * np.log(PRICE), "price"),
+    "price with gaps": (pa.array(PRICE, mask=DRAW.random(ROWS) < 0.2), "price"),
+    "code": (10 - KIND**2, "kind"),
+    "name": (pa.array([f"k{k}" for k in KIND]), "kind"),
+    "measured": (KIND % 2 + 3 * KIND + 0.1 * DRAW.random(ROWS), "kind"),
+}
+OTHER_HONEST: dict[str, Any] = {
+    "near the price": PRICE + 0.3 * DRAW.normal(size=ROWS),
+    "near the kind": KIND + 0.4 * DRAW.normal(size=ROWS),
+    "one kind": (KIND == 2).astype(float),  # it says one class, not the others
+    "seldom known": pa.array(PRICE, mask=DRAW.random(ROWS) < 0.9),
+    "noise": DRAW.normal(size=ROWS),
+    "level of each row": pa.array([f"row {i}" for i in range(ROWS)]),
+    "constant": np.ones(ROWS),
+    "empty": pa.nulls(ROWS, pa.float64()),
+}
+
+
+def _found_of_others(folder: Path, columns: dict[str, Any]) -> list[dict[str, Any]]:
+    train = {name: pa.array(v) if isinstance(v, np.ndarray) else v for name, v in columns.items()}
+    problem: Problem = write_problem(folder, train, train, Y[:, None], ["y"])
+    files = problem.inputs.feature_files("train")
+    rows = Rows(files.files, files.columns, np.arange(files.rows))
+    return find_tellers(rows, np.column_stack([PRICE, KIND]), OF)
+
+
+@pytest.mark.parametrize("name", OTHER_TELLERS)
+def test_a_column_that_tells_numbers_or_classes_is_found(tmp_path: Path, name: str) -> None:
+    values, target = OTHER_TELLERS[name]
+    found = _found_of_others(tmp_path, {**OTHER_HONEST, name: values})
+    assert [(one["column"], one["target"]) for one in found] == [(name, target)]
+    how = "alone has a rank correlation of " if target == "price" else "alone says the class of "
+    assert how in teller_texts(found)[0]
+
+
+def test_honest_columns_of_numbers_and_classes_are_not_doubted(tmp_path: Path) -> None:
+    assert _found_of_others(tmp_path, OTHER_HONEST) == []
 
 
 def test_few_rows_tell_nothing(tmp_path: Path) -> None:

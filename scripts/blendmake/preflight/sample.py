@@ -182,7 +182,7 @@ class Miniature:
         columns = [Column(one["name"], "table", len(one["levels"])) for one in listed]
         known = read_known(self.folder / "targets.parquet")
         rows = Rows({"table": table}, columns, np.arange(table.rows))
-        return teller_texts(find_tellers(rows, known.labels, known.names))
+        return teller_texts(find_tellers(rows, known.labels, known.targets))
 
     # Feature sets
 
