@@ -179,7 +179,7 @@ def of_fold(job: FoldJob) -> list[dict[str, Any]]:
     found = find_tellers(
         Rows(job.train_files.files, job.train_files.columns, job.train_rows),
         job.labels[job.train_rows],
-        job.names,
+        [*job.targets.values()],
     )
     for text in teller_texts(found):
         log.warning("WARNING: %s", text)

@@ -74,7 +74,7 @@ def test_the_first_job_of_a_source_says_so_in_its_log(
         train_files=problem.inputs.feature_files("train"),
         train_rows=problem.rows(0).train,
         labels=Y[:, None].astype(np.float32),
-        every=problem.targets,
+        targets={target.name: target for target in targets_of_note(problem.targets, {})},
     )
     with caplog.at_level("WARNING"):
         found = of_fold(job)
