@@ -1,23 +1,23 @@
 # Two commands: `make run` sets everything up and runs the main job, `make test` sets everything up
 # and passes the tests.
 CONFIG ?= config/yeast.yaml
-PROBLEM = $(shell sed -n "s/^problem: *[\"']*\([a-z0-9_]*\).*/\1/p" $(CONFIG))
+PROBLEM = $(shell sed -n "s/^problem: *[\"']*\([a-z0-9_]*\).*/\1/p" "$(CONFIG)" 2>/dev/null)
 RESULTS = results/$(PROBLEM)
 SNAKEMAKE = .venv/bin/python -m snakemake
 SIDE_BY_SIDE = -n logical --maxprocesses 8 --dist worksteal
 
 # What the sources of CONFIG need beside the core.
-NEEDS = $(if $(shell grep -sE "family: *(mlp|tabm)|^preset:" $(CONFIG)),.venv/.installed-neural) \
-	$(if $(shell grep -sE "family: *lightautoml" $(CONFIG)),.venv-lightautoml/.installed)
+NEEDS = $(if $(shell grep -sE "family: *(mlp|tabm)|^preset:" "$(CONFIG)"),.venv/.installed-neural) \
+	$(if $(shell grep -sE "family: *lightautoml" "$(CONFIG)"),.venv-lightautoml/.installed)
 
 .PHONY: run setup neural cluster lightautoml test test-services bench bench-quick lint types dry-runs docs
 
 run: .venv/.installed-cpu $(NEEDS)
-	$(SNAKEMAKE) --configfile $(CONFIG)
+	$(SNAKEMAKE) --configfile "$(CONFIG)"
 	@test -e $(RESULTS)/report.html && \
 		test -z "$$(find $(RESULTS)/report $(RESULTS)/leaderboard.parquet -newer $(RESULTS)/report.html)" || \
-		$(SNAKEMAKE) --report $(RESULTS)/report.html --configfile $(CONFIG) --quiet all
-	@$(SNAKEMAKE) show_leaderboard --configfile $(CONFIG) --quiet all
+		$(SNAKEMAKE) --report $(RESULTS)/report.html --configfile "$(CONFIG)" --quiet all
+	@$(SNAKEMAKE) show_leaderboard --configfile "$(CONFIG)" --quiet all
 
 setup: .venv/.installed-cpu
 

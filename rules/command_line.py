@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shlex
 import sys
 import tempfile
@@ -23,6 +24,8 @@ from blendmake.config.reading import read_config  # noqa: E402
 from blendmake.errors import BlendmakeError  # noqa: E402
 from blendmake.refusals import refusal  # noqa: E402
 
+PROBE = 65536  # bytes: about what Snakemake writes of small files at once
+LEAST_FILES = 32  # open at once
 CONFIGS = (".yaml", ".yml", ".json")
 SETTING = re.compile(r"[a-zA-Z_][\w-]*\w=")
 TABLES = (".parquet", ".arrow", ".csv", ".jsonl", ".svg", ".html", ".txt", ".md", ".tar")
@@ -49,7 +52,7 @@ def _end(message: str) -> None:
 
 
 def check_folder() -> None:
-    """End with one message where Snakemake could not keep its records in this folder."""
+    """End with one message where Snakemake could not keep its records here, or open its files."""
     path = Path(".snakemake").absolute()
     where = path / "metadata"
     with told():
@@ -57,12 +60,18 @@ def check_folder() -> None:
             where.mkdir(parents=True, exist_ok=True)
             where = path
             with tempfile.TemporaryFile(dir=path) as probe:
-                probe.write(bytes(4096))
+                probe.write(bytes(PROBE))
         except OSError as error:
             reason = refusal(error, path) or f"{error.strerror}."
             raise BlendmakeError(
                 f"{where} cannot be written, and Snakemake keeps its records there: {reason}"
             ) from error
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if 0 <= files < LEAST_FILES:
+            raise BlendmakeError(
+                f"A process may open {files} files here (ulimit -n), and Snakemake needs {LEAST_FILES}. "
+                "Allow more, then run the same command again: ulimit -n 8192"
+            )
 
 
 # Config files

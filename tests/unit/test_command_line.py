@@ -299,6 +299,7 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(
 
     for number, words in [
         (errno.EROFS, "the file system is read-only. Mount it writable"),
+        (errno.EFBIG, "`ulimit -f`"),
         (errno.ENOSPC, "no space left on the device. Free some"),
         (errno.EACCES, "Make the folder writable"),
         (errno.EBUSY, os.strerror(errno.EBUSY)),
@@ -307,3 +308,19 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(
         message = told(capsys, check_folder)
         assert f"{folder}/.snakemake cannot be written, and Snakemake keeps" in message
         assert words in message
+
+
+@pytest.mark.parametrize(("files", "right"), [(14, False), (1024, True), (-1, True)])
+def test_a_process_that_may_open_too_few_files_is_told(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    files: int,
+    right: bool,
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (files, files))
+    if right:
+        check_folder()
+    else:
+        message = told(capsys, check_folder)
+        assert "may open 14 files here (ulimit -n)" in message and "ulimit -n 8192" in message

@@ -291,6 +291,12 @@ def test_one_target_may_be_an_array_of_one_dimension(
         ("return valid", ["returned ndarray", "Return two"]),
         ("return valid, test, test", ["returned tuple of 3", "Return two"]),
         ("return None", ["returned NoneType"]),
+        (
+            "class Odd:\n    def __array__(self, *a, **k): raise RuntimeError('call detach()')\n"
+            "return Odd(), test",
+            ["cannot be made an array of numbers: Odd (RuntimeError: call detach())"],
+        ),
+        ("def rows():\n    yield valid\nreturn rows()", ["returned generator", "Return two"]),
         ("return valid[1:], test", ["fold.valid", "(79, 4), not (80, 4)", "one row per row"]),
         ("return valid, test[:, :2]", ["fold.test", "(60, 2), not (60, 4)"]),
         ("return valid, test.T", ["fold.test", "(4, 60)"]),

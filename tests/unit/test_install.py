@@ -95,3 +95,17 @@ def test_services_that_cannot_be_installed_are_told(checkout: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert "will be skipped where these are missing: munge slurm-wlm" in done.stderr
     assert "needs root" in done.stderr or "needs apt-get" in done.stderr
+
+
+@pytest.mark.parametrize(("config", "told"), [("my conf.yaml", "results/mine/"), ("no.yaml", "")])
+def test_make_run_takes_a_config_of_any_name(tmp_path: Path, config: str, told: str) -> None:
+    shutil.copy(REPO / "Makefile", tmp_path)
+    (tmp_path / "my conf.yaml").write_text("problem: mine\nsources: {a: {family: tabm}}\n")
+    command = ["make", "-n", "run", f"CONFIG={config}"]
+    (tmp_path / "envs").mkdir()
+    for name in ("cpu", "neural", "constraints"):
+        (tmp_path / f"envs/{name}.txt").touch()
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f'--configfile "{config}"' in done.stdout and told in done.stdout
+    assert ("envs/neural.txt" in done.stdout) == (config == "my conf.yaml")

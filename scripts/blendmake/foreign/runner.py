@@ -125,6 +125,9 @@ def _predictions(given: Any, part: str, table: Any, fold: Fold) -> Any:
         values = np.asarray(given, kind)
     except (TypeError, ValueError):
         raise Refusal(f"{what} are not numbers but {type(given).__name__}.") from None
+    except Exception as error:  # a class of somebody's own, a tensor that still has a gradient
+        name = f"{type(given).__name__} ({type(error).__name__}: {_text_of(error)})"
+        raise Refusal(f"{what} cannot be made an array of numbers: {name}") from None
     if values.ndim == 1 and len(outputs) == 1:
         values = values[:, None]
     expected = (len(table), len(outputs))
