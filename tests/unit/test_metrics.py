@@ -295,3 +295,41 @@ def test_faulty_file_of_a_metric_is_told(tmp_path: Any, text: str, told: str) ->
     path.write_text(text)
     with pytest.raises(BlendmakeError, match=told):
         find_metric(str(path))(np.ones(2), np.ones(2))
+
+
+GOOD = "def score(labels, predictions):\n    return 0.5\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("def score(:\n", r"SyntaxError: invalid syntax.* \(line 1\)"),
+        ("import no_such_module\n", r"ModuleNotFoundError: .*\(line 1 in <module>: import no_such"),
+        ("import sys\nsys.exit(3)\n", r"SystemExit: 3 \(line 2 in <module>: sys\.exit\(3\)\)"),
+        ("raise ValueError('one\\ntwo')\n", r"ValueError: one \(line 1 in <module>: raise"),
+        (GOOD + "bounds = 3\n", "bounds must be two numbers"),
+        (GOOD + "bounds = 'ab'\n", "bounds must be two numbers"),
+        (GOOD + "tasks = 3\n", "tasks a list of names"),
+        (
+            GOOD.replace("return 0.5", "raise SystemExit"),
+            r"score failed: SystemExit \(line 2 in sc",
+        ),
+        (
+            GOOD.replace("0.5", "1 / 0"),
+            r"ZeroDivisionError: division by zero \(line 2 in score: re",
+        ),
+        (GOOD.replace("0.5", "[1, 2]"), "score failed: ValueError: "),
+        (
+            "class E(Exception):\n    def __str__(self): raise E()\n"
+            + GOOD.replace("return 0.5", "raise E()"),
+            r"score failed: E: \(its message cannot be had",
+        ),
+    ],
+)
+def test_what_a_metric_of_a_file_raises_is_one_message(tmp_path: Any, text: str, told: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(BlendmakeError, match=told) as caught:
+        find_metric(str(path))(np.array([0.0, 1.0]), np.array([0.5, 0.5]))
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+    assert caught.value.__cause__ is None

@@ -126,7 +126,7 @@ def _predictions(given: Any, part: str, table: Any, fold: Fold) -> Any:
     except (TypeError, ValueError):
         raise Refusal(f"{what} are not numbers but {type(given).__name__}.") from None
     except Exception as error:  # a class of somebody's own, a tensor that still has a gradient
-        name = f"{type(given).__name__} ({type(error).__name__}: {_text_of(error)})"
+        name = f"{type(given).__name__} ({type(error).__name__}: {text_of(error)})"
         raise Refusal(f"{what} cannot be made an array of numbers: {name}") from None
     if values.ndim == 1 and len(outputs) == 1:
         values = values[:, None]
@@ -202,7 +202,7 @@ def _function(file: Path) -> Any:
     return function
 
 
-def _text_of(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
     """The first line of an exception's message, whatever the exception."""
     try:
         text = str(error).strip().split("\n")[0]
@@ -212,7 +212,7 @@ def _text_of(error: BaseException) -> str:
     return text if len(text) <= MOST_TEXT else text[:MOST_TEXT] + " …"
 
 
-def _places(error: BaseException, file: Path) -> list[str]:
+def places_of(error: BaseException, file: Path) -> list[str]:
     """Where it was raised: lines of the user's file and of what lies beside it, the last ones."""
     folder = str(file.parent) + os.sep
     places = []
@@ -234,11 +234,11 @@ def _places(error: BaseException, file: Path) -> list[str]:
 
 def _raised(error: BaseException, file: Path) -> Refusal:
     """An exception of the user's code, told by the lines of their files that it passed through."""
-    text = _text_of(error)
+    text = text_of(error)
     if isinstance(error, SyntaxError) and error.msg:
         text = error.msg
     kind = type(error).__name__
-    places = _places(error, file)
+    places = places_of(error, file)
     where = f" ({'; '.join(places)})" if places else ""
     mend = " The log has the whole traceback."
     if isinstance(error, ModuleNotFoundError):

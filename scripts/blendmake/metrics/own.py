@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blendmake.errors import BlendmakeError
+from blendmake.foreign.runner import places_of, text_of
 from blendmake.metrics.base import NO_CONTEXT, Metric, ScoredRows
 from blendmake.tasks import TASKS
 
@@ -48,9 +49,15 @@ class OwnMetric(Metric):
             if not isinstance(value, bool):
                 raise BlendmakeError(f"{path}: {name} must be True or False, not {value!r}.")
             setattr(self, name, value)
-        low, high = getattr(module, "bounds", (-math.inf, math.inf))
-        self.bounds = (float(low), float(high))
-        self.tasks = frozenset(getattr(module, "tasks", TASKS))
+        try:
+            low, high = getattr(module, "bounds", (-math.inf, math.inf))
+            self.bounds = (float(low), float(high))
+            named = getattr(module, "tasks", TASKS)
+            self.tasks = frozenset([named] if isinstance(named, str) else named)
+        except (TypeError, ValueError) as error:
+            raise BlendmakeError(
+                f"{path}: bounds must be two numbers, and tasks a list of names ({error})."
+            ) from None
         odd = sorted(self.tasks - set(TASKS))
         if odd:
             raise BlendmakeError(f"{path}: tasks names '{odd[0]}'; there are {', '.join(TASKS)}.")
@@ -61,9 +68,9 @@ class OwnMetric(Metric):
         assert self._score is not None
         try:
             value = float(np.asarray(self._score(labels, predictions)).item())
-        except Exception as error:
+        except (Exception, SystemExit, GeneratorExit) as error:
             raise BlendmakeError(
-                f"{self._path}: {FUNCTION} failed: {type(error).__name__}: {error}"
+                f"{self._path}: {FUNCTION} failed: {_told(error, self._path)}"
             ) from None
         return value
 
@@ -76,6 +83,13 @@ def _imported(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise BlendmakeError(f"{path}: {type(error).__name__}: {error}") from None
+    except (Exception, SystemExit, GeneratorExit) as error:
+        raise BlendmakeError(f"{path}: {_told(error, path)}") from None
     return module
+
+
+def _told(error: BaseException, path: Path) -> str:
+    """An exception of the user's code in one line, with the lines of their file."""
+    text, places = text_of(error), places_of(error, path.absolute())
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{said} ({'; '.join(places)})" if places else said
