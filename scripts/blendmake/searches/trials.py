@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blendmake.family import Family
+from blendmake.family import Family, slices_of
 from blendmake.fits.bagging import undo_undersampling
 from blendmake.fits.fold_fits import FoldFits, Unit
+from blendmake.metrics.base import find_metric
 from blendmake.stats.auc import auc
 from blendmake.window import require_time, told_to_end
 
@@ -174,8 +175,10 @@ class TrialFits:
             if scratch is not None:
                 shutil.rmtree(scratch, ignore_errors=True)
         predictions = undo_undersampling(fitted.valid, share)
+        parts = slices_of([fits.targets[target] for target in unit.targets])
         return [
-            self._score(fits, target, predictions[:, j]) for j, target in enumerate(unit.targets)
+            self._score(fits, target, predictions[:, part])
+            for target, part in zip(unit.targets, parts, strict=True)
         ]
 
     def _score(self, fits: FoldFits, target: str, predictions: NDArray[Any]) -> float:
@@ -183,4 +186,8 @@ class TrialFits:
         rated = ~np.isnan(truth)
         if not fits.usable(target, truth):
             return math.nan
-        return METRICS[self.metric](truth[rated], predictions[rated])
+        given = predictions[rated]
+        if fits.targets[target].task.name == "binary" and self.metric in METRICS:
+            return METRICS[self.metric](truth[rated], given[:, 0])
+        one = given[:, 0] if given.shape[1] == 1 else given
+        return find_metric(self.metric)(truth[rated], one)
