@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from snakemake.exceptions import WorkflowError
 
 from blendmake.code_digest import imported_files
 from blendmake.config.loading import load_problem
@@ -13,8 +15,10 @@ from blendmake.config.measures import fit_modules, metric_files
 from blendmake.families import FAMILIES
 from blendmake.metrics import METRICS
 from blendmake.metrics.base import find_metric
+from blendmake.tables.user_labels import read_targets, write_targets
 from blendmake.tasks import TASKS
 from blendmake.tasks.base import find_task
+from helpers import write_user_file
 from plan import Plan
 from unit.test_config import DELETE, config, mistakes
 from workflow.conftest import REPO
@@ -203,3 +207,26 @@ def test_other_tasks_and_metrics_are_not_followed() -> None:
             if path.parent.name in ("tasks", "metrics")
         }
         assert found == {"blendmake/tasks/base.py", "blendmake/metrics/base.py"}, module
+
+
+def test_a_metric_is_held_against_the_labels_as_they_were_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a target is told to be from its column the config cannot know before."""
+    monkeypatch.chdir(tmp_path)
+    ids = pa.table({"id": range(20)})
+    given = write_user_file(
+        tmp_path / "y.parquet", {"id": range(20), "y": [i / 2 for i in range(20)]}
+    )
+    table = read_targets(given, ["y"], ids, ["id"])
+    slices = planned(tmp_path, metric="auc").slices["targets"]
+    path = tmp_path / "results" / "toy" / "tables" / "targets.parquet"
+    note = {"id_columns": ["id"], "config": slices}
+    write_targets(table, path, note)
+    with pytest.raises(
+        WorkflowError, match=r"'auc' does not measure regression, which target 'y' is"
+    ):
+        planned(tmp_path, metric="auc")
+    planned(tmp_path, metric="mae")
+    # Labels that will be read anew are not looked at.
+    planned(tmp_path, metric="auc", task="binary")
