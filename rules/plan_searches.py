@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
+from blendmake.config.measures import metric_files
+from blendmake.config.searches import Search
 from blendmake.families import FAMILIES
+from blendmake.user_code import user_digest
 from plan_files import PlanFiles
 from plan_inputs import given_groups, without
 
@@ -159,11 +163,22 @@ class PlanSearches(PlanFiles):
                     for source in search.source
                 },
                 "groups": given_groups(p, self._search_groups(name)),
+                **self._searched_by(search),
                 "folds": search.search_folds(p.folds.n),
                 "n_folds": p.folds.n,
             }
             for name, search in p.searches.items()
         }
+
+    def _searched_by(self, search: Search) -> dict[str, Any]:
+        """The problem's metric, which fits watch and trials may go by; the code of the user's own."""
+        metric = self.problem.metric
+        files = sorted(
+            {file for one in (metric, search.metric) for file in metric_files(one, None).values()}
+        )
+        code = {file: user_digest(Path(file)) for file in files if os.path.exists(file)}
+        said = {"metric": metric, "metric_code": code or None}
+        return {key: value for key, value in said.items() if value is not None}
 
     @property
     def lint_files(self) -> dict[str, list[str]]:

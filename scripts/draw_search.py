@@ -13,9 +13,10 @@ with job(snakemake.log[0]):
 
     params, name = snakemake.params, snakemake.wildcards.search
     config = params.search["search"]
-    space, metric = space_of(config["space"], list(params.search["sources"])), config["metric"]
+    space = space_of(config["space"], list(params.search["sources"]))
     out = {figure: Path(path) for figure, path in snakemake.output.items()}
-    trials, _ = read_trials(Path(snakemake.input.trials))
+    trials, note = read_trials(Path(snakemake.input.trials))
+    metric = note["metric"]
     importances = read_parquet(Path(snakemake.input.importances))
     ranges = read_parquet(Path(snakemake.input.ranges))
     each = config["pruner"] == "wilcoxon"

@@ -15,7 +15,7 @@ from blendmake.reports import search_figures as figures
 from blendmake.reports import search_space_figures as space_figures
 from blendmake.searches.analysis import IMPORTANCES, RANGES, importances, ranges
 from blendmake.searches.space import Param, Space, Value, space_of
-from blendmake.searches.table import LARGER_IS_BETTER, TRIALS, Trial
+from blendmake.searches.table import TRIALS, Trial, sign_of
 
 SPACE = space_of(
     {
@@ -69,7 +69,7 @@ def study_trials(
     `own`: params of trial 0, outside the space.
     """
     rng = np.random.default_rng([seed, *map(ord, study)])
-    better = 1 if LARGER_IS_BETTER[metric] else -1
+    better = sign_of(metric)
     level = 0.6 + 0.3 * rng.random()
     trials = []
     for number in range(n):

@@ -74,6 +74,13 @@ def _measures(problem: Sections) -> Iterator[str]:
     for metric in problem.also or []:
         if not any(measures_task(metric, task) for task in tasks.values()):
             yield f"also: '{metric}' does not measure {' or '.join(sorted(set(tasks.values())))}"
+    for name, search in problem.searches.items():
+        own = set(tasks.values()) if search.targets is None else {AUTO}
+        if search.metric and not any(measures_task(search.metric, task) for task in own):
+            yield (
+                f"searches.{name}.metric: '{search.metric}' does not measure "
+                f"{' or '.join(sorted(own))}"
+            )
     positive = problem.data.targets.positive if problem.data.targets else None
     for target in positive if isinstance(positive, Mapping) else tasks if positive else ():
         task = tasks.get(target, tasks.get("", AUTO))

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from blendmake.config.base import Name, NamesOnce, Params, Strict
+from blendmake.config.measures import OneMetric
 from blendmake.config.run import Duration
 from blendmake.config.sources import EarlyStopping
 
@@ -70,8 +71,10 @@ class Search(Strict):
         description="The search folds: trials train and validate on their rows alone; what is tuned is "
         "scored on the others. Left out: the first three fifths of all.",
     )
-    metric: Literal["auc", "average_precision", "log_loss"] = Field(
-        "auc", description="What is made better: its mean over the search folds."
+    metric: OneMetric = Field(
+        None,
+        description="What is made better: its mean over the search folds; a metric's name, or a Python "
+        "file of yours. Left out: the problem's `metric`, or that of the targets' task.",
     )
     sampler: Literal["tpe", "random", "cmaes", "grid"] = Field(
         "tpe", description="Optuna's sampler."

@@ -14,10 +14,8 @@ from matplotlib.font_manager import FontProperties
 
 from blendmake.reports.drawing import SEQUENTIAL, Floats, legend_below
 from blendmake.searches.analysis import PED_ANOVA
-from blendmake.searches.ranking import sign_of
-from blendmake.searches.table import LARGER_IS_BETTER, Trial, ranked
+from blendmake.searches.table import Trial, better_way, metric_of, ranked, sign_of
 
-NAMES = {"auc": "AUC", "average_precision": "average precision", "log_loss": "log loss"}
 NOTHING = "No trial is complete."
 COLUMNS = 3
 """Most panels side by side."""
@@ -86,17 +84,17 @@ def beyond_text(count: int, what: str = "axis") -> str:
 def shades_of(metric: str | None = None) -> ListedColormap:
     """The sequential colours, of which the lightest would not be seen; for a metric darker is better."""
     shades = matplotlib.colormaps[SEQUENTIAL](np.linspace(0.25, 1.0, 256))
-    return ListedColormap(shades[::-1] if metric and not LARGER_IS_BETTER[metric] else shades)
+    return ListedColormap(shades[::-1] if metric and sign_of(metric) < 0 else shades)
 
 
 def named_metric(metric: str) -> str:
     """A metric and which way is better, in two lines."""
-    return f"{NAMES[metric]}\n({better_way(metric)})"
+    return f"{title_of(metric)}\n({better_way(metric)})"
 
 
-def better_way(metric: str) -> str:
-    """Which values of a metric are better, in words."""
-    return f"{'larger' if LARGER_IS_BETTER[metric] else 'smaller'} is better"
+def title_of(metric: str) -> str:
+    """A metric as people read it."""
+    return metric_of(metric).title
 
 
 def own_params(trials: Sequence[Trial], metric: str) -> Trial | None:

@@ -36,20 +36,19 @@ from blendmake.reports.drawing import (
     write_figure,
 )
 from blendmake.reports.search_drawing import (
-    NAMES,
     NOTHING,
-    better_way,
     beyond_text,
     explain_below,
     label_around,
     mean_importances,
     own_params,
     panels_of,
+    title_of,
     value_limits,
 )
 from blendmake.searches.analysis import FANOVA, PED_ANOVA
-from blendmake.searches.ranking import sign_of, standard_error
-from blendmake.searches.table import Trial, ranked, rated, studies_of
+from blendmake.searches.ranking import standard_error
+from blendmake.searches.table import Trial, better_way, ranked, rated, sign_of, studies_of
 
 PANELS = 12
 """Most studies that get a panel of their own."""
@@ -72,13 +71,13 @@ def draw_history(name: str, trials: Sequence[Trial], metric: str, out: Path) -> 
     Args:
         name: of the search.
         trials: all of them, by study and number (table.read_trials).
-        metric: a key of table.LARGER_IS_BETTER.
+        metric: its name, as the table has it.
     """
     write_figure(out, lambda: _history_figure(name, trials, metric))
 
 
 def _history_figure(name: str, trials: Sequence[Trial], metric: str) -> Figure:
-    title = f"Search {short_label(name)}: {NAMES[metric]} by trial"
+    title = f"Search {short_label(name)}: {title_of(metric)} by trial"
     studies, notes = _most_gain(trials, metric, lambda of_study: bool(rated(of_study)))
     if not studies:
         return note_figure(title, NOTHING)
@@ -90,7 +89,7 @@ def _history_figure(name: str, trials: Sequence[Trial], metric: str) -> Figure:
         clipped += _history_panel(axes, of_study, metric, sources)
     if clipped:
         notes.append(beyond_text(clipped))
-    beside = f"{NAMES[metric]}, mean over search folds\n({better_way(metric)})"
+    beside = f"{title_of(metric)}, mean over search folds\n({better_way(metric)})"
     label_around(figure, panels, "trial", beside)
     several = len(sources) > 1
     of_sources = [
@@ -158,7 +157,7 @@ def draw_intermediate(
 
 
 def _intermediate_figure(name: str, trials: Sequence[Trial], metric: str, each: bool) -> Figure:
-    title = f"Search {short_label(name)}: {NAMES[metric]} on the way"
+    title = f"Search {short_label(name)}: {title_of(metric)} on the way"
     studies, notes = _most_gain(trials, metric, lambda of_study: any(map(_told, of_study)))
     if not studies:
         return note_figure(title, "No trial told a value on its way.")
@@ -169,7 +168,7 @@ def _intermediate_figure(name: str, trials: Sequence[Trial], metric: str, each: 
     notes.insert(
         0, "fits by fold and target" if each else "steps: fits in order, rounds within each"
     )
-    beside = f"{NAMES[metric]} of {'each fit' if each else 'the fits so far'}"
+    beside = f"{title_of(metric)} of {'each fit' if each else 'the fits so far'}"
     label_around(figure, panels, "fit" if each else "step", f"{beside}\n({better_way(metric)})")
     states = {t["state"] for of_study in studies.values() for t in of_study if _told(t)}
     known = [

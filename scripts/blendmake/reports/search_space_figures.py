@@ -35,9 +35,7 @@ from blendmake.reports.drawing import (
 )
 from blendmake.reports.search_drawing import (
     DPI,
-    NAMES,
     NOTHING,
-    better_way,
     beyond_text,
     explain_below,
     mean_importances,
@@ -45,11 +43,12 @@ from blendmake.reports.search_drawing import (
     own_params,
     panels_of,
     shades_of,
+    title_of,
     value_limits,
 )
 from blendmake.searches.analysis import elite_and_rest, positions, text_of, with_param
 from blendmake.searches.space import Param, Space, Value, same
-from blendmake.searches.table import Trial, ranked, rated, studies_of
+from blendmake.searches.table import Trial, better_way, ranked, rated, studies_of
 
 PAIRS = 3
 """Pairs of params whose contours are drawn."""
@@ -92,7 +91,7 @@ def _slices_figure(
     space: Space,
     metric: str,
 ) -> Figure:
-    title = f"Search {short_label(name)}: {NAMES[metric]} by param"
+    title = f"Search {short_label(name)}: {title_of(metric)} by param"
     pooled, label, notes = _pooled(trials, metric, space)
     if not pooled:
         return note_figure(title, notes[0])
@@ -154,7 +153,7 @@ def draw_parallel(name: str, trials: Sequence[Trial], space: Space, metric: str,
 
 
 def _parallel_figure(name: str, trials: Sequence[Trial], space: Space, metric: str) -> Figure:
-    title = f"Search {short_label(name)}: params and {NAMES[metric]}"
+    title = f"Search {short_label(name)}: params and {title_of(metric)}"
     pooled, label, notes = _pooled(trials, metric, space)
     if not pooled:
         return note_figure(title, notes[0])
@@ -212,7 +211,7 @@ def _parallel_figure(name: str, trials: Sequence[Trial], space: Space, metric: s
     axes.set_xlim(-0.35, len(params) + 0.15)
     axes.set_ylim(OFF - 0.04 if off.any() else -0.04, 1.05)
     axes.set_yticks([])
-    names = [*under, NAMES[metric]]
+    names = [*under, title_of(metric)]
     axes.set_xticks(range(len(names)), names, rotation=30 if steep else 0)
     if steep:
         for tick in axes.get_xticklabels():
@@ -274,7 +273,7 @@ def _contours_figure(
     space: Space,
     metric: str,
 ) -> Figure:
-    title = f"Search {short_label(name)}: {NAMES[metric]} over pairs of params"
+    title = f"Search {short_label(name)}: {title_of(metric)} over pairs of params"
     pooled, label, notes = _pooled(trials, metric, space)
     if not pooled:
         return note_figure(title, notes[0])
@@ -370,9 +369,11 @@ def _pooled(
             found += [{**trial, "value": trial["value"] - base["value"]} for trial in known]
     if not found:
         return [], "", ["In no study is the trial of the source's own params complete."]
-    label = f"{NAMES[metric]} less own params'\n({better_way(metric)})"
+    label = f"{title_of(metric)} less own params'\n({better_way(metric)})"
     left = len(every) - taken
-    notes = [f"{taken} studies together: each {NAMES[metric]} less that of its study's own params"]
+    notes = [
+        f"{taken} studies together: each {title_of(metric)} less that of its study's own params"
+    ]
     if left:
         notes.append(f"without {left} of {len(every)} studies, whose own params have no value")
     return found, label, notes

@@ -26,12 +26,13 @@ from optuna.importance import (
 )
 from scipy import stats
 
-from blendmake.searches.ranking import Row, distinct, sign_of
+from blendmake.searches.ranking import Row, distinct
 from blendmake.searches.space import Param, Space, Value, same
 from blendmake.searches.table import (
     Trial,
     ranked,
     rated,
+    sign_of,
     studies_of,
 )
 

@@ -116,11 +116,11 @@ class _Prober:
         self.search, self.source = search, source
         targets = next(iter(search.study_targets().values()))
         self.fits: FoldFits = search.fits[source][0]
-        every = self.fits.names
-        positives = [(self.fits.labels[:, every.index(target)] == 1).sum() for target in targets]
-        commonest = targets[int(np.argmax(positives))]
-        self.unit = Unit(tuple(targets) if self.fits.multi_output else (commonest,), 0)
-        _sample(self.fits, every.index(commonest), search.name)
+        marked = [_marked(self.fits, target).sum() for target in targets]
+        commonest = targets[int(np.argmax(marked))]
+        together = self.fits.together(targets)[0] if self.fits.multi_output else (commonest,)
+        self.unit = Unit(together, 0)
+        _sample(self.fits, commonest, search.name)
         self._family: Family | None = None
         self._known: dict[str, NDArray[Any]] = {}
 
@@ -212,14 +212,26 @@ def _with(space: Space, point: Mapping[str, Value], name: str, value: Value) -> 
     return changed
 
 
-def _sample(fits: FoldFits, target: int, name: str) -> None:
-    """Leave a sample of the rows in fits; of a target's positives up to half of it."""
+def _marked(fits: FoldFits, target: str) -> NDArray[np.bool_]:
+    """Rows (rows,) whose labels say most: positives; of other tasks all that are known."""
+    labels = fits.labels[:, fits.names.index(target)]
+    is_binary = fits.targets[target].task.name == "binary"
+    marked: NDArray[np.bool_] = labels == 1 if is_binary else ~np.isnan(labels)
+    return marked
+
+
+def _sample(fits: FoldFits, target: str, name: str) -> None:
+    """Leave a sample of the rows in fits; of a binary target's positives up to half of it."""
     draw = np.random.default_rng(derive_seed("probe", name))
+    marked, is_binary = _marked(fits, target), fits.targets[target].task.name == "binary"
 
     def some(rows: NDArray[Any]) -> NDArray[Any]:
         if len(rows) <= PROBE_ROWS:
             return rows
-        positive = fits.labels[rows, target] == 1
+        if not is_binary:
+            known = rows[marked[rows]]
+            return np.sort(draw.choice(known, min(len(known), PROBE_ROWS), replace=False))
+        positive = marked[rows]
         kept = [rows[positive][: PROBE_ROWS // 2]]
         others = rows[~positive]
         count = min(len(others), PROBE_ROWS - len(kept[0]))

@@ -95,7 +95,7 @@ def _row(
     criteria: Mapping[str, float],
 ) -> Sequence[str]:
     done = sum(counts[state] for state in COUNTED)
-    metric = search.config["metric"]
+    metric = search.metric
     best = ranked(trials, metric)[:1]
     value = best[0]["value"] if best else None
     took = [t["seconds"] for t in trials if t["state"] in COUNTED and t["seconds"] is not None]

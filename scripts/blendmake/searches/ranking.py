@@ -15,11 +15,11 @@ from blendmake.errors import BlendmakeError
 from blendmake.files import write_parquet
 from blendmake.searches.table import (
     COUNTED,
-    LARGER_IS_BETTER,
     Trial,
     ranked,
     rated,
     read_trials,
+    sign_of,
     studies_of,
 )
 
@@ -132,11 +132,6 @@ def standard_error(fold_values: Sequence[float | None] | None) -> float | None:
     """Standard error of a mean over folds; None of fewer than two."""
     known = [value for value in fold_values or () if value is not None]
     return statistics.stdev(known) / math.sqrt(len(known)) if len(known) > 1 else None
-
-
-def sign_of(metric: str) -> int:
-    """1 where larger values of the metric are better, else -1."""
-    return 1 if LARGER_IS_BETTER[metric] else -1
 
 
 def _gain(trial: Trial, baseline: Trial | None, metric: str) -> Row:

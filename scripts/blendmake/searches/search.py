@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from blendmake.config.measures import of_target
 from blendmake.errors import BlendmakeError
 from blendmake.family import REPORT_EVERY
 from blendmake.files import digest_of, read_note
@@ -17,10 +18,11 @@ from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.settings import resolve_targets
 from blendmake.fits.tuned import ALL, SOURCE_KEYS
 from blendmake.labels import KnownLabels, read_known
+from blendmake.metrics.choice import metrics_of
 from blendmake.searches.samplers import make_pruner
 from blendmake.searches.space import Space, Value, space_of
 from blendmake.searches.studies import StudyPlan
-from blendmake.searches.table import LARGER_IS_BETTER
+from blendmake.searches.table import metric_of, sign_of
 from blendmake.seeds import derive_seed
 
 REPORTS = 10
@@ -40,6 +42,9 @@ class Search:
         inputs: by source, what its fits read on each search fold.
         folds: the search folds, of `n_folds`.
         gpu: share of a GPU's memory that trials may use; 0: they run on the CPU.
+        metric_said: the problem's metric, by target where it says so: what early stopping watches, and
+            what a search goes by that names none of its own.
+        metric_code: digests of the user's files among metrics.
     """
 
     problem: str
@@ -52,6 +57,46 @@ class Search:
     n_folds: int
     threads: int = 1
     gpu: float = 0.0
+    metric_said: str | Mapping[str, str] | None = None
+    metric_code: Mapping[str, str] | None = None
+
+    @cached_property
+    def metric(self) -> str:
+        """What trials are rated by: a metric's name, or the user's file.
+
+        Raises:
+            BlendmakeError: it does not measure a target, or the targets go by several.
+        """
+        said = self.config.get("metric") or self.metric_said
+        where = f"searches.{self.name}" + (".metric" if self.config.get("metric") else "")
+        by_target = {}
+        for target in self._known.targets:
+            if target.name in self.targets:
+                own = of_target(said, target.name)
+                try:
+                    metrics_of(target.task, own)
+                except BlendmakeError as error:
+                    raise BlendmakeError(f"{where}: target '{target.name}': {error}") from None
+                by_target[target.name] = own or target.task.metric
+        found = list(dict.fromkeys(by_target.values()))
+        if len(found) > 1:
+            first, other = (next(t for t in by_target if by_target[t] == m) for m in found[:2])
+            raise BlendmakeError(
+                f"{where}: trials are rated by one metric, but '{first}' goes by {found[0]} and "
+                f"'{other}' by {found[1]}. Make a search of each (targets), or name a metric that "
+                "measures them all (metric)."
+            )
+        return found[0]
+
+    @property
+    def _is_watched(self) -> bool:
+        """Whether fits, in their course, tell the metric by which trials are rated."""
+        return all(
+            metric_of(of_target(self.metric_said, target.name) or target.task.metric).name
+            == metric_of(self.metric).name
+            for target in self._known.targets
+            if target.name in self.targets
+        )
 
     @cached_property
     def space(self) -> Space:
@@ -100,6 +145,7 @@ class Search:
                     self.threads,
                     known.targets,
                     known.labels,
+                    metric=self.metric_said,
                     within=self.folds,
                     trial=True,
                     reports=self.prunes_within or self.config.get("trial_limit") is not None,
@@ -143,7 +189,7 @@ class Search:
     @property
     def prunes_within(self) -> bool:
         """Whether a pruner looks at a fit before it is done."""
-        return self.config["metric"] == "auc" and self.config["pruner"] in ("median", "hyperband")
+        return self.config["pruner"] in ("median", "hyperband") and self._is_watched
 
     def stride(self, targets: Sequence[str]) -> int:
         """Steps of one fit: its rounds, where it reports in between for a pruner to look at."""
@@ -162,7 +208,7 @@ class Search:
         found = []
         for name, targets in self.study_targets().items():
             stride, fits = self.stride(targets), self.units(targets)
-            larger = LARGER_IS_BETTER[config["metric"]]
+            larger = sign_of(self.metric) > 0
             found.append(
                 StudyPlan(
                     name,
@@ -170,7 +216,7 @@ class Search:
                     self.space,
                     [self.baseline(source, targets[0]) for source in self.sources],
                     config["trials"],
-                    config["metric"],
+                    self.metric,
                     config["sampler"],
                     make_pruner(config["pruner"], larger, stride, fits),
                     config["retries"],
@@ -208,7 +254,7 @@ class Search:
         """
         parts: list[Any] = [
             list(targets),
-            self.config["metric"],
+            self.metric,
             list(self.folds),
             self.folds_digest,
         ]
@@ -219,7 +265,24 @@ class Search:
             # Of a user's own function its code: another is another source.
             parts += [one["source"].get("file"), one["source"].get("python"), one.get("code")]
             parts.append([inputs.digest() for inputs in self.inputs[name]])
-        return digest_of(parts)
+        return digest_of(parts + self._beyond_defaults(targets))
+
+    def _beyond_defaults(self, targets: Sequence[str]) -> list[Any]:
+        """What else tells a study from others, where metrics are not those of the tasks."""
+        known = {target.name: target for target in self._known.targets}
+        watched = {target: of_target(self.metric_said, target) for target in targets}
+        others = {
+            target: metric
+            for target, metric in watched.items()
+            if metric not in (None, known[target].task.metric)
+        }
+        stops = any(
+            self.fits[source][0].settings(target).early_stopping
+            for source in self.sources
+            for target in others
+        )
+        told: list[Any] = [others] if stops else []  # what is watched decides when a fit ends
+        return told + ([dict(self.metric_code)] if self.metric_code else [])
 
     @property
     def folds_digest(self) -> str:
@@ -243,7 +306,8 @@ def search_of(
     """A search from what its rules pass.
 
     Args:
-        params: `search` (its config), `sources`, `groups` (those given), `folds`, `n_folds`.
+        params: `search` (its config), `sources`, `groups` (those given), `folds`, `n_folds`; `metric`
+            and `metric_code`, where there is something to say.
         files: train, test, targets, folds, inner; columns, made_train and made_test by source and
             fold, in order; fold_train and fold_test likewise, of sources whose features have such.
         built: members of the groups that a rule built.
@@ -281,4 +345,6 @@ def search_of(
         params["n_folds"],
         threads,
         gpu,
+        params.get("metric"),
+        params.get("metric_code"),
     )

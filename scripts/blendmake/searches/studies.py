@@ -20,7 +20,7 @@ from blendmake.errors import BlendmakeError
 from blendmake.searches.samplers import grid_points, make_sampler
 from blendmake.searches.space import Space, Value
 from blendmake.searches.storage import Place
-from blendmake.searches.table import LARGER_IS_BETTER, Trial
+from blendmake.searches.table import Trial, sign_of
 from blendmake.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Study:
             study_name=self.plan.key,
             storage=self.place.storage,
             load_if_exists=True,
-            direction="maximize" if LARGER_IS_BETTER[self.plan.metric] else "minimize",
+            direction="maximize" if sign_of(self.plan.metric) > 0 else "minimize",
             pruner=self.plan.pruner,
         )
         # A study that another sampler has begun may go on as a grid.

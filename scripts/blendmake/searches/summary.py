@@ -13,15 +13,16 @@ import numpy as np
 import yaml
 
 from blendmake.searches.analysis import elite_and_rest, text_of
-from blendmake.searches.ranking import Row, best_trials, overall, sign_of, standard_error
+from blendmake.searches.ranking import Row, best_trials, overall, standard_error
 from blendmake.searches.space import Value
 from blendmake.searches.table import (
     COUNTED,
-    LARGER_IS_BETTER,
     STATES,
     Trial,
+    better_way,
     ranked,
     rated,
+    sign_of,
     studies_of,
 )
 
@@ -200,7 +201,7 @@ def _durations(trials: Sequence[Trial]) -> list[str]:
 
 
 def _metric(metric: str) -> str:
-    return f"{metric} ({'larger' if LARGER_IS_BETTER[metric] else 'smaller'} is better)"
+    return f"{metric} ({better_way(metric)})"
 
 
 def _folds(folds: Sequence[int]) -> str:
@@ -211,7 +212,7 @@ def _criteria(metric: str, criteria: Mapping[str, float | None] | None) -> list[
     known = {name: value for name, value in (criteria or {}).items() if value is not None}
     if not known:
         return []
-    way = "at least" if LARGER_IS_BETTER[metric] else "at most"
+    way = "at least" if sign_of(metric) > 0 else "at most"
     told = {"excellent": f"excellent {way} {{}}", "on_track": f"on track {way} {{}}"}
     told["stop"] = "stop if a third of the trials has not reached {}"
     parts = [told[name].format(f"{known[name]:g}") for name in told if name in known]

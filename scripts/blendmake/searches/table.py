@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from blendmake.files import note_of, read_parquet, write_parquet
+from blendmake.metrics.base import Metric, find_metric
 
 Trial = dict[str, Any]
 """A row of trials.parquet, its params as a mapping."""
@@ -18,8 +20,6 @@ STATES = ("complete", "pruned", "failed", "lost")
 """`lost`: its worker died, or was told to end; the trial is tried again with the same params."""
 COUNTED = ("complete", "pruned")
 """States that count as trials done."""
-LARGER_IS_BETTER = {"auc": True, "average_precision": True, "log_loss": False}
-"""The metrics of a search, and which way is better."""
 
 TRIALS = pa.schema(
     [
@@ -50,6 +50,22 @@ there is none. `params`: JSON, what was in effect, fixed values included. `basel
 params. `in_space`: whether Optuna knows its params. `retries`: how often it was tried before."""
 
 
+@lru_cache(maxsize=64)
+def metric_of(name: str) -> Metric:
+    """The metric of a search, by what its tables call it: a name, or the user's file."""
+    return find_metric(name)
+
+
+def sign_of(metric: str) -> int:
+    """1 where larger values of the metric are better, else -1."""
+    return 1 if metric_of(metric).higher_is_better else -1
+
+
+def better_way(metric: str) -> str:
+    """Which values of a metric are better, in words."""
+    return f"{'larger' if sign_of(metric) > 0 else 'smaller'} is better"
+
+
 def write_trials(path: Path, trials: Iterable[Trial], note: Mapping[str, Any]) -> None:
     """Write trials.parquet."""
     rows = [{**trial, "params": json.dumps(trial["params"])} for trial in trials]
@@ -71,8 +87,8 @@ def rated(trials: Iterable[Trial]) -> list[Trial]:
 
 def ranked(trials: Iterable[Trial], metric: str) -> list[Trial]:
     """The complete trials, best first; of equals the earlier."""
-    sign = -1 if LARGER_IS_BETTER[metric] else 1
-    return sorted(rated(trials), key=lambda t: (sign * t["value"], t["number"]))
+    sign = sign_of(metric)
+    return sorted(rated(trials), key=lambda t: (-sign * t["value"], t["number"]))
 
 
 def studies_of(trials: Sequence[Trial]) -> dict[str, list[Trial]]:

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from blendmake.family import Family, slices_of
 from blendmake.fits.bagging import undo_undersampling
 from blendmake.fits.fold_fits import FoldFits, Unit
-from blendmake.metrics.base import find_metric
-from blendmake.stats.auc import auc
+from blendmake.metrics.base import Metric, ScoredRows
 from blendmake.window import require_time, told_to_end
 
 
@@ -25,24 +24,6 @@ class Pruned(Exception):
     """A trial ends here; what it says is why. `fold_values`: of the folds that were finished."""
 
     fold_values: Sequence[float | None] = ()
-
-
-def _average_precision(labels: NDArray[Any], predictions: NDArray[Any]) -> float:
-    from sklearn.metrics import average_precision_score
-
-    return float(average_precision_score(labels, predictions))
-
-
-def _log_loss(labels: NDArray[Any], predictions: NDArray[Any]) -> float:
-    p = np.clip(predictions.astype(np.float64), 1e-7, 1 - 1e-7)
-    return float(-np.mean(np.where(labels == 1, np.log(p), np.log1p(-p))))
-
-
-METRICS: dict[str, Callable[[NDArray[Any], NDArray[Any]], float]] = {
-    "auc": auc,
-    "average_precision": _average_precision,
-    "log_loss": _log_loss,
-}
 
 
 class Watch:
@@ -106,10 +87,10 @@ class TrialFits:
 
     Args:
         sources: by name, the fits of each search fold, in order.
-        metric: one of METRICS.
+        metric: by what trials are rated.
     """
 
-    def __init__(self, sources: Mapping[str, Sequence[FoldFits]], metric: str) -> None:
+    def __init__(self, sources: Mapping[str, Sequence[FoldFits]], metric: Metric) -> None:
         self.sources, self.metric = sources, metric
         self._families: dict[tuple[str, int], tuple[Any, Family]] = {}
 
@@ -127,7 +108,8 @@ class TrialFits:
             watch: told how it goes.
 
         Returns:
-            The metric by fold: its mean over the targets, None where it is undefined.
+            The metric by fold: its mean over the targets (of several targets a metric in units of the
+            label counts in spreads of the target), None where it is undefined.
 
         Raises:
             Pruned: the watch has ended it; `fold_values` of the exception are those so far.
@@ -140,7 +122,7 @@ class TrialFits:
             try:
                 for unit in self._units(fits, targets):
                     watch.check_time()
-                    scores = self._fit(fits, unit, watch)
+                    scores = self._fit(fits, unit, watch, in_spreads=len(targets) > 1)
                     found += scores
                     watch.after(scores)
             except Pruned as pruned:
@@ -160,7 +142,7 @@ class TrialFits:
         # By what they are fitted on, not by params: all trials go through targets in one order.
         return sorted((Unit((target,), 0) for target in targets), key=fits.data_key)
 
-    def _fit(self, fits: FoldFits, unit: Unit, watch: Watch) -> list[float]:
+    def _fit(self, fits: FoldFits, unit: Unit, watch: Watch, *, in_spreads: bool) -> list[float]:
         place, key = (fits.name, fits.fold), fits.data_key(unit)
         known = self._families.get(place)
         if known is None or known[0] != key:
@@ -177,17 +159,19 @@ class TrialFits:
         predictions = undo_undersampling(fitted.valid, share)
         parts = slices_of([fits.targets[target] for target in unit.targets])
         return [
-            self._score(fits, target, predictions[:, part])
+            self._score(fits, target, predictions[:, part], in_spreads)
             for target, part in zip(unit.targets, parts, strict=True)
         ]
 
-    def _score(self, fits: FoldFits, target: str, predictions: NDArray[Any]) -> float:
+    def _score(
+        self, fits: FoldFits, target: str, predictions: NDArray[Any], in_spreads: bool
+    ) -> float:
         truth = fits.truth(target)
         rated = ~np.isnan(truth)
         if not fits.usable(target, truth):
             return math.nan
-        given = predictions[rated]
-        if fits.targets[target].task.name == "binary" and self.metric in METRICS:
-            return METRICS[self.metric](truth[rated], given[:, 0])
-        one = given[:, 0] if given.shape[1] == 1 else given
-        return find_metric(self.metric)(truth[rated], one)
+        known = truth[rated]
+        given = predictions[rated, 0] if predictions.shape[1] == 1 else predictions[rated]
+        value = self.metric(known, given, ScoredRows(folds=np.zeros(len(known), np.int8)))
+        spread = float(np.std(known, dtype=np.float64))
+        return value / spread if in_spreads and self.metric.has_unit else value

@@ -94,7 +94,7 @@ def collect(
     made = {
         **note,
         "search": search.name,
-        "metric": search.config["metric"],
+        "metric": search.metric,
         "targets": search.targets,
         "studies": list(search.study_targets()),
         "wanted": search.config["trials"],

@@ -21,7 +21,7 @@ from blendmake.fits.tuned import override
 from blendmake.searches.search import Search
 from blendmake.searches.storage import opened
 from blendmake.searches.studies import Claimed, Study
-from blendmake.searches.table import COUNTED, Trial
+from blendmake.searches.table import COUNTED, Trial, metric_of
 from blendmake.searches.trials import Pruned, TrialFits, Watch
 from blendmake.window import STARTED, WindowOver, time_left, told_to_end
 
@@ -56,7 +56,7 @@ class Worker:
     def __post_init__(self) -> None:
         self._began = time.monotonic() - (self._spent_before() if self.time_limit else 0.0)
         self._longest = 0.0
-        self._fits = TrialFits(self.search.fits, self.search.config["metric"])
+        self._fits = TrialFits(self.search.fits, metric_of(self.search.metric))
         # A name that no other process has, on any machine, now or after a restart.
         self._id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
