@@ -18,15 +18,22 @@ from snakemake.exceptions import WorkflowError
 from blendmake.adapters import ADAPTERS
 from blendmake.code_digest import code_digest, keep_known
 from blendmake.config.loading import load_problem, load_run
-from blendmake.config.measures import AUTO, is_file, measures_task, metric_files, of_target
+from blendmake.config.measures import (
+    AUTO,
+    fit_modules,
+    is_file,
+    measures_task,
+    metric_files,
+    of_target,
+    tasks_said,
+)
 from blendmake.config.reading import as_written
 from blendmake.config.sources import Source
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES
 from blendmake.folds import SCHEMES
 from blendmake.metrics import DEFAULTS, METRICS
-from blendmake.tasks import AUTO as TOLD
-from blendmake.tasks import FIRST_METRIC, TASKS
+from blendmake.tasks import TASKS
 from blendmake.user_code import user_digest
 from plan_bucket import PlanBucket
 from plan_inputs import given_groups, in_order, without
@@ -384,13 +391,14 @@ class Plan(PlanBucket):
         }
         fit = self.scripts / "fit_fold.py"
         digests["fit"] = {}
+        of_fits = fit_modules(self.problem.task, self.problem.metric)
         for name, source in self.problem.sources.items():
-            modules = [FAMILIES[source.family], *self._task_modules()]
+            modules = [FAMILIES[source.family], *of_fits]
             own = code_digest([fit, *map(self._module, modules)], self.scripts)
             # A user's own file counts as code, with what it imports from beside it.
             digests["fit"][name] = own + (self.file_code(name) or "")
         make = self.scripts / "make_fold_features.py"
-        tasks = [self._module(TASKS[name]) for name in sorted(self._tasks())]
+        tasks = [self._module(TASKS[name]) for name in sorted(tasks_said(self.problem.task))]
         digests["make_fold_features"] = code_digest([make, *tasks], self.scripts)
         for name in MEASURED:
             script = self.scripts / f"{name}.py"
@@ -404,37 +412,14 @@ class Plan(PlanBucket):
         keep_known()
         return digests
 
-    def _tasks(self) -> set[str]:
-        """The tasks that targets of this problem may have."""
-        said = self.problem.task
-        tasks = set(said.values()) if isinstance(said, Mapping) else {said}
-        if AUTO in tasks or isinstance(said, Mapping):  # which need not name every target
-            tasks = set(TOLD) | tasks - {AUTO}
-        return tasks
-
     def _measuring(self) -> list[Path]:
         """Modules of the tasks and metrics that this problem may have, in one order."""
         metric = self.problem.metric
         named = [*(metric.values() if isinstance(metric, Mapping) else [metric])]
         named += self.problem.also or []
         metrics = [METRICS[n.partition("(")[0].strip()] for n in named if n and not is_file(n)]
-        modules = {*(TASKS[name] for name in self._tasks()), *DEFAULTS, *metrics}
+        modules = {*(TASKS[name] for name in tasks_said(self.problem.task)), *DEFAULTS, *metrics}
         return [self._module(name) for name in sorted(modules)]
-
-    def _task_modules(self) -> list[str]:
-        """The modules of the tasks that targets may have, and of the metrics that fits of them go by.
-
-        By name, as families are: that there are others is no part of what decides a rebuild.
-        """
-        said, metric = self.problem.task, self.problem.metric
-        tasks = set(said.values() if isinstance(said, Mapping) else [said])
-        if AUTO in tasks or isinstance(said, Mapping):  # which need not name every target
-            tasks = {*tasks - {AUTO}, *TOLD}
-        named = {*(metric.values() if isinstance(metric, Mapping) else [metric])} - {None}
-        metrics = {FIRST_METRIC[task] for task in tasks} | {str(name) for name in named}
-        own = ["blendmake.metrics.own"] if any(map(is_file, metrics)) else []
-        known = [METRICS[name.partition("(")[0].strip()] for name in metrics if not is_file(name)]
-        return sorted({*(TASKS[task] for task in tasks), *known, *own})
 
     def _module(self, name: str) -> Path:
         path = self.scripts.joinpath(*name.split("."))

@@ -5,18 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from snakemake.exceptions import WorkflowError
 
+from blendmake.code_digest import imported_files
 from blendmake.config.loading import load_problem
-from blendmake.config.measures import metric_files
+from blendmake.config.measures import fit_modules, metric_files
+from blendmake.families import FAMILIES
 from blendmake.metrics import METRICS
 from blendmake.metrics.base import find_metric
+from blendmake.tables.user_labels import read_targets, write_targets
 from blendmake.tasks import TASKS
 from blendmake.tasks.base import find_task
+from helpers import write_user_file
 from plan import Plan
 from unit.test_config import DELETE, config, mistakes
 from workflow.conftest import REPO
 
+RANKING, PROBABILITY = "blendmake.metrics.ranking", "blendmake.metrics.probability"
 TARGETS = {"y1": "regression", "y2": "multiclass", "y3": "binary"}
 
 
@@ -166,3 +173,60 @@ def test_an_own_metric_counts_as_code(tmp_path: Path, monkeypatch: pytest.Monkey
     assert planned(tmp_path, metric="mine.py").slices["metrics"] == first
     (tmp_path / "mine.py").write_text(text.format(2))
     assert planned(tmp_path, metric="mine.py").slices["metrics"] != first
+
+
+def test_a_fit_is_decided_by_its_own_tasks_and_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    binary = ["blendmake.metrics.ranking", "blendmake.tasks.binary"]
+    assert fit_modules("binary", None) == binary
+    assert fit_modules("binary", "brier") == sorted([*binary, PROBABILITY])
+    assert fit_modules("regression", None) == [
+        "blendmake.metrics.errors",
+        "blendmake.tasks.regression",
+    ]
+    every = fit_modules("auto", None)
+    assert {TASKS[name] for name in TASKS} <= set(every) and RANKING in every
+    # A mapping need not name every target.
+    assert fit_modules({"y": "binary"}, {"y": "mine.py"}) == sorted(
+        [*every, "blendmake.metrics.own"]
+    )
+    # A task or a metric that is new decides nothing of a problem that has neither.
+    monkeypatch.setitem(TASKS, "ranking", "blendmake.tasks.ranking")
+    monkeypatch.setitem(METRICS, "ndcg", "blendmake.metrics.gain")
+    assert fit_modules("binary", None) == binary and fit_modules("auto", None) == every
+
+
+def test_other_tasks_and_metrics_are_not_followed() -> None:
+    """What a fit imports names no task and no metric: they come by the plan alone."""
+    scripts = REPO / "scripts"
+    for module in FAMILIES.values():
+        own = scripts.joinpath(*module.split(".")).with_suffix(".py")
+        covered = imported_files([scripts / "fit_fold.py", own], scripts)
+        found = {
+            path.relative_to(scripts).as_posix()
+            for path in covered
+            if path.parent.name in ("tasks", "metrics")
+        }
+        assert found == {"blendmake/tasks/base.py", "blendmake/metrics/base.py"}, module
+
+
+def test_a_metric_is_held_against_the_labels_as_they_were_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a target is told to be from its column the config cannot know before."""
+    monkeypatch.chdir(tmp_path)
+    ids = pa.table({"id": range(20)})
+    given = write_user_file(
+        tmp_path / "y.parquet", {"id": range(20), "y": [i / 2 for i in range(20)]}
+    )
+    table = read_targets(given, ["y"], ids, ["id"])
+    slices = planned(tmp_path, metric="auc").slices["targets"]
+    path = tmp_path / "results" / "toy" / "tables" / "targets.parquet"
+    note = {"id_columns": ["id"], "config": slices}
+    write_targets(table, path, note)
+    with pytest.raises(
+        WorkflowError, match=r"'auc' does not measure regression, which target 'y' is"
+    ):
+        planned(tmp_path, metric="auc")
+    planned(tmp_path, metric="mae")
+    # Labels that will be read anew are not looked at.
+    planned(tmp_path, metric="auc", task="binary")

@@ -12,7 +12,8 @@ from pydantic_core import PydanticCustomError
 from blendmake.config.base import as_list, nearest, shown
 from blendmake.errors import BlendmakeError
 from blendmake.metrics import METRICS
-from blendmake.tasks import TASKS
+from blendmake.tasks import AUTO as TOLD
+from blendmake.tasks import FIRST_METRIC, TASKS
 
 AUTO = "auto"
 
@@ -124,6 +125,27 @@ def metric_files(metric: str | Mapping[str, str] | None, also: list[str] | None)
     found = {f"metric.{target}" if target else "metric": name for target, name in named}
     found |= {f"also.{name}": name for name in also or []}
     return {key: name for key, name in found.items() if name is not None and is_file(name)}
+
+
+def tasks_said(task: str | Mapping[str, str]) -> set[str]:
+    """The tasks that targets may have."""
+    tasks = set(task.values() if isinstance(task, Mapping) else [task])
+    if AUTO in tasks or isinstance(task, Mapping):  # which need not name every target
+        return {*tasks - {AUTO}, *TOLD}
+    return tasks
+
+
+def fit_modules(task: str | Mapping[str, str], metric: str | Mapping[str, str] | None) -> list[str]:
+    """The modules of the tasks that targets may have, and of the metrics that their fits go by.
+
+    They are part of what decides a fit, as its family is; that there are others is none.
+    """
+    tasks = tasks_said(task)
+    named = set(metric.values()) if isinstance(metric, Mapping) else {metric}
+    names = {FIRST_METRIC[one] for one in tasks} | {name for name in named if name is not None}
+    known = {METRICS[name.partition("(")[0].strip()] for name in names if not is_file(name)}
+    own = {"blendmake.metrics.own"} if any(map(is_file, names)) else set()
+    return sorted({TASKS[one] for one in tasks} | known | own)
 
 
 def measures_task(metric: str, task: str) -> bool:

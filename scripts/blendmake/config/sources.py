@@ -20,7 +20,9 @@ OF_JOBS = ("targets_per_job", "device", "out_of_memory")
 class EarlyStopping(Strict):
     """When to stop adding rounds."""
 
-    rounds: int = Field(50, ge=1, description="Stop after so many rounds without a better AUC.")
+    rounds: int = Field(
+        50, ge=1, description="Stop after so many rounds without a better value of the metric."
+    )
     watch: Literal["inner", "fold"] = Field(
         "inner",
         description="On the inner split of the training rows, or on the fold itself, which makes the "
@@ -57,8 +59,8 @@ class Bagging(Strict):
     negatives_per_positive: float | None = Field(
         None,
         gt=0,
-        description="Undersampling: draw so many negatives per positive, anew for each bag; left out: "
-        "all. Predictions are corrected for the share that was drawn.",
+        description="Undersampling of binary targets: draw so many negatives per positive, anew for "
+        "each bag; left out: all. Predictions are corrected for the share that was drawn.",
     )
     max_negatives: int | None = Field(
         None, ge=1, description="Draw at most so many negatives per bag."
@@ -134,7 +136,8 @@ class Source(Strict):
     )
     class_weight: ClassWeight = Field(
         "none",
-        description="Weight of the positives: `none`, `balanced` (negatives per positive), a number.",
+        description="Weight of the positives: `none`, `balanced` (negatives per positive), a number; of "
+        "multiclass targets `balanced` has every class weigh the same. Not of regression.",
     )
     bagging: Bagging | None = Field(None, description="Several fits, averaged; undersampling.")
     overrides: Overrides = Field(Overrides(), description="Per group and per target.")

@@ -1,9 +1,9 @@
-"""A multilayer perceptron with embeddings of categories, one network for all targets.
+"""A multilayer perceptron with embeddings of categories, one network for all targets of a task.
 
 Inputs are the prepared numbers and flags (neural.data.Preparation) and an embedding per category,
 of fastai's size or a fixed one; then blocks of a linear layer, batch norm (Ioffe & Szegedy 2015),
-activation and dropout; then one logit per target, which begins at the target's base rate. The loss
-is the cross-entropy over all known labels.
+activation and dropout; then one logit per output, which begins at the target's base rate (the share of
+the class). The loss is the cross-entropy over all known labels; of numbers the squared error in spreads.
 
 | param | default | |
 | --- | --- | --- |
@@ -27,8 +27,8 @@ and those of every neural family:
 | `restart_epochs` | 10 | period of cosine_restarts |
 | `plateau_epochs`, `plateau_factor` | 4, 0.5 | of plateau: epochs without a better score |
 | `gradient_clip` | 1.0 | norm; null for none |
-| `pos_weight_cap` | null | weight of positives: negatives per positive, up to this |
-| `label_smoothing` | 0 | |
+| `pos_weight_cap` | null | weight of positives, of two classes: negatives per positive, up to this |
+| `label_smoothing` | 0 | of classes |
 | `scaling` | robust | robust, or quantile (normal quantiles) |
 | `amp` | auto | auto: bf16 on a GPU; off; bf16 |
 | `buffer_mb` | 256 | bound of the training rows held prepared; more are read anew each epoch |

@@ -3,8 +3,8 @@
 Gorishniy, Kotelnikov & Babenko 2024, "TabM: Advancing Tabular Deep Learning with Parameter-Efficient
 Ensembling" (ICLR 2025). Numbers may be embedded first: Gorishniy, Rubachev & Babenko 2022, "On
 Embeddings for Numerical Features in Tabular Deep Learning" (`rtdl_num_embeddings`). Each member is
-trained by its own loss; the prediction is the mean of the members' probabilities. Categories of few
-levels are one-hot, others embedded.
+trained by its own loss; the prediction is the mean of the members' probabilities (numbers). Categories
+of few levels are one-hot, others embedded.
 
 | param | default | |
 | --- | --- | --- |
