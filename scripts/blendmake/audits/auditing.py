@@ -31,7 +31,7 @@ from blendmake.files import digest_of, read_note, write_parquet
 from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.settings import resolve_targets
 from blendmake.folds.file import read_folds, read_inner
-from blendmake.labels import Labels, read_labels
+from blendmake.labels import Labels, read_known
 from blendmake.matrix import Positions, Rows, known_values
 from blendmake.scratch import dates, found_or_made, locked
 from blendmake.seeds import derive_seed
@@ -104,11 +104,14 @@ def audit_fold(
         note: provenance of the outputs.
 
     Raises:
-        BlendmakeError: a target or param that there is not, a param that audits cannot take, or the
-            window is over.
+        BlendmakeError: a target or param that there is not, a target that is not binary, a
+            param that audits cannot take, or the window is over.
     """
-    _, every, labels = read_labels(inputs.targets)
-    targets = resolve_targets(audit["targets"], groups, every)
+    known = read_known(inputs.targets)
+    targets = resolve_targets(audit["targets"], groups, known.names)
+    binary = [j for j, target in enumerate(known.targets) if target.task.name == "binary"]
+    _check_tasks(name, targets, known.targets)
+    every, labels = [known.names[j] for j in binary], known.labels[:, binary]
     _check_params(name, audit["params"])
     rest = {key: audit[key] for key in KEYS}
     key = digest_of([name, code, inputs.digest(), seed, note.get("versions"), rest])
@@ -128,6 +131,18 @@ def audit_fold(
 
 
 KEYS = ("rows", "shortlist", "repeats", "null_repeats", "rounds", "params")
+
+
+def _check_tasks(name: str, targets: Sequence[str], known: Sequence[Target]) -> None:
+    """Refuse targets whose models audits do not read."""
+    others = [one for one in known if one.name in targets and one.task.name != "binary"]
+    if others:
+        left = [target for target in targets if target not in {one.name for one in others}]
+        mend = f"audits.{name}.targets: [{', '.join(left)}]" if left else f"Leave out audits.{name}"
+        raise BlendmakeError(
+            f"audits.{name}: target '{others[0].name}' is {others[0].task.title}, and audits are of "
+            f"binary targets alone. {mend}."
+        )
 
 
 def _check_params(name: str, params: Mapping[str, Any]) -> None:

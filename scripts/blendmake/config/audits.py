@@ -12,7 +12,8 @@ class Audit(Strict):
 
     features: str = Field("all", description="Feature set; one that is made without labels.")
     targets: NamesOnce = Field(
-        ["all"], description="`all`, a target group, or a list of targets and groups."
+        ["all"],
+        description="`all`, a target group, or a list of targets and groups; binary ones.",
     )
     rows: int = Field(
         50_000,
