@@ -13,6 +13,7 @@ from blendmake.runs import mark_run
 from bucket import bucket_of, keep_records, refuse_replacing
 from command_line import check_folder, told
 from command_targets import check_targets
+from fork_starts import start_by_forks
 from keeping import Keeping
 from plan import Plan, at, one_of
 from plan_build import build_files
@@ -39,6 +40,7 @@ with told():
 keep_records(workflow, bucket, forcing)
 keep_standing(bucket)
 keep_to_window(workflow, plan)
+start_by_forks(workflow, plan.scripts)
 
 
 pathvars:
