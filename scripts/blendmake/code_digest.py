@@ -43,12 +43,13 @@ def code_digest(files: Iterable[Path], root: Path) -> str:
 def imported_files(files: Iterable[Path], root: Path) -> set[Path]:
     """Every project module that `files` reach by imports, themselves included."""
     found: set[Path] = set()
+    root = Path(root).resolve()
     waiting = [Path(file).resolve() for file in files]
     while waiting:
         file = waiting.pop()
         if file not in found:
             found.add(file)
-            waiting += _imports(file, Path(root).resolve())
+            waiting += _imports(file, root)
     return found
 
 
@@ -185,13 +186,10 @@ _facts = cache(facts_of)
 
 def _read_facts(text: str, file: Path) -> Facts:
     text = io.StringIO(text, newline=None).read()  # as a text file is read
-    tree = ast.parse(text, str(file))
-    digest = hashlib.blake2b(digest_size=16)
-    for token in _tokens(text, _docstring_starts(tree)):
-        digest.update(token.encode() + b"\0")
     imports: list[tuple[int | None, str, list[str]]] = []
     named: list[str] = []
-    for node in ast.walk(tree):
+    docstrings: set[tuple[int, int]] = set()
+    for node in ast.walk(ast.parse(text, str(file))):
         if isinstance(node, ast.Import):
             imports.append((None, "", [alias.name for alias in node.names]))
         elif isinstance(node, ast.ImportFrom):
@@ -202,21 +200,25 @@ def _read_facts(text: str, file: Path) -> Facts:
             name = getattr(node.args[0], "value", None)
             if called in ("import_module", "__import__") and isinstance(name, str):
                 named.append(name)
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            docstrings |= _docstring_start(node)
+    digest = hashlib.blake2b(digest_size=16)
+    for token in _tokens(text, docstrings):
+        digest.update(token.encode() + b"\0")
     return Facts(digest.hexdigest(), imports, named)
 
 
-def _docstring_starts(tree: ast.Module) -> set[tuple[int, int]]:
-    starts = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                starts.add((first.lineno, first.col_offset))
-    return starts
+def _docstring_start(
+    node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
+) -> set[tuple[int, int]]:
+    first = node.body[0] if node.body else None
+    if (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    ):
+        return {(first.lineno, first.col_offset)}
+    return set()
 
 
 def _tokens(text: str, docstrings: set[tuple[int, int]]) -> Iterator[str]:
