@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from blendmake.code_digest import facts_of
 from blendmake.starts.client import ForkServers
 
 READ_IN = ("9.27",)  # releases whose ScriptBase._execute_cmd and shell are followed here
+# What Snakemake has a script import, and Arrow, once it makes a column of a list.
+ALWAYS = ("snakemake.logging", "snakemake.iocontainers", "pandas")
 THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
 
 
@@ -38,7 +41,7 @@ def start_by_forks(workflow: Any, scripts: Path) -> None:
     by_shell = PythonScript.execute_script
 
     def execute_script(self: Any, fname: str, edit: bool = False) -> None:
-        if not _forks(self) or not _run(servers, self, os.path.abspath(fname)):
+        if not _forks(self) or not _run(servers, self, os.path.abspath(fname), scripts):
             by_shell(self, fname, edit)
 
     PythonScript.execute_script = execute_script
@@ -51,14 +54,14 @@ def _forks(script: Any) -> bool:
     return script.is_local and not any(elsewhere) and not any(asked)
 
 
-def _run(servers: ForkServers, script: Any, file: str) -> bool:
+def _run(servers: ForkServers, script: Any, file: str, root: Path) -> bool:
     """Run a script; False where no server can start it.
 
     Raises:
         CalledProcessError: it failed.
     """
     environment = _environment(script)
-    started = servers.start(file, environment, _modules(script), script.threads)
+    started = servers.start(file, environment, _modules(script, root), script.threads)
     if started is None:
         return False
     record = script.bench_record
@@ -81,10 +84,26 @@ def _environment(script: Any) -> dict[str, str]:
     return environment
 
 
-def _modules(script: Any) -> list[str]:
-    """Modules of the project that a script imports, and that of the family or data set it is given."""
-    imports = facts_of(Path(script.local_path)).imports
-    named = [module for level, module, _ in imports if level == 0]
+def _modules(script: Any, root: Path) -> list[str]:
+    """What a script imports: modules of the project, that of the family or data set it is given
+    among them, and the libraries that these import in their functions."""
     params = script.params
-    named += [params.get("fit", {}).get("family", ""), params.get("adapter", "")]
-    return [name for name in named if name.split(".")[0] == "blendmake"]
+    given = (params.get("fit", {}).get("family"), params.get("adapter"))
+    own = [*_imports(Path(script.local_path), of_project=True), *filter(None, given)]
+    libraries = [
+        library
+        for module in own
+        if (file := root.joinpath(*module.split(".")).with_suffix(".py")).exists()
+        for library in _imports(file, of_project=False)
+    ]
+    return [*ALWAYS, *own, *libraries]
+
+
+def _imports(file: Path, of_project: bool) -> list[str]:
+    found = {}
+    for level, module, names in facts_of(file).imports:
+        for name in names if level is None else [module] if level == 0 else []:
+            top = name.partition(".")[0]
+            if (top == "blendmake") == of_project and top not in sys.stdlib_module_names:
+                found[name] = True
+    return list(found)

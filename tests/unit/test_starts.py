@@ -36,8 +36,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(root: Path) -> ForkServer:
-    return ForkServer(root, {**os.environ, "TOLD": str(root / "told")})
+def server(root: Path) -> Iterator[ForkServer]:
+    server = ForkServer(root, {**os.environ, "TOLD": str(root / "told")})
+    yield server
+    server.close()
 
 
 @pytest.fixture
@@ -167,6 +169,7 @@ def test_a_process_with_threads_is_not_copied(root: Path, tmp_path: Path) -> Non
     assert started.wait() == 0
     assert server.start(str(script), os.environ, ["threaded"]) is None
     assert server.start(str(script), os.environ) is None
+    server.close()
 
 
 def test_a_server_that_was_killed_takes_its_copies_with_it(root: Path, tmp_path: Path) -> None:

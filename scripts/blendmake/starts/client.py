@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import socket
@@ -13,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+PATIENCE = 5.0  # seconds that a process which ends waits for its servers
 ROOM = 512  # bytes for the command line that a copy shows as its own
 SERVE = "import sys; sys.path.append(sys.argv[1]); from blendmake.starts.server import serve; serve(int(sys.argv[2]))"
 
@@ -56,11 +58,20 @@ class ForkServer:
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair()
         with theirs:
-            subprocess.Popen(
+            self._process = subprocess.Popen(
                 [sys.executable, "-c", SERVE, str(root), str(theirs.fileno()), " " * ROOM],
                 env=environment,
                 pass_fds=[theirs.fileno()],
             )
+
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Ask for nothing more, and let the server end: what it has used counts as this process's."""
+        atexit.unregister(self.close)
+        self._control.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(PATIENCE)
 
     def start(
         self, script: str, environment: Mapping[str, str], modules: Iterable[str] = ()

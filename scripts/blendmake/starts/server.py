@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from importlib.abc import MetaPathFinder
 from typing import Any
 
 from blendmake.heap import share_heap
@@ -96,16 +97,14 @@ class _Server:
         if not new:
             return
         self._tried.update(new)
-        held = [name for name in UNFIT if name not in sys.modules]
-        for name in held:
-            sys.modules[name] = None  # type: ignore[assignment]
+        refusing = _Unfit()
+        sys.meta_path.insert(0, refusing)
         try:
             for name in new:
                 with suppress(Exception):
                     importlib.import_module(name)
         finally:
-            for name in held:
-                del sys.modules[name]
+            sys.meta_path.remove(refusing)
         _settle()
 
     def _fork(self, asked: dict[str, Any], streams: list[int], answers: socket.socket) -> int:
@@ -149,6 +148,14 @@ class _Server:
             become(asked["script"])
         finally:
             os._exit(1)
+
+
+class _Unfit(MetaPathFinder):
+    """Refuses to import what is not fit for copies."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.partition(".")[0] in UNFIT:
+            raise ImportError(f"{name} is imported by the scripts that use it")
 
 
 def _settle() -> None:
