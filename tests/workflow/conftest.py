@@ -69,9 +69,15 @@ class Workspace:
             *("--cores", "2", *arguments),
         ]
 
-    def snakemake(self, *arguments: str, check: bool = True) -> Run:
+    def snakemake(
+        self, *arguments: str, check: bool = True, environment: dict[str, str] | None = None
+    ) -> Run:
         done = subprocess.run(
-            self.command(*arguments), cwd=self.folder, capture_output=True, text=True
+            self.command(*arguments),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            env=environment,
         )
         run = Run(done.returncode, done.stdout + done.stderr)
         if check:
@@ -206,11 +212,21 @@ def make_workspace(folder: Path, **changes: Any) -> Workspace:
     return space
 
 
+def counting_interpreters(folder: Path) -> dict[str, str]:
+    """An environment in which each Python that starts adds its command to `folder/interpreters`."""
+    told = folder / "interpreters"
+    told.touch()
+    (folder / "sitecustomize.py").write_text(
+        f"import sys\nwith open({str(told)!r}, 'a') as file:\n    print(sys.orig_argv, file=file)\n"
+    )
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A finished run that tests look at but do not change."""
     space = make_workspace(tmp_path_factory.mktemp("finished") / "work")
-    space.snakemake()
+    space.snakemake(environment=counting_interpreters(space.folder))
     return space
 
 

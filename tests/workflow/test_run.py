@@ -6,7 +6,9 @@ import json
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
+from blendmake.starts.client import can_fork
 from workflow.conftest import (
     Workspace,
     assert_leaderboard_holds,
@@ -25,6 +27,15 @@ def test_everything_is_built(finished: Workspace) -> None:
             assert finished.path("blends", name, f"{file}.parquet").exists()
     assert finished.path("report", "leaderboard.svg").exists()
     assert not list((finished.folder / "scratch").rglob("*.parquet")), "scratch outlived its source"
+
+
+@pytest.mark.skipif(not can_fork(), reason="Linux alone has fork servers")
+def test_jobs_start_no_interpreters_of_their_own(finished: Workspace) -> None:
+    jobs = list((finished.folder / "logs/small").rglob("*.log"))
+    started = (finished.folder / "interpreters").read_text().splitlines()
+    assert len(jobs) > 40
+    # Snakemake's own, and a server for each number of threads that jobs have.
+    assert len(started) <= 3, started
 
 
 def test_second_run_does_nothing(finished: Workspace) -> None:

@@ -16,7 +16,10 @@ from typing import Any
 
 PATIENCE = 5.0  # seconds that a process which ends waits for its servers
 ROOM = 512  # bytes for the command line that a copy shows as its own
-SERVE = "import sys; sys.path.append(sys.argv[1]); from blendmake.starts.server import serve; serve(int(sys.argv[2]))"
+SERVE = (
+    "import sys; sys.path.append(sys.argv[1])\n"
+    "from blendmake.starts.server import serve; serve(int(sys.argv[2]))"
+)
 
 
 def can_fork() -> bool:
@@ -36,7 +39,7 @@ class Started:
         self._answers = answers
 
     def wait(self) -> int:
-        """Its exit status; what the signal's number is below 0, where one has ended it."""
+        """Its exit status; where a signal has ended it, its number below 0."""
         with self._answers:
             told = self._answers.recv(64)
         # A server that has died takes its copies with it.

@@ -1,4 +1,4 @@
-"""The process that scripts are copies of: it loads their modules once, forks, and tells how they ended."""
+"""The process that scripts are copies of: it loads their modules once, and tells how they ended."""
 
 from __future__ import annotations
 
