@@ -13,8 +13,8 @@ from blendmake.runs import mark_run
 from bucket import bucket_of, keep_records, refuse_replacing
 from command_line import check_folder, told
 from command_targets import check_targets
-from fork_starts import start_by_forks
 from keeping import Keeping
+from local_jobs import choose_at_ends, start_by_forks
 from plan import Plan, at, one_of
 from plan_build import build_files
 from standing import Forcing, keep_standing
@@ -96,6 +96,7 @@ onstart:
         forcing.begin()
     plan.hand_on(workflow)
     mark_run(plan.name)
+    choose_at_ends(workflow)
     keeping.begin()
 
 

@@ -14,7 +14,7 @@ from snakemake.benchmark import BenchmarkRecord
 from snakemake.script import PythonScript
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-import fork_starts
+import local_jobs
 from blendmake.starts.client import ForkServer, can_fork
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -68,7 +68,7 @@ def script(folder: Path, text: str = "", **fields: Any) -> Any:
 def test_scripts_run_in_copies_with_variables_of_a_job(
     by_shell: list[str], servers: list[ForkServer], tmp_path: Path
 ) -> None:
-    fork_starts.start_by_forks(workflow(), SCRIPTS)
+    local_jobs.start_by_forks(workflow(), SCRIPTS)
     told = tmp_path / "told"
     text = (
         "import os\nfrom blendmake.durations import clock\n"
@@ -94,7 +94,7 @@ def test_scripts_run_in_copies_with_variables_of_a_job(
 def test_a_script_that_fails_is_told_as_snakemake_tells_it(
     by_shell: list[str], servers: list[ForkServer], tmp_path: Path
 ) -> None:
-    fork_starts.start_by_forks(workflow(), SCRIPTS)
+    local_jobs.start_by_forks(workflow(), SCRIPTS)
     one = script(tmp_path, "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(subprocess.CalledProcessError, match=r"died with <Signals.SIGKILL: 9>"):
         one.execute_script(one.local_path)
@@ -120,7 +120,7 @@ def test_a_script_that_fails_is_told_as_snakemake_tells_it(
 def test_what_needs_a_process_of_its_own_gets_one(
     by_shell: list[str], servers: list[ForkServer], tmp_path: Path, fields: dict[str, Any]
 ) -> None:
-    fork_starts.start_by_forks(workflow(), SCRIPTS)
+    local_jobs.start_by_forks(workflow(), SCRIPTS)
     one = script(tmp_path)
     vars(one).update(fields)
     one.execute_script("the file")
@@ -132,7 +132,7 @@ def test_a_server_that_cannot_start_it_leaves_a_job_to_snakemake(
     by_shell: list[str], servers: list[ForkServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ForkServer, "start", lambda *_, **__: None)
-    fork_starts.start_by_forks(workflow(), SCRIPTS)
+    local_jobs.start_by_forks(workflow(), SCRIPTS)
     script(tmp_path).execute_script("the file")
     assert by_shell == ["the file"]
 
@@ -140,7 +140,7 @@ def test_a_server_that_cannot_start_it_leaves_a_job_to_snakemake(
 @pytest.mark.parametrize("mode", [ExecMode.REMOTE, ExecMode.SUBPROCESS])
 def test_a_process_of_one_job_starts_no_server(by_shell: list[str], mode: ExecMode) -> None:
     before = PythonScript.execute_script
-    fork_starts.start_by_forks(workflow(mode), SCRIPTS)
+    local_jobs.start_by_forks(workflow(mode), SCRIPTS)
     assert PythonScript.execute_script is before
 
 
@@ -149,13 +149,22 @@ def test_another_release_of_snakemake_starts_jobs_in_its_own_way(
 ) -> None:
     before = PythonScript.execute_script
     monkeypatch.setattr(snakemake, "__version__", "10.0.1")
-    fork_starts.start_by_forks(workflow(), SCRIPTS)
+    local_jobs.start_by_forks(workflow(), SCRIPTS)
     assert PythonScript.execute_script is before
 
 
-def test_the_family_and_what_functions_import_are_loaded_too(tmp_path: Path) -> None:
-    text = "import os\nfrom blendmake.folds import make_folds\nimport local_module\n"
+@pytest.mark.parametrize(("local", "version"), [(True, ""), (False, ""), (True, "10.0.1")])
+def test_jobs_of_this_machine_are_chosen_when_one_has_ended(
+    monkeypatch: pytest.MonkeyPatch, local: bool, version: str
+) -> None:
+    monkeypatch.setattr(snakemake, "__version__", version or snakemake.__version__)
+    scheduler = SimpleNamespace(job_rate_limiter="looks again")
+    local_jobs.choose_at_ends(SimpleNamespace(local_exec=local, scheduler=scheduler))
+    assert (scheduler.job_rate_limiter is None) == (local and not version)
+
+
+def test_what_a_script_imports_of_the_project_is_loaded_and_its_family(tmp_path: Path) -> None:
+    text = "import os, local\nwith open('x'):\n    from blendmake.labels import read_labels\n"
     one = script(tmp_path, text, params={"fit": {"family": "blendmake.families.linear"}})
-    found = fork_starts._modules(one, SCRIPTS)
-    assert {"blendmake.folds", "blendmake.families.linear", "iterstrat.ml_stratifiers"} <= {*found}
-    assert not {"os", "local_module", "__future__"} & {*found}
+    found = {*local_jobs._modules(one)}
+    assert found == {*local_jobs.ALWAYS, "blendmake.labels", "blendmake.families.linear"}

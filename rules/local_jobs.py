@@ -1,15 +1,14 @@
-"""Jobs of this machine start as copies of a process that has the libraries loaded (`blendmake.starts`).
+"""Jobs of this machine: copies of a process that has the libraries loaded, chosen when one ends.
 
 Snakemake starts a Python for each job, which imports for half a second and more what the one before it
-has imported. All that is taken of Snakemake's own inside stands here, and holds for the releases that it
-was read in; with any other, jobs start as ever.
+has imported (`blendmake.starts`). All that is taken of Snakemake's own inside stands here, and holds for
+the releases that it was read in; with any other, jobs start as ever.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 from blendmake.code_digest import facts_of
 from blendmake.starts.client import ForkServers
 
-READ_IN = ("9.27",)  # releases whose ScriptBase._execute_cmd and shell are followed here
+READ_IN = ("9.27",)  # releases whose PythonScript, shell and JobScheduler are followed here
 # What Snakemake has a script import, and Arrow, once it makes a column of a list.
 ALWAYS = ("snakemake.logging", "snakemake.iocontainers", "pandas")
 THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
@@ -33,7 +32,7 @@ def start_by_forks(workflow: Any, scripts: Path) -> None:
 
     Jobs on other machines, and what a job starts of Snakemake itself, start one script only.
     """
-    if snakemake.__version__.rpartition(".")[0] not in READ_IN:
+    if not _is_read():
         return
     if workflow.exec_mode != ExecMode.DEFAULT or not workflow.is_main_process:
         return
@@ -41,10 +40,25 @@ def start_by_forks(workflow: Any, scripts: Path) -> None:
     by_shell = PythonScript.execute_script
 
     def execute_script(self: Any, fname: str, edit: bool = False) -> None:
-        if not _forks(self) or not _run(servers, self, os.path.abspath(fname), scripts):
+        if not _forks(self) or not _run(servers, self, os.path.abspath(fname)):
             by_shell(self, fname, edit)
 
     PythonScript.execute_script = execute_script
+
+
+def choose_at_ends(workflow: Any) -> None:
+    """Let jobs of this machine be chosen when one has ended, and at no other time; once a run begins.
+
+    To start no more than a hundred in a second Snakemake looks again a second after every choice, and
+    after that one too: with each job that has ended one more look in every second, through all jobs that
+    are ready, beside fits that want the cores. A run would also end with the last of them.
+    """
+    if _is_read() and workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
+
+
+def _is_read() -> bool:
+    return snakemake.__version__.rpartition(".")[0] in READ_IN
 
 
 def _forks(script: Any) -> bool:
@@ -54,14 +68,14 @@ def _forks(script: Any) -> bool:
     return script.is_local and not any(elsewhere) and not any(asked)
 
 
-def _run(servers: ForkServers, script: Any, file: str, root: Path) -> bool:
+def _run(servers: ForkServers, script: Any, file: str) -> bool:
     """Run a script; False where no server can start it.
 
     Raises:
         CalledProcessError: it failed.
     """
     environment = _environment(script)
-    started = servers.start(file, environment, _modules(script, root), script.threads)
+    started = servers.start(file, environment, _modules(script), script.threads)
     if started is None:
         return False
     record = script.bench_record
@@ -84,26 +98,10 @@ def _environment(script: Any) -> dict[str, str]:
     return environment
 
 
-def _modules(script: Any, root: Path) -> list[str]:
-    """What a script imports: modules of the project, that of the family or data set it is given
-    among them, and the libraries that these import in their functions."""
+def _modules(script: Any) -> list[str]:
+    """What a script imports of the project, and the module of the family or data set it is given."""
+    imports = facts_of(Path(script.local_path)).imports
+    named = [module for level, module, _ in imports if level == 0]
     params = script.params
-    given = (params.get("fit", {}).get("family"), params.get("adapter"))
-    own = [*_imports(Path(script.local_path), of_project=True), *filter(None, given)]
-    libraries = [
-        library
-        for module in own
-        if (file := root.joinpath(*module.split(".")).with_suffix(".py")).exists()
-        for library in _imports(file, of_project=False)
-    ]
-    return [*ALWAYS, *own, *libraries]
-
-
-def _imports(file: Path, of_project: bool) -> list[str]:
-    found = {}
-    for level, module, names in facts_of(file).imports:
-        for name in names if level is None else [module] if level == 0 else []:
-            top = name.partition(".")[0]
-            if (top == "blendmake") == of_project and top not in sys.stdlib_module_names:
-                found[name] = True
-    return list(found)
+    named += [params.get("fit", {}).get("family", ""), params.get("adapter", "")]
+    return [*ALWAYS, *(name for name in named if name.partition(".")[0] == "blendmake")]
