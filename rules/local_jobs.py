@@ -22,8 +22,8 @@ from blendmake.code_digest import facts_of
 from blendmake.starts.client import ForkServers
 
 READ_IN = ("9.27",)  # releases whose PythonScript, shell and JobScheduler are followed here
-# What Snakemake has a script import, and Arrow, once it makes a column of a list.
-ALWAYS = ("snakemake.logging", "snakemake.iocontainers", "pandas")
+PREAMBLE = ("snakemake.logging", "snakemake.iocontainers")  # what Snakemake has a script import
+WRITING = ("pandas",)  # what Arrow imports once it makes a column of a list
 THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
 
 
@@ -104,4 +104,5 @@ def _modules(script: Any) -> list[str]:
     named = [module for level, module, _ in imports if level == 0]
     params = script.params
     named += [params.get("fit", {}).get("family", ""), params.get("adapter", "")]
-    return [*ALWAYS, *(name for name in named if name.partition(".")[0] == "blendmake")]
+    own = [name for name in named if name.partition(".")[0] == "blendmake"]
+    return [*PREAMBLE, *own, *(WRITING if script.output else ())]
