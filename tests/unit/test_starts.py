@@ -134,6 +134,23 @@ def test_it_ends_as_under_an_interpreter(
     assert told.splitlines()[-2:] == done.stderr.splitlines()[-2:]
 
 
+def test_one_that_has_ended_is_there_until_it_was_waited_for(
+    server: ForkServer, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("")
+    started = server.start(str(script), os.environ)
+    assert started is not None
+    assert _gone(started.pid)  # for /proc says that it is a zombie
+    assert Path(f"/proc/{started.pid}").exists()
+    assert started.wait() == 0
+    for _ in range(200):
+        if not Path(f"/proc/{started.pid}").exists():
+            return
+        time.sleep(0.05)
+    pytest.fail("it was not cleared away")
+
+
 def test_what_was_to_be_done_at_the_end_is_done(
     run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

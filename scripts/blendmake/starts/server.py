@@ -39,6 +39,7 @@ class _Server:
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
         self._copies: dict[int, tuple[int, socket.socket]] = {}  # pidfd: pid, who waits for it
+        self._ended: dict[int, tuple[int, socket.socket]] = {}  # by that socket's number
         self._tried: set[str] = set()
         self._path = list(sys.path)
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -49,10 +50,12 @@ class _Server:
         prepare_numpy()
 
     def run(self) -> None:
-        while self._control or self._copies:
+        while self._control or self._copies or self._ended:
             for key, _ in self._selector.select():
                 if self._control and key.fileobj is self._control:
                     self._accept()
+                elif key.fd in self._copies:
+                    self._tell(key.fd)
                 else:
                     self._reap(key.fd)
 
@@ -83,13 +86,24 @@ class _Server:
             for stream in streams:
                 os.close(stream)
 
-    def _reap(self, pidfd: int) -> None:
+    def _tell(self, pidfd: int) -> None:
+        """How a copy has ended. It is kept until whoever waits has closed: they may look at it."""
         pid, answers = self._copies.pop(pidfd)
         self._selector.unregister(pidfd)
         os.close(pidfd)
-        _, status = os.waitpid(pid, 0)
-        with answers, suppress(OSError):
-            answers.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert found
+        status = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+        with suppress(OSError):
+            answers.sendall(f"{status}\n".encode())
+        self._ended[answers.fileno()] = pid, answers
+        self._selector.register(answers, selectors.EVENT_READ)
+
+    def _reap(self, fd: int) -> None:
+        pid, answers = self._ended.pop(fd)
+        self._selector.unregister(answers)
+        answers.close()
+        os.waitpid(pid, 0)
 
     def _load(self, modules: list[str]) -> None:
         """Import what a script will; what cannot be, it will tell itself."""
@@ -127,8 +141,9 @@ class _Server:
             if os.getppid() != server:
                 os._exit(1)
             self._selector.close()
-            for pidfd, (_, others) in self._copies.items():
+            for pidfd in self._copies:
                 os.close(pidfd)
+            for _, others in [*self._copies.values(), *self._ended.values()]:
                 others.close()
             if self._control:
                 self._control.close()
