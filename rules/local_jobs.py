@@ -22,8 +22,8 @@ from blendmake.code_digest import facts_of
 from blendmake.starts.client import ForkServers
 
 READ_IN = ("9.27",)  # releases whose PythonScript, shell and JobScheduler are followed here
-PREAMBLE = ("snakemake.logging", "snakemake.iocontainers")  # what Snakemake has a script import
-WRITING = ("pandas",)  # what Arrow imports once it makes a column of a list
+# What Snakemake has a script import, and Arrow, once it makes a column of a list.
+ALWAYS = ("snakemake.logging", "snakemake.iocontainers", "pandas")
 THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
 
 
@@ -62,10 +62,13 @@ def _is_read() -> bool:
 
 
 def _forks(script: Any) -> bool:
-    """Whether a script is one for this interpreter on this machine, and leaves GPUs alone."""
+    """Whether a script is one of many for this interpreter on this machine, and leaves GPUs alone.
+
+    What makes no file (the board, the status, the spending of a budget) is the only job of its run.
+    """
     elsewhere = (script.container_img, script.conda_env, script.env_modules, script.shadow_dir)
     asked = (script.resources.get("gpu"), script.resources.get("shell_exec"))
-    return script.is_local and not any(elsewhere) and not any(asked)
+    return script.is_local and bool(script.output) and not any(elsewhere) and not any(asked)
 
 
 def _run(servers: ForkServers, script: Any, file: str) -> bool:
@@ -104,5 +107,4 @@ def _modules(script: Any) -> list[str]:
     named = [module for level, module, _ in imports if level == 0]
     params = script.params
     named += [params.get("fit", {}).get("family", ""), params.get("adapter", "")]
-    own = [name for name in named if name.partition(".")[0] == "blendmake"]
-    return [*PREAMBLE, *own, *(WRITING if script.output else ())]
+    return [*ALWAYS, *(name for name in named if name.partition(".")[0] == "blendmake")]

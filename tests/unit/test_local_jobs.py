@@ -57,7 +57,7 @@ def script(folder: Path, text: str = "", **fields: Any) -> Any:
     own = folder / "own.py"
     own.write_text(text)
     path = SimpleNamespace(get_path_or_uri=lambda secret_free: str(own))
-    fields = {"resources": {}, "params": {}, "output": [], "threads": 1, **fields}
+    fields = {"resources": {}, "params": {}, "output": ["a file"], "threads": 1, **fields}
     for name in ("container_img", "conda_env", "env_modules", "shadow_dir", "bench_record"):
         fields.setdefault(name, None)
     vars(made).update(path=path, is_local=True, **fields)
@@ -114,6 +114,7 @@ def test_a_script_that_fails_is_told_as_snakemake_tells_it(
         {"env_modules": "a module"},
         {"shadow_dir": "there"},
         {"is_local": False},
+        {"output": []},
     ],
     ids=lambda fields: next(iter(fields)),
 )
@@ -163,12 +164,8 @@ def test_jobs_of_this_machine_are_chosen_when_one_has_ended(
     assert (scheduler.job_rate_limiter is None) == (local and not version)
 
 
-@pytest.mark.parametrize("output", [[], ["a file"]])
-def test_what_a_script_imports_of_the_project_is_loaded_and_its_family(
-    tmp_path: Path, output: list[str]
-) -> None:
+def test_what_a_script_imports_of_the_project_is_loaded_and_its_family(tmp_path: Path) -> None:
     text = "import os, local\nwith open('x'):\n    from blendmake.labels import read_labels\n"
-    family = {"family": "blendmake.families.linear"}
-    one = script(tmp_path, text, params={"fit": family}, output=output)
-    loaded = [*local_jobs.PREAMBLE, "blendmake.labels", "blendmake.families.linear"]
-    assert local_jobs._modules(one) == loaded + ["pandas"] * len(output)
+    one = script(tmp_path, text, params={"fit": {"family": "blendmake.families.linear"}})
+    loaded = [*local_jobs.ALWAYS, "blendmake.labels", "blendmake.families.linear"]
+    assert local_jobs._modules(one) == loaded
