@@ -7,6 +7,7 @@ import sys
 import types
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import lightgbm
@@ -24,7 +25,7 @@ from blendmake.families import FAMILIES, linear_losses
 from blendmake.families.linear_lbfgs import Regression, solve
 from blendmake.families.linear_rows import Preparation
 from blendmake.families.vector_losses import Gradients
-from blendmake.family import Fit, Stop
+from blendmake.family import Fit, FoldData, Stop
 from blendmake.foreign import automl
 from blendmake.link import Link
 from blendmake.metrics.base import find_metric
@@ -290,6 +291,73 @@ def test_targets_are_counted_in_their_own_spread() -> None:
     means = [stop.mean(stop.scores((target, target), one)) for one in (good_small, good_large)]
     assert means[0] == pytest.approx(means[1])
     assert stop.scores((target, target), labels + 2.0) == pytest.approx([2.0, 2.0])
+
+
+def asked_of(task: str, problem: Problem, data: FoldData, metric: str, **more: Any) -> Fit:
+    """Half of a fit's labels unknown, the rows to watch as well."""
+    assert data.stop is not None
+    j = [list(TARGETS).index(task)]
+    labels, stop = (problem.labels[rows.positions][:, j] for rows in (data.train, data.stop))
+    labels[::3], stop[::3] = np.nan, np.nan
+    given = {"params": {"learning_rate": 0.2}, "rounds": 60, "seed": 1, **more}
+    return Fit((TARGETS[task],), labels, stop=Stop(stop, find_metric(metric), 5), **given)
+
+
+def watched_score(asked: Fit, module: Any, data: FoldData, path: Path) -> tuple[float, float]:
+    """What a fit says of the rows that it watched, and what its model gives for them."""
+    fitted = module.FAMILY(data, 1).fit(asked)
+    assert fitted.stop_scores is not None and asked.stop is not None
+    predicted = module.predict_saved(fitted.save(path), data.stop)
+    (score,) = asked.stop.scores(asked.targets, predicted)
+    return float(fitted.stop_scores[0]), float(score)
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae", "spearman"])
+@pytest.mark.parametrize(
+    ("family", "objective"),
+    [
+        ("lightgbm", "poisson"),
+        ("lightgbm", "huber"),
+        ("lightgbm", "gamma"),
+        ("xgboost", "count:poisson"),
+        ("xgboost", "reg:gamma"),
+        ("xgboost", "reg:absoluteerror"),
+        ("catboost", "Poisson"),
+        ("catboost", "Tweedie:variance_power=1.5"),
+        ("catboost", "Huber:delta=1.0"),
+    ],
+)
+def test_other_losses_of_numbers(
+    family: str, objective: str, metric: str, problem: Problem, tmp_path: Path
+) -> None:
+    data = fold_data(problem, inner=True)
+    module = importlib.import_module(FAMILIES[family])
+    name = "loss_function" if family == "catboost" else "objective"
+    positive = replace(problem, labels=np.exp(problem.labels / 2))
+    params = {"learning_rate": 0.2, name: objective}
+    asked = asked_of("regression", positive, data, metric, params=params)
+    told, found = watched_score(asked, module, data, tmp_path / "model")
+    assert told == pytest.approx(found, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "metric"),
+    [  # the log loss of the others keeps a chance of 0 nearer to 0 than ours does
+        ("catboost", "log_loss"),
+        ("catboost", "accuracy"),
+        ("lightgbm", "accuracy"),
+        ("xgboost", "accuracy"),
+    ],
+)
+def test_a_class_that_is_watched_but_not_learnt(
+    family: str, metric: str, problem: Problem, tmp_path: Path
+) -> None:
+    data = fold_data(problem, inner=True)
+    asked = asked_of("multiclass", problem, data, metric)
+    asked.labels[asked.labels == 1] = np.nan
+    module = importlib.import_module(FAMILIES[family])
+    told, found = watched_score(asked, module, data, tmp_path / "model")
+    assert told == pytest.approx(found, rel=1e-4)
 
 
 # LightAutoML, without its environment

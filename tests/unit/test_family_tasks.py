@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import problems
 from blendmake.errors import BlendmakeError
 from blendmake.families import FAMILIES, FOREIGN
+from blendmake.family import Fit
 from blendmake.files import read_parquet
 from blendmake.fits.predicting import predict_models
 from blendmake.folds.file import read_inner
@@ -365,3 +366,40 @@ def test_bags_of_all_rows_go_with_every_task(
             found = predict_models(done.outputs.models, name, problem.test_files())
             expected = done.test.select([name]).values
             assert found == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", ["xgboost_vector", "mlp", "tabm"])
+def test_a_target_that_is_not_learnt_has_no_say_in_stopping(
+    family: str, problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of `flag` and `other`, two of one task, the first has one class where it is learnt."""
+    if family in ("mlp", "tabm"):
+        pytest.importorskip("torch", reason="envs/neural.txt is not installed")
+    own = importlib.import_module(FAMILIES[family]).FAMILY
+    seen: list[Fit] = []
+    fit = own.fit
+
+    def listed(self: Any, asked: Fit) -> Any:
+        seen.append(asked)
+        return fit(self, asked)
+
+    monkeypatch.setattr(own, "fit", listed)
+    two = problems.synthetic(tmp_path / "p", rows=240)
+    labels = two.labels.copy()
+    assert two.inputs.inner is not None
+    train = two.rows(0).train
+    kept = train[~read_inner(two.inputs.inner, 0)[train]]
+    labels[kept[labels[kept, 0] == 1], 0] = np.nan
+    done = run(
+        problems.with_labels(two, labels, "one"),
+        family,
+        tmp_path / "out",
+        targets=["full", "other"],
+        early_stopping={"rounds": 2},
+        **{**settings_of(family), "rounds": 4},
+    )
+    assert seen[0].stop is not None
+    assert np.isnan(seen[0].stop.labels[:, 0]).all() and not np.isnan(seen[0].stop.labels).all()
+    assert (done.held_out("full") == 0).all()
+    assert (done.fits["full"]["stop_score"], done.fits["full"]["rounds"]) == (None, 0)
+    assert done.fits["other"]["stop_score"] > 0

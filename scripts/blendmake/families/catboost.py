@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from catboost import CatBoost, CatBoostError, Pool
 from catboost.utils import get_gpu_device_count
+from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from blendmake.families.objectives import Shift, known_stop, take_objective, watched
@@ -174,7 +175,7 @@ class CatBoostFamily(Family):
                 watching["eval_set"] = self._labelled(self._stop, shift.off(stop.labels[:, 0]))
                 watching["early_stopping_rounds"] = asked.stop_rounds
                 watching["use_best_model"] = asked.stop_rounds is not None
-                own = METRICS.get((asked.task, stop.metric.name))
+                own = _own_metric(asked, stop, objective)
                 settings["eval_metric"] = own or _Measure(asked, known_stop(stop), shift, objective)
                 name = _Measure.__name__ if own is None else own.partition(":")[0]
             if reports.wanted:
@@ -218,6 +219,21 @@ class CatBoostFamily(Family):
         return {"task_type": "GPU", "devices": "0", **part}
 
 
+def _own_metric(asked: Fit, stop: Stop, objective: str) -> str | None:
+    """The metric as CatBoost calls it; None where it has none, or reads it otherwise: of logarithms, or
+    where a class does not occur in training."""
+    if objective.partition(":")[0] in LOG_LINK:
+        return None
+    if asked.task == "multiclass" and len(_classes(asked)) < asked.outputs:
+        return None
+    return METRICS.get((asked.task, stop.metric.name))
+
+
+def _classes(asked: Fit) -> NDArray[np.intp]:
+    """Codes of the classes that occur in training."""
+    return np.unique(asked.label[~np.isnan(asked.label)]).astype(np.intp)
+
+
 class _Telling:
     """Tells the metric on the watched rows, which CatBoost has from every round."""
 
@@ -242,6 +258,10 @@ class _Measure:
             return 0.0, 1.0  # of the training rows, which nobody looks at
         raw = np.stack([np.asarray(one) for one in approxes], axis=1)
         values = _linked(raw, self._asked.task, self._objective)
+        if self._asked.task == "multiclass" and values.shape[1] < self._asked.outputs:
+            every = np.zeros((len(values), self._asked.outputs))
+            every[:, _classes(self._asked)] = values
+            values = every
         return watched(self._asked, self._stop, self._shift, values), 1.0
 
     def get_final_error(self, error: float, weight: float) -> float:

@@ -186,9 +186,12 @@ def _set_labels(matrix: Any, labels: Labels, shift: Shift, weights: Weights | No
     known = known_rows(labels)
     own = np.ones(len(labels), np.float32) if weights is None else weights.astype(np.float32)
     if known is not None:
-        given, own = own, np.zeros(len(labels), np.float32)
-        own[known] = given[known]
-    matrix.set_info(label=np.nan_to_num(shift.off(labels)), weight=own)
+        every, own = own, np.zeros(len(labels), np.float32)
+        own[known] = every[known]
+    given = shift.off(labels)
+    # A loss may refuse 0.
+    filled = given[known[0]] if shift.numbers and known is not None and len(known) else 0.0
+    matrix.set_info(label=np.nan_to_num(given, nan=filled), weight=own)
 
 
 def _outputs(values: Any, shift: Shift, outputs: int) -> Predictions:

@@ -316,7 +316,11 @@ class FoldFits:
             if not self.usable(first, drawn):
                 return None, labels, share
         rounds = self._stop_rounds(first, watched)
-        watch = Stop(self._stacked(unit.targets, stop), self.metric(first), rounds, report)
+        watched_labels = self._stacked(unit.targets, stop)
+        for j, target in enumerate(unit.targets):
+            if self.multi_output and not self.usable(target, labels[:, j]):
+                watched_labels[:, j] = np.nan  # its predictions are not used
+        watch = Stop(watched_labels, self.metric(first), rounds, report)
         asked = Fit(
             targets=tuple(self.targets[target] for target in unit.targets),
             labels=labels,
