@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ def keep_standing(bucket: Any) -> None:
     if bucket is None:
         Job.remove_existing_output = _remove_logs
         Job.cleanup = _leave
+        Job.postprocess = _telling(Job.postprocess)
 
 
 async def _remove_logs(self: Any) -> None:
@@ -36,6 +37,19 @@ async def _remove_logs(self: Any) -> None:
 
 async def _leave(self: Any, skip_outputs: Any) -> None:
     """In place of removing what a failed job has made: each of its files is whole, old or new."""
+
+
+def _telling(postprocess: Callable[..., Any]) -> Callable[..., Any]:
+    """Let records know of a job that has failed: what stands is then not what the job would have made.
+
+    Snakemake writes records of failed jobs too, as it removes their outputs next.
+    """
+
+    async def told(self: Any, *arguments: Any, error: bool = False, **options: Any) -> None:
+        self.has_failed = error
+        await postprocess(self, *arguments, error=error, **options)
+
+    return told
 
 
 class Forcing:

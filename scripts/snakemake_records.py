@@ -137,6 +137,8 @@ class ContentRecords(FilePersistence):
             self._begun[key], self._standing[key] = seen, self._stat_now(key)
 
     async def finished(self, job):
+        if getattr(job, "has_failed", False):
+            return  # what stands is marked as unfinished, so that the next run makes it
         keys = {self._get_key(file) for file in job.output}
         # What stands is not removed before a job, so that a job which has left it would go unnoticed.
         before = {key: self._standing.pop(key, None) for key in sorted(keys)}

@@ -144,9 +144,37 @@ def test_a_job_that_has_left_an_output_as_it_was_is_an_error(folder: Path) -> No
     asyncio.run(records.finished(one))
 
 
+def test_a_failed_job_leaves_no_record_of_what_stood_before(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise what was made by other settings would pass for made by these."""
+
+    async def by_snakemake(self: Any, error: bool = False) -> None:
+        await records.finished(self)
+
+    for name in ("remove_existing_output", "cleanup"):
+        monkeypatch.setattr(Job, name, getattr(Job, name))
+    monkeypatch.setattr(Job, "postprocess", by_snakemake)
+    keep_standing(bucket=None)
+    Path("out.parquet").write_text("old")
+    records = Records(nolock=True, path=folder / ".snakemake")
+    settings = SimpleNamespace(execution_settings=SimpleNamespace(keep_metadata=False), touch=False)
+    records.dag = SimpleNamespace(workflow=settings)
+    one = job_of("out.parquet")
+    records.started(one)
+    asyncio.run(Job.postprocess(one, error=True))
+    assert asyncio.run(records.incomplete(one)) == ["out.parquet"]
+    # The next attempt ends well.
+    records.started(one)
+    Path("out.parquet").write_text("made anew")
+    asyncio.run(Job.postprocess(one))
+    assert asyncio.run(records.incomplete(one)) == []
+
+
 def test_outputs_stay_and_logs_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Job, "remove_existing_output", Job.remove_existing_output)
     monkeypatch.setattr(Job, "cleanup", Job.cleanup)
+    monkeypatch.setattr(Job, "postprocess", Job.postprocess)
     removed = []
 
     class Log(File):
