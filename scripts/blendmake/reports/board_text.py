@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from textwrap import wrap
 from typing import Any
 
 import pyarrow as pa
@@ -68,7 +69,9 @@ def leaderboard_text(table: pa.Table) -> str:
         lines += [_line(next(shown), widths) for _ in with_leader(board)]
     notes = footnotes(rows)
     if left_out:
-        notes.append(f"{' and '.join(left_out)}: no room here; in leaderboard.csv and the report.")
+        notes += wrap(
+            f"{', '.join(left_out)}: no room here; in leaderboard.csv and the report.", 100
+        )
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 
@@ -135,11 +138,10 @@ def caption_of(board: Sequence[Row], rows: Sequence[Row]) -> str:
     first, most = board[0], max(row["targets"] for row in rows)
     folds = folds_shown(first)
     if first["board"] == rows[0]["board"]:
-        return (
-            f"ranked on folds {shortened(folds, 24)}, which are honest for all of these"
-            if folds
-            else ""
-        )
+        several = len({row["metric"] for row in rows}) > 1
+        by = f" by {metric_title(first['metric'])}" if several else ""
+        on = f" on folds {shortened(folds, 24)}, which are honest for all of these" if folds else ""
+        return f"ranked{by}{on}" if by or on else ""
     what = []
     if first["targets"] < most:
         what.append(f"{first['targets']} of {most} targets")

@@ -85,6 +85,7 @@ def draw_leaderboard(leaderboard: pa.Table, out: Path) -> None:
 def _leaderboard_figure(rows: list[dict[str, Any]]) -> Figure:
     if not rows:
         return note_figure("Sources and blends", "Nothing has been scored yet.")
+    rows, others = _of_one_metric(rows)
     measured = macro_title(rows)
     title = f"{measured[0].upper()}{measured[1:]} of sources and blends"
     most = max(row["targets"] for row in rows)
@@ -105,7 +106,7 @@ def _leaderboard_figure(rows: list[dict[str, Any]]) -> Figure:
             axes.text(
                 1.01, y, number_text(value), transform=axes.get_yaxis_transform(), va="center"
             )
-    below = [_measured(rows)]
+    below = [_measured(rows), *others]
     below += _explained(rows, boards=True)
     below += _between_boards(axes, rows)
     axes.set_xlabel("\n".join(below))
@@ -124,6 +125,15 @@ def _leaderboard_figure(rows: list[dict[str, Any]]) -> Figure:
         handles.append(legend_mark("test table", marker="D", ms=4, c=QUIET))
     legend_below(figure, handles)
     return figure
+
+
+def _of_one_metric(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of the first board's metric, as one axis has one unit; says which are left out."""
+    first = rows[0]["metric"] if rows else None
+    left = dict.fromkeys(row["metric"] for row in rows if row["metric"] != first)
+    told = ", ".join(metric_title(name) for name in left)
+    kept = [row for row in rows if row["metric"] == first]
+    return kept, [f"targets measured by {told}: in the table"] if left else []
 
 
 def _measured(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -403,6 +413,7 @@ def draw_honesty(leaderboard: pa.Table, out: Path) -> None:
 def _honesty_figure(rows: list[dict[str, Any]]) -> Figure:
     title = "What choosing with labels flatters"
     rows = [r for r in rows if r["in_sample"] is not None and board_score(r)[0] is not None]
+    rows, others = _of_one_metric(rows)
     if not rows:
         return note_figure(title, "Nothing was chosen with labels: there is no gap to show.")
     figure, axes = rows_figure([short_label(row["name"]) for row in rows], 5.0, 0.34)
@@ -417,7 +428,7 @@ def _honesty_figure(rows: list[dict[str, Any]]) -> Figure:
         text = signed_text(inside - honest).replace("-", "\N{MINUS SIGN}")
         axes.text(1.01, y, text, transform=axes.get_yaxis_transform(), va="center")
     axes.text(1.01, -0.75, "gap", transform=axes.get_yaxis_transform(), color=QUIET, va="bottom")
-    axes.set_xlabel(macro_title(rows))
+    axes.set_xlabel("\n".join([macro_title(rows), *others]))
     axes.set_title(title)
     handles = [
         legend_mark("cross-fitted", marker="o", c=ORANGE, ls=""),

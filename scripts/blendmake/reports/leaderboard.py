@@ -285,7 +285,9 @@ def _build(
             name: _macro(found, HONEST, board.metric).get("value") for name, found in here.items()
         }
         order = sorted(here, key=lambda name: (*_place(score[name], up), name))
-        leader = None if number == 1 else _leader(rows, scored, board, truth, known)
+        leader = None
+        if number > 1 and board.metric == boards[0].metric:
+            leader = _leader(rows, scored, board, truth, known)
         for rank, name in enumerate(order, start=1):
             row = _row(scored[name], here[name], board, number == 1)
             row |= {"board": number, "rank": rank, "higher_is_better": up} | (leader or {})
