@@ -140,7 +140,7 @@ def test_tasks_are_told_once_and_frozen(mixed: Any) -> None:
 
 
 def test_boards_are_by_metric_in_its_direction(mixed: Any) -> None:
-    space, _, text = mixed
+    space, _, _ = mixed
     board = read_parquet(space.path("leaderboard.parquet"))
     rows = board.to_pandas()
     assert rows.groupby("board")["metric"].first().tolist() == ["auc", "log_loss", "rmse"]
