@@ -43,7 +43,13 @@ VERDICT = {"z", "share", "drift"}  # what an audit's lists depend on, but not it
 NOTHING = "$^"  # a wildcard constraint that nothing matches
 
 
-MEASURED = ("score_predictions", "compare_artifacts", "blend_sources", "build_leaderboard")
+MEASURED = (
+    "score_predictions",
+    "compare_artifacts",
+    "blend_sources",
+    "build_leaderboard",
+    "audit_fold",
+)
 """Scripts that measure by the metrics of the problem, whose modules they import by name."""
 
 
@@ -300,6 +306,7 @@ class Plan(PlanBucket):
                     "audit": audit.model_dump(exclude={"features", *VERDICT}),
                     "groups": given_groups(p, sorted(set(audit.targets) & set(p.groups))),
                     "seed": p.seed,
+                    **self._judged_by(),
                 }
                 for name, audit in p.audits.items()
             },
@@ -326,6 +333,11 @@ class Plan(PlanBucket):
         code = {file: user_digest(Path(file)) for file in files if os.path.exists(file)}
         said = {"metric": metric, "also": also, "code": code or None}
         return {key: value for key, value in said.items() if value is not None}
+
+    def _judged_by(self) -> dict[str, Any]:
+        """What audits go by, where the config says so."""
+        said = {"metric": self.problem.metric, "metric_code": self._metrics().get("code")}
+        return {} if said["metric"] is None else said
 
     def _check_metrics(self) -> None:
         """Refuse a metric that is not of a target's task, as the labels that stand have it.

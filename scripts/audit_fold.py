@@ -29,5 +29,7 @@ with job(snakemake.log[0], snakemake.threads, script=snakemake, long=True):
         code=code,
         scratch=Path(snakemake.params.scratch),
         threads=snakemake.threads,
+        metric=audit.get("metric"),
+        metric_code=audit.get("metric_code"),
         note=provenance(audit["audit"], code, packages=("lightgbm",), seed=audit["seed"]),
     )

@@ -44,7 +44,7 @@ from blendmake.reports.audit_figures import (
 )
 from blendmake.stats.auc import AucScorer, auc
 from blendmake.window import DEADLINE, heed_sigterm
-from problems import FOLDS, Problem, typed, with_labels, write_problem
+from problems import FOLDS, Problem, with_labels, write_problem
 
 ROWS, TEST_ROWS = 1500, 300
 TARGETS = ("a", "b")
@@ -490,7 +490,7 @@ def test_permuting_equals_predicting_anew(tmp_path: Path, name: str, gaps: bool)
         return
     assert base == pytest.approx(plain, abs=1e-9)
     bins = {column: forest.bins(column, values[:, column]) for column in forest.columns}
-    predicted = forest.probabilities(forest.scores(bins))
+    predicted = forest.predictions(forest.scores(bins))
     assert np.allclose(predicted, booster.predict(values), rtol=0, atol=1e-12)
     naive = np.empty(drops.shape)
     for i, column in enumerate(wanted):
@@ -655,18 +655,6 @@ def test_one_class_only_is_passed_over(tmp_path: Path) -> None:
         inner_share=0.05,
     )
     assert set(run_audit(small, tmp_path / "out", [0]).features(0)["target"].to_pylist()) == {"a"}
-
-
-def test_targets_that_are_not_binary_are_refused_by_name(tmp_path: Path) -> None:
-    mixed = typed(tmp_path / "problem", rows=240, test_rows=6)
-    with pytest.raises(BlendmakeError, match=r"'kind' is .*audits\.main\.targets: \[flag\]\."):
-        run_audit(mixed, tmp_path / "out", [0])
-    with pytest.raises(BlendmakeError, match=r"'level' is regression.*Leave out audits\.main\."):
-        run_audit(mixed, tmp_path / "out", [0], targets=["level"])
-    settings = {"targets": ["flag"], "rounds": 3, "null_repeats": 1, "repeats": 1}
-    audited = run_audit(mixed, tmp_path / "out", [0], **settings)
-    assert set(audited.features(0)["target"].to_pylist()) == {"flag"}
-    assert set(audited.columns(0)["label_copy_of"].to_pylist()) <= {None, "flag"}
 
 
 # Figures

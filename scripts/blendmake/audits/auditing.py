@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from blendmake.audits.drift import adversarial, check_columns
+from blendmake.audits.judging import Judge
 from blendmake.audits.permuting import Forest, permuted_drops
 from blendmake.errors import BlendmakeError
 from blendmake.families.lightgbm import LightGBM
@@ -31,13 +32,13 @@ from blendmake.files import digest_of, read_note, write_parquet
 from blendmake.fits.inputs import FoldInputs
 from blendmake.fits.settings import resolve_targets
 from blendmake.folds.file import read_folds, read_inner
-from blendmake.labels import Labels, read_known
+from blendmake.labels import KnownLabels, Labels, read_known
 from blendmake.matrix import Positions, Rows, known_values
+from blendmake.metrics.base import Metric
+from blendmake.metrics.choice import metrics_for
 from blendmake.scratch import dates, found_or_made, locked
 from blendmake.seeds import derive_seed
-from blendmake.stats.auc import AucScorer
 from blendmake.tasks.base import Target
-from blendmake.tasks.binary import TASK as BINARY
 from blendmake.window import require_time
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ FEATURES = pa.schema(
         ("feature", pa.string()),
         ("gain", pa.float64()),
         ("rank", pa.int32()),  # by gain, from 1
-        ("effect", pa.float64()),  # mean fall of the AUC when the column is permuted
+        ("effect", pa.float64()),  # how much worse the metric is when the column is permuted, mean
         ("null_mean", pa.float64()),  # of the effects of columns in models of shuffled labels
         ("null_sd", pa.float64()),
         ("z", pa.float64()),
@@ -91,6 +92,8 @@ def audit_fold(
     scratch: Path,
     threads: int,
     note: Mapping[str, Any],
+    metric: str | Mapping[str, str] | None = None,
+    metric_code: Mapping[str, str] | None = None,
 ) -> None:
     """Audit the columns of a feature set on one fold.
 
@@ -102,19 +105,23 @@ def audit_fold(
         scratch: folder for finished targets; one that holds a target saves it being done again.
         threads: threads per fit.
         note: provenance of the outputs.
+        metric: the problem's, by target where it says so; None: those of the tasks.
+        metric_code: digests of the user's files among metrics.
 
     Raises:
-        BlendmakeError: a target or param that there is not, a target that is not binary, a
-            param that audits cannot take, or the window is over.
+        BlendmakeError: a target or param that there is not, a metric that
+            does not measure a target, a param that audits cannot take, or the window is over.
     """
     known = read_known(inputs.targets)
     targets = resolve_targets(audit["targets"], groups, known.names)
-    binary = [j for j, target in enumerate(known.targets) if target.task.name == "binary"]
-    _check_tasks(name, targets, known.targets)
-    every, labels = [known.names[j] for j in binary], known.labels[:, binary]
+    try:
+        metrics = metrics_for([one for one in known.targets if one.name in targets], metric, ())
+    except BlendmakeError as error:
+        raise BlendmakeError(f"audits.{name}: {error}") from None
     _check_params(name, audit["params"])
     rest = {key: audit[key] for key in KEYS}
-    key = digest_of([name, code, inputs.digest(), seed, note.get("versions"), rest])
+    said = [] if metric is None else [metric, metric_code]
+    key = digest_of([name, code, inputs.digest(), seed, note.get("versions"), rest, *said])
     made = {**note, "fold": fold, "audit": digest_of([key, targets])}
     folder = scratch / key
     paths = (outputs.columns, outputs.features)
@@ -123,7 +130,8 @@ def audit_fold(
         if dates(paths) != before and _stands(outputs, made["audit"]):
             log.info("another run has finished this fold meanwhile")
             return
-        job = _Job(name, audit, fold, inputs, seed, threads, folder, every, labels)
+        chosen = {target: own[0] for target, own in metrics.items()}
+        job = _Job(name, audit, fold, inputs, seed, threads, folder, known, chosen)
         columns, drift = job.check()
         tables = job.run(targets, columns)
         write_parquet(columns, outputs.columns, {**made, "adversarial": drift})
@@ -131,18 +139,6 @@ def audit_fold(
 
 
 KEYS = ("rows", "shortlist", "repeats", "null_repeats", "rounds", "params")
-
-
-def _check_tasks(name: str, targets: Sequence[str], known: Sequence[Target]) -> None:
-    """Refuse targets whose models audits do not read."""
-    others = [one for one in known if one.name in targets and one.task.name != "binary"]
-    if others:
-        left = [target for target in targets if target not in {one.name for one in others}]
-        mend = f"audits.{name}.targets: [{', '.join(left)}]" if left else f"Leave out audits.{name}"
-        raise BlendmakeError(
-            f"audits.{name}: target '{others[0].name}' is {others[0].task.title}, and audits are of "
-            f"binary targets alone. {mend}."
-        )
 
 
 def _check_params(name: str, params: Mapping[str, Any]) -> None:
@@ -160,26 +156,28 @@ def _stands(outputs: AuditOutputs, audit: str) -> bool:
     return all(path.exists() and read_note(path).get("audit") == audit for path in paths)
 
 
-def sample_rows(labels: NDArray[np.float32], most: int, seed: int) -> Positions:
+def sample_rows(classes: Labels, most: int, seed: int) -> Positions:
     """Positions of at most `most` rows, ascending: all, or a random sample of those with a label.
 
-    In a sample the rarer class is kept up to half.
+    In a sample the classes have equally many rows, as far as they have so many: of two the rarer is
+    kept up to half.
 
     Args:
-        labels: (rows,) 0, 1 or NaN.
+        classes: (rows,) codes 0, 1, … (Task.as_classes), NaN where unknown.
     """
-    if len(labels) <= most:
-        return np.arange(len(labels))
+    if len(classes) <= most:
+        return np.arange(len(classes))
     rng = np.random.default_rng(seed)
-    positive, negative = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
-    some = min(len(positive), most // 2)
-    others = min(len(negative), most - some)
-    some = min(len(positive), most - others)
-    taken = [
-        rng.choice(rows, count, replace=False)
-        for rows, count in ((positive, some), (negative, others))
-    ]
-    return np.sort(np.concatenate(taken))
+    codes = np.unique(classes[~np.isnan(classes)])[::-1]
+    places = [np.flatnonzero(classes == code) for code in codes]
+    taken: dict[int, int] = {}
+    left = most
+    for rank, i in enumerate(sorted(range(len(places)), key=lambda i: len(places[i]))):
+        share = left / (len(places) - rank)
+        taken[i] = min(len(places[i]), math.ceil(share) if i else math.floor(share))
+        left -= taken[i]
+    drawn = [rng.choice(rows, taken[i], replace=False) for i, rows in enumerate(places)]
+    return np.sort(np.concatenate([np.empty(0, np.intp), *drawn]))
 
 
 def shortlisted(gains: NDArray[np.float64], most: int) -> list[int]:
@@ -200,12 +198,12 @@ class _Job:
         seed: int,
         threads: int,
         folder: Path,
-        every: Sequence[str],
-        labels: Labels,
+        known: KnownLabels,
+        metrics: Mapping[str, Metric],
     ) -> None:
         self.name, self.audit, self.fold = name, audit, fold
         self.seed, self.threads, self.folder = seed, threads, folder
-        self.every, self.labels = every, labels
+        self.known, self.metrics, self.labels = known, metrics, known.labels
         self.train_rows = read_folds(inputs.folds).rows(fold).train
         assert inputs.inner is not None
         aside = read_inner(inputs.inner, fold)[self.train_rows]
@@ -247,7 +245,7 @@ class _Job:
                 self.train,
                 self.test,
                 self.train_rows,
-                self.every,
+                self.known.targets,
                 self.labels[self.train_rows],
                 gains,
                 self._seed("halves"),
@@ -315,34 +313,45 @@ class _Job:
 
     def _target(self, target: str) -> pa.Table:
         started = time.monotonic()
-        column = self.labels[:, self.every.index(target)]
-        most = self.audit["rows"]
-        rows = self.fit_rows[sample_rows(column[self.fit_rows], most, self._seed(target, "fit"))]
+        place = self.known.names.index(target)
+        column, what = self.labels[:, place], self.known.targets[place]
+        most, task = self.audit["rows"], what.task
+        classes = task.as_classes(column[self.fit_rows])
+        rows = self.fit_rows[sample_rows(classes, most, self._seed(target, "fit"))]
         judged = self.inner_rows[~np.isnan(column[self.inner_rows])]
-        judged = judged[sample_rows(column[judged], most, self._seed(target, "inner"))]
-        scorer = AucScorer(column[judged])
-        known = column[rows][~np.isnan(column[rows])]
-        if not self.columns or not scorer.defined or not AucScorer(known).defined:
-            log.warning("%s: nothing to audit, its rows hold one class only", target)
+        classes = task.as_classes(column[judged])
+        judged = judged[sample_rows(classes, most, self._seed(target, "inner"))]
+        if not self.columns or not task.usable(column[judged]) or not task.usable(column[rows]):
+            log.warning("%s: nothing to audit, its rows hold one class or value only", target)
             return FEATURES.empty_table()
+        judge = Judge(self.metrics[target], column[judged])
         family = self._family(rows)
-        forest = self._forest(family, target, column[rows], "model")
+        forest = self._forest(family, what, column[rows], "model")
         chosen = shortlisted(forest.gains, self.audit["shortlist"])
-        base, effects = self._effects(forest, family, target, judged, scorer, chosen, "model")
+        base, effects = self._effects(forest, family, target, judged, judge, chosen, "model")
+        if chosen and math.isnan(base):
+            log.warning(
+                "%s: nothing to audit, %s is undefined on its rows", target, judge.metric.title
+            )
+            return FEATURES.empty_table()
         chance: list[float] = []
         for repeat in range(self.audit["null_repeats"]):
             shuffled = _shuffled(column[rows], self._seed(target, "shuffle", repeat))
-            null = self._forest(family, target, shuffled, repeat)
+            null = self._forest(family, what, shuffled, repeat)
             # Its own shortlist: a column that got there by chance is what must be told apart.
             tried = shortlisted(null.gains, self.audit["shortlist"])
-            chance += self._effects(null, family, target, judged, scorer, tried, repeat)[1]
-        mean, sd = _spread(chance, scorer)
+            chance += self._effects(null, family, target, judged, judge, tried, repeat)[1]
+        error = judge.error_by_chance(
+            forest, self._scores(forest, family, judged), self._seed(target, "error")
+        )
+        mean, sd = _spread(chance, error / 10)
         log.info(
-            "%s fold %d: %s auc %.4f, %d columns tried, %.1f s",
+            "%s fold %d: %s %s %.4f, %d columns tried, %.1f s",
             self.name,
             self.fold,
             target,
-            base,
+            judge.metric.name,
+            judge.metric.utility(base),
             len(chosen),
             time.monotonic() - started,
         )
@@ -376,16 +385,14 @@ class _Job:
             self._shared = rows, LightGBM(data, self.threads)
         return self._shared[1]
 
-    def _forest(
-        self, family: LightGBM, target: str, labels: NDArray[np.float32], model: str | int
-    ) -> Forest:
+    def _forest(self, family: LightGBM, target: Target, labels: Labels, model: str | int) -> Forest:
         """A model of these labels of the family's training rows."""
         asked = Fit(
-            targets=(Target(target, BINARY),),
+            targets=(target,),
             labels=labels[:, None],
             params=self.audit["params"],
             rounds=self.audit["rounds"],
-            seed=self._seed(target, "seed", model),
+            seed=self._seed(target.name, "seed", model),
         )
         with self._refusals():
             fitted = family.fit(asked)
@@ -394,10 +401,11 @@ class _Job:
         path.unlink()
         checked = family.data.valid
         bins = {column: forest.bins(column, checked.codes(column)) for column in forest.columns}
-        if bins and not np.allclose(
-            forest.probabilities(forest.scores(bins)), fitted.valid[:, 0], rtol=0, atol=1e-5
-        ):
-            raise RuntimeError("a model was read otherwise than LightGBM reads it")
+        if bins:
+            read = forest.predictions(forest.scores(bins)).reshape(fitted.valid.shape)
+            spread = 1.0 if target.task.high <= 1 else max(1.0, float(np.nanstd(labels)))
+            if not np.allclose(read, fitted.valid, rtol=0, atol=1e-5 * spread):
+                raise RuntimeError("a model was read otherwise than LightGBM reads it")
         return forest
 
     def _effects(
@@ -406,11 +414,11 @@ class _Job:
         family: LightGBM,
         target: str,
         judged: Positions,
-        scorer: AucScorer,
+        judge: Judge,
         columns: Sequence[int],
         model: str | int,
     ) -> tuple[float, list[float]]:
-        """AUC on the judged rows, and its mean fall for each of some columns."""
+        """What a model is rated on the judged rows, and its mean fall for each of some columns."""
         rows = Rows(self.train.files, self.columns, judged, family.data.train.known)
 
         def order(column: int, repeat: int) -> NDArray[np.intp]:
@@ -418,9 +426,15 @@ class _Job:
             return np.random.default_rng(seed).permutation(len(judged))
 
         base, drops = permuted_drops(
-            forest, rows.codes, columns, order, self.audit["repeats"], scorer
+            forest, rows.codes, columns, order, self.audit["repeats"], judge.of(forest)
         )
         return base, drops.mean(axis=1).tolist()
+
+    def _scores(self, forest: Forest, family: LightGBM, judged: Positions) -> NDArray[np.float64]:
+        """The scores of a model on the judged rows."""
+        rows = Rows(self.train.files, self.columns, judged, family.data.train.known)
+        bins = {column: forest.bins(column, rows.codes(column)) for column in forest.columns}
+        return forest.scores(bins)
 
 
 def _useless(row: Mapping[str, Any]) -> bool:
@@ -428,7 +442,7 @@ def _useless(row: Mapping[str, Any]) -> bool:
     return bool(row["constant"] or row["all_null"] or row["duplicate_of"] or row["label_copy_of"])
 
 
-def _shuffled(labels: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+def _shuffled(labels: Labels, seed: int) -> Labels:
     """The known labels in random order, the unknown ones where they were."""
     shuffled = labels.copy()
     known = ~np.isnan(labels)
@@ -436,14 +450,12 @@ def _shuffled(labels: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     return shuffled
 
 
-def _spread(chance: Sequence[float], scorer: AucScorer) -> tuple[float, float]:
+def _spread(chance: Sequence[float], least: float) -> tuple[float, float]:
     """Mean and standard deviation of chance effects.
 
-    The deviation is at least a tenth of the standard error of an AUC of so many rows under chance:
-    with few splits, or none, chance effects say too little.
+    The deviation is at least `least`, a tenth of the metric's standard error on so many rows under
+    chance: with few splits, or none, chance effects say too little.
     """
-    m, n = scorer.positives, scorer.negatives
-    least = math.sqrt((m + n + 1) / (12 * m * n)) / 10
     if not chance:
         return 0.0, least
     return float(np.mean(chance)), max(least, float(np.std(chance)))

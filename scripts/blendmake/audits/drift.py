@@ -22,8 +22,10 @@ from blendmake.audits.permuting import Forest
 from blendmake.families.lightgbm import LightGBM
 from blendmake.family import Fit, FoldData
 from blendmake.features.files import FeatureSetFiles
+from blendmake.features.quantiles import quantile_bins, quantile_edges
 from blendmake.labels import Labels
 from blendmake.matrix import BLOCK_BYTES, Column, Floats, Positions, Rows, known_numbers
+from blendmake.metrics.ranking import Spearman
 from blendmake.seeds import derive_seed
 from blendmake.stats.auc import AucScorer
 from blendmake.stats.ranks import rank_scale
@@ -32,6 +34,9 @@ from blendmake.tasks.binary import TASK as BINARY
 
 COPY = 0.49
 """Distance of the AUC from 0.5 from which a column counts as a copy of a label."""
+COPY_RANK = 0.999
+"""Rank correlation with a label that is a number, likewise; good forecasts may come near it."""
+MOST_PLACES, ROWS_OF_PLACE = 256, 20  # of a number, where it is compared with classes
 FEWEST, FEWEST_ROWS = 10, 100
 """Rows of either class, and in all, below which chance alone may separate the classes so well."""
 
@@ -62,7 +67,7 @@ def check_columns(
     train: FeatureSetFiles,
     test: FeatureSetFiles,
     rows: Positions,
-    targets: Sequence[str],
+    targets: Sequence[Target],
     labels: Labels,
     gains: Mapping[str, float],
     seed: int,
@@ -79,7 +84,10 @@ def check_columns(
     Returns:
         COLUMNS, in the set's order; what cannot be said is null.
     """
-    known = _by_known_rows(targets, labels)
+    is_binary = [target.task.name == "binary" for target in targets]
+    names = [target.name for target, one in zip(targets, is_binary, strict=True) if one]
+    known = _by_known_rows(names, labels[:, is_binary])
+    of_others = [(target, labels[:, j]) for j, target in enumerate(targets) if not is_binary[j]]
     halves = np.random.default_rng(seed).random(len(rows) + test.rows) < 0.5
     first: dict[str, str] = {}
     found = []
@@ -91,7 +99,14 @@ def check_columns(
         if not row["constant"] and not row["all_null"]:
             same = first.setdefault(_digest(column, values), column.name)
             row["duplicate_of"] = None if same == column.name else same
-            row["label_copy_of"] = _copied(column, values, known, halves)
+            row["label_copy_of"] = _copied(column, values, known, halves) or next(
+                (
+                    target.name
+                    for target, own in of_others
+                    if copies_label(column, values, target, own, halves)
+                ),
+                None,
+            )
         if test.rows:
             row |= _drift(column, values, others, halves)
             row["adversarial_gain"] = gains.get(column.name)
@@ -141,6 +156,56 @@ def _copied(column: Column, values: Floats, known: Sequence[_Known], halves: Boo
             if abs(area - 0.5) >= COPY:
                 return target
     return None
+
+
+def copies_label(
+    column: Column, values: Floats, target: Target, labels: Labels, halves: Bools
+) -> bool:
+    """Whether a column copies the labels (rows,) of a target of several classes, or of numbers.
+
+    Classes: it tells every class from the rest. Numbers: its order is theirs.
+    """
+    known = np.flatnonzero(~np.isnan(labels))
+    part, own, half = values[known], labels[known], halves[known]
+    if target.classes:
+        return _copies_classes(column, part, own, half)
+    numbers: NDArray[Any] = part
+    if column.is_category:
+        numbers = _level_means(_codes(column, part), own, half)
+    present = ~np.isnan(numbers)
+    if int(present.sum()) < FEWEST_ROWS:
+        return False
+    return abs(Spearman()(own[present], numbers[present])) >= COPY_RANK
+
+
+def _copies_classes(column: Column, values: Floats, labels: Labels, halves: Bools) -> bool:
+    codes = _codes(column, values)
+    if not column.is_category:
+        found, codes = np.unique(values, return_inverse=True)
+        places = min(MOST_PLACES, max(2, len(values) // ROWS_OF_PLACE))
+        if len(found) > places:
+            codes = quantile_bins(values, quantile_edges(values, places))
+    judged = 0
+    for code in np.unique(labels):
+        is_one = labels == code
+        count = int(is_one.sum())
+        if _enough(count, len(labels) - count):
+            judged += 1
+            if not _level_auc(codes, is_one, halves)[0] - 0.5 >= COPY:
+                return False
+    return judged > 0
+
+
+def _level_means(codes: Positions, labels: Labels, halves: Bools) -> NDArray[np.float64]:
+    """Of each row the mean label of its level in the other half; nan where it is not there."""
+    means = np.full(len(codes), np.nan)
+    size = int(codes.max()) + 1 if len(codes) else 1
+    for half in (halves, ~halves):
+        count = np.bincount(codes[~half], minlength=size)
+        total = np.bincount(codes[~half], labels[~half], minlength=size)
+        of_level = np.divide(total, count, out=np.full(size, np.nan), where=count > 0)
+        means[half] = of_level[codes[half]]
+    return means
 
 
 def _level_areas(

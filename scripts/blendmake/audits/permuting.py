@@ -18,8 +18,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from blendmake.errors import BlendmakeError
+from blendmake.families.lightgbm import SHIFT
 from blendmake.matrix import Floats
 
 MOST_LEAVES = 64
@@ -35,15 +37,27 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Tree:
-    """`kept[i]` (bins,): the leaves that the splits on column `columns[i]` keep, by its bin."""
+    """`kept[i]` (bins,): the leaves that the splits on column `columns[i]` keep, by its bin.
+
+    `output`: which of the model's outputs it adds to.
+    """
 
     columns: Sequence[int]
     kept: Sequence[Masks]
     values: Scores
+    output: int
+
+
+LINKS = {  # by LightGBM's objective: what makes predictions of scores
+    "binary": "logistic",
+    "multiclass": "softmax",
+    **dict.fromkeys(("regression", "regression_l1", "huber", "fair", "quantile", "mape"), "none"),
+    **dict.fromkeys(("poisson", "gamma", "tweedie"), "exp"),
+}
 
 
 class Forest:
-    """A binary LightGBM model as its text file holds it.
+    """A LightGBM model as its text file holds it: of two classes, of several, or of numbers.
 
     Args:
         path: the file.
@@ -58,12 +72,22 @@ class Forest:
     """
 
     def __init__(self, path: Path, levels: Sequence[int]) -> None:
-        head, *blocks = Path(path).read_text(encoding="utf-8").split("\nTree=")
-        objective = re.search(r"^objective=binary sigmoid:(\S+)", head, re.M)
-        if "\nversion=v4\n" not in head or objective is None:
-            raise BlendmakeError(f"{path} is no binary LightGBM model of format v4.")
-        self._steepness = float(objective[1])
-        self._averages = len(blocks) if "\naverage_output\n" in head else 1
+        text = Path(path).read_text(encoding="utf-8")
+        head, *blocks = text.split("\nTree=")
+        shift = re.search(rf"^{SHIFT}(\S+)\s*\Z", text, re.M)
+        self._shift = float(shift[1]) if shift else 0.0
+        objective = re.search(r"^objective=(\S+)(.*)$", head, re.M)
+        link = LINKS.get(objective[1]) if objective else None
+        if "\nversion=v4\n" not in head or objective is None or link is None:
+            raise BlendmakeError(f"{path} is no LightGBM model of format v4 that an audit reads.")
+        if " sqrt" in objective[2]:
+            raise BlendmakeError(f"{path}: reg_sqrt cannot be audited. Leave it out.")
+        self._link = link
+        steepness = re.search(r"sigmoid:(\S+)", objective[2])
+        self._steepness = float(steepness[1]) if steepness else 1.0
+        outputs = re.search(r"^num_tree_per_iteration=(\d+)", head, re.M)
+        self.outputs = int(outputs[1]) if outputs else 1
+        self._averages = len(blocks) // self.outputs if "\naverage_output\n" in head else 1
         self.levels = levels
         self.gains: Scores = np.zeros(len(levels))
         parts = [_parsed(block) for block in blocks]
@@ -73,10 +97,10 @@ class Forest:
         # that tie still tie whatever the order in which they are put together.
         step = 2.0 ** (math.ceil(math.log2(max(largest, 1e-300))) - 52)
         self._trees = []
-        for part in parts:
+        for place, part in enumerate(parts):
             np.add.at(self.gains, part["split_feature"].astype(np.intp), part["split_gain"])
             values = np.rint(part["leaf_value"] / step) * step
-            self._trees.append(_Tree(*self._kept(part, path), values))
+            self._trees.append(_Tree(*self._kept(part, path), values, place % self.outputs))
 
     @property
     def columns(self) -> list[int]:
@@ -92,9 +116,15 @@ class Forest:
         bins = np.searchsorted(thresholds, values.astype(np.float64), "left")
         return np.where(missing, len(thresholds) + 1, bins)
 
-    def probabilities(self, scores: Scores) -> Scores:
-        """The model's predictions in [0, 1] from its scores."""
-        return np.asarray(1 / (1 + np.exp(-self._steepness * scores / self._averages)))
+    def predictions(self, scores: Scores) -> Scores:
+        """The model's predictions from its scores, of the same shape."""
+        scores = scores / self._averages
+        if self._link == "logistic":
+            return np.asarray(1 / (1 + np.exp(-self._steepness * scores)))
+        if self._link == "softmax":
+            shares: Scores = softmax(scores, axis=1)
+            return shares
+        return np.exp(scores) if self._link == "exp" else scores + self._shift
 
     def _kept(self, part: Mapping[str, Scores], path: Path) -> tuple[list[int], list[Masks]]:
         leaves = len(part["leaf_value"])
@@ -136,17 +166,21 @@ class Forest:
         return left
 
     def scores(self, bins: Mapping[int, Bins]) -> Scores:
-        """The model's scores (log odds) of rows.
+        """The model's scores (log odds, numbers) of rows: (rows,), or (rows, outputs) of several.
 
         Args:
             bins: (rows,) of every column that the model splits on.
         """
         rows = len(next(iter(bins.values()))) if bins else 0
-        scores = np.zeros(rows)
+        scores = np.zeros((self.outputs, rows))
         for block in _blocks(rows):
             for tree, _, _, leaf in self._walk(bins, block):
-                scores[block] += tree.values.take(leaf)
-        return scores
+                scores[tree.output, block] += tree.values.take(leaf)
+        return self._turned(scores)
+
+    def _turned(self, values: Scores) -> Scores:
+        """From (outputs, …) to (…), or (…, outputs) of several."""
+        return values[0] if self.outputs == 1 else np.ascontiguousarray(np.moveaxis(values, 0, -1))
 
     def changes(
         self, bins: Mapping[int, Bins], permuted: Mapping[int, NDArray[np.intp]]
@@ -158,9 +192,12 @@ class Forest:
             permuted: by column, (repeats, rows) its permuted bins.
 
         Returns:
-            By column, (repeats, rows): to be added to the scores; the sums are exact.
+            By column, (repeats, rows), or (repeats, rows, outputs) of several: to be added to the
+            scores; the sums are exact.
         """
-        changes = {column: np.zeros(table.shape) for column, table in permuted.items()}
+        changes = {
+            column: np.zeros((self.outputs, *table.shape)) for column, table in permuted.items()
+        }
         rows = len(next(iter(bins.values()))) if bins else 0
         for block in _blocks(rows):
             for tree, masks, after, leaf in self._walk(bins, block):
@@ -168,11 +205,10 @@ class Forest:
                 for i, column in enumerate(tree.columns):
                     if column in permuted:
                         others = _and(before, after[i + 1])
-                        self._change(
-                            tree, i, others, leaf, permuted[column], changes[column], block.start
-                        )
+                        own = changes[column][tree.output]
+                        self._change(tree, i, others, leaf, permuted[column], own, block.start)
                     before = _and(before, masks[i])
-        return changes
+        return {column: self._turned(change) for column, change in changes.items()}
 
     def _walk(
         self, bins: Mapping[int, Bins], block: slice
@@ -298,7 +334,7 @@ def permuted_drops(
         read: gives the values (rows,) of a column.
         wanted: the columns to permute, one at a time.
         orders: gives the order (rows,) of a column's rows in a repeat.
-        score: of the model's scores (rows,); higher is better.
+        score: of the model's scores, as `Forest.scores` gives them; higher is better.
 
     Returns:
         The score as it is, and (wanted, repeats) the score as it is less the score permuted; 0 for a

@@ -12,14 +12,13 @@ class Audit(Strict):
 
     features: str = Field("all", description="Feature set; one that is made without labels.")
     targets: NamesOnce = Field(
-        ["all"],
-        description="`all`, a target group, or a list of targets and groups; binary ones.",
+        ["all"], description="`all`, a target group, or a list of targets and groups."
     )
     rows: int = Field(
         50_000,
         ge=100,
         description="Most rows that train, and that judge; of more a sample is drawn per target, "
-        "in which the positives are kept up to half.",
+        "in which the positives are kept up to half; classes have equally many as far as they can.",
     )
     shortlist: int = Field(
         64, ge=1, description="How many columns are tried per target: those of highest gain."
