@@ -14,11 +14,13 @@ from blendmake.audits.auditing import AuditOutputs, audit_fold, sample_rows
 from blendmake.audits.drift import copies_label
 from blendmake.audits.judging import Judge
 from blendmake.audits.permuting import Forest, permuted_drops
+from blendmake.audits.verdicts import COLUMN_VERDICTS
 from blendmake.config.audits import Audit
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_parquet
 from blendmake.matrix import Column
 from blendmake.metrics.base import find_metric
+from blendmake.reports.audit_figures import draw_effects
 from blendmake.tasks.base import Target, find_task
 from problems import CLASSES, Problem, typed
 
@@ -91,6 +93,10 @@ def test_signal_is_told_from_noise_for_every_task(tmp_path: Path) -> None:
     assert (
         effects["n0"] != {r["feature"]: r["effect"] for r in rows if r["target"] == "level"}["n0"]
     )
+    draw_effects("main", [], COLUMN_VERDICTS.empty_table(), tmp_path / "none.svg")
+    table = read_parquet(tmp_path / "other" / "features.parquet")
+    draw_effects("main", [table.slice(0, 0)], COLUMN_VERDICTS.empty_table(), tmp_path / "a.svg")
+    assert "fall of the Spearman" in (tmp_path / "a.svg").read_text(encoding="utf-8")
     with pytest.raises(BlendmakeError, match=r"audits\.main: target 'level'.*'auc' is not of"):
         audited(problem, tmp_path / "wrong", targets=["level"], metric="auc")
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from blendmake.audits.drift import adversarial, check_columns
-from blendmake.audits.judging import Judge
+from blendmake.audits.judging import Judge, judged_by
 from blendmake.audits.permuting import Forest, permuted_drops
 from blendmake.errors import BlendmakeError
 from blendmake.families.lightgbm import LightGBM
@@ -131,6 +131,8 @@ def audit_fold(
             log.info("another run has finished this fold meanwhile")
             return
         chosen = {target: own[0] for target, own in metrics.items()}
+        says = sorted({judged_by(metric) for metric in chosen.values()})
+        made |= {} if says == ["fall of the AUC"] else {"judged_by": says}
         job = _Job(name, audit, fold, inputs, seed, threads, folder, known, chosen)
         columns, drift = job.check()
         tables = job.run(targets, columns)

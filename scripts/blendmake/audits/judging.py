@@ -17,6 +17,11 @@ Scores = NDArray[np.float64]
 SMALLEST = 1e-12
 
 
+def judged_by(metric: Metric) -> str:
+    """What an effect is, in words."""
+    return f"{'fall' if metric.higher_is_better else 'rise'} of the {metric.title}"
+
+
 class Judge:
     """Scores models of one target on rows with known labels.
 

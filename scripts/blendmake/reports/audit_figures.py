@@ -12,6 +12,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from blendmake.audits.verdicts import DROP, KEEP, UNDECIDED
+from blendmake.files import METADATA_KEY, note_of
 from blendmake.reports.drawing import (
     BLUE,
     DIVERGING,
@@ -46,7 +47,7 @@ def draw_effects(name: str, folds: Sequence[pa.Table], columns: pa.Table, out: P
 
 
 def _effects_figure(name: str, folds: Sequence[pa.Table], columns: pa.Table) -> Figure:
-    title = f"Audit {short_label(name)}: fall of the AUC when a column is permuted"
+    title = f"Audit {short_label(name)}: {_effect_of(folds)} when a column is permuted"
     effects = macro_effects([table.to_pylist() for table in folds])
     if not effects:
         return note_figure(title, "No column was tried: no model found a use for any.")
@@ -69,6 +70,16 @@ def _effects_figure(name: str, folds: Sequence[pa.Table], columns: pa.Table) -> 
         figure, [legend_mark(text, marker="o", c=c) for text, c in VERDICT_COLOURS.items()]
     )
     return figure
+
+
+def _effect_of(folds: Sequence[pa.Table]) -> str:
+    """What effects are, in words, by the notes of their tables."""
+    told: set[str] = set()
+    for table in folds:
+        known = METADATA_KEY in (table.schema.metadata or {})
+        told |= set(note_of(table).get("judged_by", ()) if known else ())
+    told = told or {"fall of the AUC"}
+    return told.pop() if len(told) == 1 else "loss by each target's metric"
 
 
 def macro_effects(folds: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, list[float]]:
@@ -116,7 +127,7 @@ def _targets_figure(
     label_cells(axes, under, labels)
     axes.set_title(title)
     bar = figure.colorbar(mesh, ax=axes, fraction=0.05, pad=0.02, aspect=25, extend="both")
-    bar.set_label("fall of the AUC")
+    bar.set_label(_effect_of(folds))
     bar.outline.set_visible(False)
     if np.isnan(values).any():
         absent_legend(figure, "grey: the column was not tried for the target")
