@@ -923,12 +923,12 @@ def test_sigterm_puts_the_trial_in_hand_back(
         nonlocal begun
         begun = number
 
-    def told_in_a_fit(*given: Any) -> list[float]:
+    def told_in_a_fit(*given: Any, **more: Any) -> list[float]:
         nonlocal fits
         fits += begun == 3
         if begun == 3 and not within:
             sigterm()
-        return fit(*given)
+        return fit(*given, **more)
 
     def told_in_a_report(watch: Watch, rounds: int, value: float) -> None:
         nonlocal reports

@@ -18,8 +18,8 @@ FAMILIES: dict[str, str] = {
     "xgboost": "blendmake.families.xgboost",
     "xgboost_vector": "blendmake.families.xgboost_vector",
 }
-# Those that fit one model for all targets, those that run in an interpreter of their own, those that
-# tell the AUC on the rows that early stopping watches, and those that tell it in the middle of a fit:
+# Those that fit one model for all targets of a task, those that run in an interpreter of their own,
+# those that tell the metric on the rows that early stopping watches, and those that tell it amid a fit:
 # what the config may say follows from it. Those ON_GPU can use one.
 JOINT = frozenset({"custom", "mlp", "tabm", "xgboost_vector"})
 FOREIGN = frozenset({"custom", "lightautoml"})
