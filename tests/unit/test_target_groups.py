@@ -52,11 +52,13 @@ def built(
     return dict(zip(table["target"].to_pylist(), table["value"].to_pylist(), strict=True))
 
 
-def write_fits(path: Path, rows: list[tuple[str, float | None, str | None]]) -> Path:
-    """A fits.parquet of (target, stop AUC, what it stopped on)."""
+def write_fits(
+    path: Path, rows: list[tuple[str, float | None, str | None]], metric: str = "auc"
+) -> Path:
+    """A fits.parquet of (target, stop score, what it stopped on)."""
     made = [
         dict.fromkeys(FITS.names)
-        | {"target": t, "metric": "auc", "stop_score": s, "stopped_on": on}
+        | {"target": t, "metric": metric, "stop_score": s, "stopped_on": on}
         for t, s, on in rows
     ]
     write_parquet(pa.Table.from_pylist(made, schema=FITS), path)
@@ -151,6 +153,28 @@ def test_no_auc_to_go_by(targets: Path, tmp_path: Path) -> None:
     told = rf"groups\.weak: {fits} has no score on inner splits for any target that is left"
     with pytest.raises(BlendmakeError, match=told):
         built(targets, tmp_path / "g.parquet", rule, {"rare": ["a"]}, fits)
+
+
+def test_hard_targets_by_errors_in_spreads_of_the_target(tmp_path: Path) -> None:
+    """The larger error is of the wider target, which is the better one."""
+    labels = np.arange(40.0)
+    columns = {"id": pa.array(range(40)), "wide": labels * 1000, "narrow": labels}
+    note = {"tasks": {name: {"task": "regression"} for name in ("wide", "narrow")}}
+    write_parquet(pa.table(columns), tmp_path / "y.parquet", {"id_columns": ["id"], **note})
+    rows = [("wide", 50.0, "inner"), ("narrow", 9.0, "inner")]
+    fits = write_fits(tmp_path / "fits.parquet", rows, metric="rmse")
+    rule = {"lowest_auc": 1, "source": "s"}
+    found = built(tmp_path / "y.parquet", tmp_path / "g.parquet", rule, fits=fits)
+    assert found == pytest.approx({"narrow": -9.0 / np.std(labels)})
+    several = pa.concat_tables(
+        [
+            read_parquet(write_fits(tmp_path / f"{metric}.parquet", [row], metric=metric))
+            for row, metric in zip(rows, ("rmse", "r2"), strict=True)
+        ]
+    )
+    write_parquet(several, fits, {})
+    with pytest.raises(BlendmakeError, match=r"groups\.weak: .*several metrics \(r2, rmse\)"):
+        built(tmp_path / "y.parquet", tmp_path / "g.parquet", rule, fits=fits)
 
 
 def test_built_groups_are_read_by_name(targets: Path, tmp_path: Path) -> None:

@@ -28,7 +28,10 @@ class Group(Strict):
     )
     rarest: int | None = Field(None, ge=1, description="The n targets with the fewest positives.")
     lowest_auc: int | None = Field(
-        None, ge=1, description="The n targets with the lowest AUC of `source` on its inner splits."
+        None,
+        ge=1,
+        description="The n targets that `source` is worst at on its inner splits: of the lowest AUC, or "
+        "by the metric that they all go by (errors in units of the label in spreads of the target).",
     )
     source: str | None = Field(
         None, description="lowest_auc: the source, which must stop early on `inner`."

@@ -56,6 +56,16 @@ def build_group(
             raise BlendmakeError(
                 f"groups.{name}: {fits} has no score on inner splits for any target that is left."
             )
+        rated = [row for row in read_parquet(fits).to_pylist() if row["stop_score"] is not None]
+        metrics = {row["metric"] for row in rated if row["target"] in free}
+        if len(metrics) > 1:
+            raise BlendmakeError(
+                f"groups.{name}: which targets are hard cannot be told of scores by several metrics "
+                f"({', '.join(sorted(metrics))}): list targets by name, or have them go by one (metric)."
+            )
+        if any(find_metric(metric).has_unit for metric in metrics):
+            spreads = np.nanstd(labels.astype(np.float64), axis=0)
+            values = {target: values[target] / spreads[names.index(target)] for target in free}
     elif "rarest" in rule:
         counts = (labels == 1).sum(axis=0)
         values, wanted = dict(zip(names, map(float, counts), strict=True)), int(rule["rarest"])
