@@ -11,6 +11,7 @@ import pytest
 import snakemake.api  # noqa: F401 (first: its modules import each other)
 from snakemake.scheduling.job_scheduler import JobScheduler
 
+from blendmake.tables.facts import Facts
 from blendmake.triage import JOB, predicted_fit, predicted_seconds
 from blendmake.window import DEADLINE, LEFT
 from window_scheduler import WindowScheduler, left_by_window, left_text
@@ -131,9 +132,7 @@ def test_what_is_left_is_told_in_a_line() -> None:
 
 
 def test_a_fit_is_as_long_as_the_longest_that_was_seen() -> None:
-    facts: Any = SimpleNamespace(
-        rows=10_000, columns=100, targets=20, categories=0, levels=0, labelled=1.0
-    )
+    facts = Facts(10_000, 100, 0, (500,) * 20)
     one = {"family": "lightgbm", "rounds": 100}
     assert predicted_fit(one, facts, 20, 5, [3.0, 9.0, 4.0]) == JOB + 9
     every = predicted_seconds(one, facts, 20, 5) - 5 * JOB
