@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from blendmake.family import Fit, Fitted
 from blendmake.files import read_parquet
 from blendmake.fits.store import mean_prediction
 from blendmake.folds.file import read_inner, write_inner
+from blendmake.scratch import dates
 from blendmake.seeds import derive_seed
 from blendmake.stats.auc import auc
 from joint_family import Together
@@ -359,12 +361,18 @@ def test_a_lost_target_is_fitted_again_with_the_others(
     assert contents(first) == contents(again)
 
 
-def test_outputs_of_one_run_stand_for_the_next(
-    problem: Problem, tmp_path: Path, tasks: list[Fit]
+def test_outputs_of_one_run_stand_for_one_that_waits(
+    problem: Problem, tmp_path: Path, tasks: list[Fit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scratch = tmp_path / "scratch"
     first = fitted(problem, tmp_path / "out", bagging=BAGS, scratch=scratch)
     shutil.rmtree(scratch)
+    seen = iter([()])  # nothing stands when it begins to wait for the other run
+
+    def dates_of(files: Iterable[Path]) -> Any:
+        return next(seen, dates(files))
+
+    monkeypatch.setattr("blendmake.fits.fitting.dates", dates_of)
     again = fitted(problem, tmp_path / "out", bagging=BAGS, scratch=scratch)
     assert len(tasks) == 3
     assert again.every_fit() == first.every_fit()
