@@ -14,7 +14,7 @@ from blendmake.family import Fit, FoldData, Stop
 from blendmake.features.files import FeatureSetFiles
 from blendmake.folds.file import read_inner
 from blendmake.matrix import Rows, known_values
-from blendmake.metrics.base import find_metric
+from blendmake.metrics.finding import find_metric
 from blendmake.tasks.base import Target
 from blendmake.tasks.binary import TASK as BINARY
 from problems import Problem

@@ -19,7 +19,7 @@ from blendmake.config.audits import Audit
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_parquet
 from blendmake.matrix import Column
-from blendmake.metrics.base import find_metric
+from blendmake.metrics.finding import find_metric
 from blendmake.reports.audit_figures import draw_effects
 from blendmake.tasks.base import Target, find_task
 from problems import CLASSES, Problem, typed

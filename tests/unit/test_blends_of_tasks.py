@@ -16,8 +16,8 @@ from blendmake.blends.scales import SCALES, STACKED, scale_of, softmax
 from blendmake.blends.stacking import fit_pool, fit_ridge
 from blendmake.blends.surrogates import surrogate_of
 from blendmake.errors import BlendmakeError
-from blendmake.metrics.base import find_metric
 from blendmake.metrics.choice import metrics_of
+from blendmake.metrics.finding import find_metric
 from blendmake.tasks.base import Target, find_task
 
 N, M, FOLDS = 600, 50, 4

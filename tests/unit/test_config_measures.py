@@ -14,7 +14,7 @@ from blendmake.config.loading import load_problem
 from blendmake.config.measures import fit_modules, metric_files
 from blendmake.families import FAMILIES
 from blendmake.metrics import METRICS
-from blendmake.metrics.base import find_metric
+from blendmake.metrics.finding import find_metric
 from blendmake.tables.user_labels import read_targets, write_targets
 from blendmake.tasks import TASKS
 from blendmake.tasks.base import find_task

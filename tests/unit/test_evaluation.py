@@ -7,7 +7,7 @@ import pytest
 
 from blendmake.blends.evaluation import BlendScorer, FittingRows
 from blendmake.blends.scales import SCALES
-from blendmake.metrics.base import find_metric
+from blendmake.metrics.finding import find_metric
 from blendmake.stats.auc import auc
 from blendmake.tasks.base import find_task
 

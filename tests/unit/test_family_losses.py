@@ -28,7 +28,7 @@ from blendmake.families.vector_losses import Gradients
 from blendmake.family import Fit, FoldData, Stop
 from blendmake.foreign import automl
 from blendmake.link import Link
-from blendmake.metrics.base import find_metric
+from blendmake.metrics.finding import find_metric
 from blendmake.tasks.base import Target, find_task
 from fold_data import fold_data
 from problems import TYPED, Problem, synthetic_columns, write_problem

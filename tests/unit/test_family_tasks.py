@@ -20,7 +20,8 @@ from blendmake.family import Fit
 from blendmake.files import read_parquet
 from blendmake.fits.predicting import predict_models
 from blendmake.folds.file import read_inner
-from blendmake.metrics.base import ScoredRows, find_metric
+from blendmake.metrics.base import ScoredRows
+from blendmake.metrics.finding import find_metric
 from blendmake.predictions import read_predictions
 from blendmake.tasks import FIRST_METRIC, TASKS
 from blendmake.tasks.base import Target, find_task

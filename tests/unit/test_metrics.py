@@ -13,7 +13,8 @@ from sklearn import metrics as reference
 
 from blendmake.errors import BlendmakeError
 from blendmake.metrics import DEFAULTS, METRICS
-from blendmake.metrics.base import NO_CONTEXT, Metric, ScoredRows, find_metric, jackknife
+from blendmake.metrics.base import NO_CONTEXT, Metric, ScoredRows, jackknife
+from blendmake.metrics.finding import find_metric
 from blendmake.stats.intervals import standard_error
 from blendmake.tasks import AUTO, TASKS
 from blendmake.tasks.base import find_task

@@ -16,7 +16,7 @@ from blendmake.blends.scales import SCALES
 from blendmake.blends.surrogates import smooth_auc
 from blendmake.blends.weights import METHODS
 from blendmake.errors import BlendmakeError
-from blendmake.metrics.base import find_metric
+from blendmake.metrics.finding import find_metric
 from blendmake.stats.auc import auc
 from blendmake.stats.ranks import rank_scale
 from blendmake.tasks.base import find_task

@@ -32,7 +32,8 @@ from blendmake.blends.scales import SCALES, STACKED, Scale, scale_of
 from blendmake.blends.stacking import STACKER_OF, label_correlations, nearest_targets
 from blendmake.blends.weights import METHODS, uniform
 from blendmake.errors import BlendmakeError
-from blendmake.metrics.base import Metric, find_metric
+from blendmake.metrics.base import Metric
+from blendmake.metrics.finding import find_metric
 from blendmake.stats.ranks import DUPLICATE, rank_correlations, rank_scale
 from blendmake.tasks.base import Target, as_targets
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blendmake.labels import Labels
-from blendmake.metrics.base import find_metric
+from blendmake.metrics.finding import find_metric
 from blendmake.stats.auc import auc
 from blendmake.tasks.base import Target
 

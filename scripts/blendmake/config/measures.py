@@ -72,7 +72,7 @@ def _check_name(where: str, name: Any) -> None:
     elif name.partition("(")[0].strip() not in METRICS:
         _refuse("{where}there is no metric {found}; {hint}", where, name, METRICS)
     else:
-        from blendmake.metrics.base import find_metric  # with numpy, which a plan seldom needs
+        from blendmake.metrics.finding import find_metric  # with numpy, which a plan seldom needs
 
         try:
             find_metric(name)
@@ -150,6 +150,6 @@ def fit_modules(task: str | Mapping[str, str], metric: str | Mapping[str, str] |
 
 def measures_task(metric: str, task: str) -> bool:
     """Whether a metric is of a task, as far as can be told before its file is run."""
-    from blendmake.metrics.base import find_metric  # with numpy, which a plan seldom needs
+    from blendmake.metrics.finding import find_metric  # with numpy, which a plan seldom needs
 
     return task == AUTO or is_file(metric) or task in find_metric(metric).tasks

@@ -23,7 +23,8 @@ from blendmake.fits.settings import TargetSettings, settings_for
 from blendmake.folds.file import read_folds, read_inner
 from blendmake.labels import Labels
 from blendmake.matrix import Column, Positions, Rows, known_values
-from blendmake.metrics.base import Metric, find_metric
+from blendmake.metrics.base import Metric
+from blendmake.metrics.finding import find_metric
 from blendmake.seeds import derive_seed
 from blendmake.tasks.base import Target
 

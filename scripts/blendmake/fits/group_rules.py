@@ -12,7 +12,7 @@ import pyarrow as pa
 from blendmake.errors import BlendmakeError
 from blendmake.files import read_parquet, write_parquet
 from blendmake.labels import read_known
-from blendmake.metrics.base import find_metric
+from blendmake.metrics.finding import find_metric
 
 
 def build_group(

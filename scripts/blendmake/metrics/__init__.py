@@ -1,6 +1,6 @@
 """Registry of metrics: by name, the module whose METRICS makes it.
 
-Modules are imported by name when they are asked for (`base.find_metric`), as families and tasks are.
+Modules are imported by name when they are asked for (`finding.find_metric`), as families and tasks are.
 """
 
 from __future__ import annotations

@@ -7,25 +7,17 @@ numbers) and predictions, (n,) where the target has one output, (n, classes) oth
 
 from __future__ import annotations
 
-import importlib
 import math
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blendmake.errors import BlendmakeError
-
 Floats = NDArray[np.float64]
 Codes = NDArray[np.integer[Any]]
 BLOCKS = 200  # of rows left out one after another where a metric has no influence values of its own
-CALL = re.compile(r"([a-z][a-z0-9_]*)(?:\((.*)\))?")
 
 
 @dataclass(frozen=True)
@@ -160,36 +152,3 @@ def mean_influence(losses: Floats) -> tuple[float, Floats]:
     value = float(np.sum(losses)) / n
     correction = math.sqrt(n / (n - 1)) if n > 1 else math.nan
     return value, (losses - value) * (correction / n)
-
-
-def find_metric(text: str) -> Metric:
-    """The metric of a name with its arguments, `auc`, `pinball(0.9)`, or of a Python file.
-
-    Raises:
-        BlendmakeError: there is none of that name, or its arguments will not do.
-    """
-    # By name: the registry is in no digest, so that a new metric is no change to the others.
-    known: Mapping[str, str] = importlib.import_module("blendmake.metrics").METRICS
-    if text.endswith(".py"):
-        found = importlib.import_module("blendmake.metrics.own").OwnMetric(Path(text))
-        assert isinstance(found, Metric)
-        return found
-    match = CALL.fullmatch(text.strip())
-    name = match[1] if match else text
-    if match is None or name not in known:
-        close = get_close_matches(name, known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}."
-        raise BlendmakeError(f"There is no metric '{text}'; {hint}")
-    maker = importlib.import_module(known[name]).METRICS[name]
-    try:
-        given = [float(part) for part in match[2].split(",")] if match[2] else []
-        metric = maker(*given)
-    except (TypeError, ValueError) as error:
-        raise BlendmakeError(f"Metric '{text}': {error}.") from None
-    assert isinstance(metric, Metric)
-    return metric
-
-
-def find_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
-    """The metrics of several names, each once."""
-    return tuple(find_metric(name) for name in dict.fromkeys(names))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from blendmake.errors import BlendmakeError
-from blendmake.metrics.base import Metric, find_metric
+from blendmake.metrics.base import Metric
+from blendmake.metrics.finding import find_metric
 from blendmake.tasks.base import Target, Task
 
 Chosen = Mapping[str, tuple[Metric, ...]]

@@ -22,8 +22,8 @@ from blendmake.errors import BlendmakeError
 from blendmake.files import damaged, read_note, read_parquet, replacing, write_parquet, write_text
 from blendmake.fits.notes import FELL_BACK
 from blendmake.honest import HONEST, folds_text
-from blendmake.metrics.base import find_metric
 from blendmake.metrics.choice import Given
+from blendmake.metrics.finding import find_metric
 from blendmake.reports.board_text import also_of
 from blendmake.reports.boards import Board, Standing, make_boards, read_folds_text
 from blendmake.score_names import MACRO

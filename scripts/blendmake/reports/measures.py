@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from blendmake.metrics import METRICS
-from blendmake.metrics.base import find_metric
+from blendmake.metrics.finding import find_metric
 from blendmake.score_names import MACRO
 
 LARGE = 100.0  # from which digits after the point say less than digits before it

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from blendmake.files import note_of, read_parquet, write_parquet
-from blendmake.metrics.base import Metric, find_metric
+from blendmake.metrics.base import Metric
+from blendmake.metrics.finding import find_metric
 
 Trial = dict[str, Any]
 """A row of trials.parquet, its params as a mapping."""
