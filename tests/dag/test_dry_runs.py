@@ -44,6 +44,10 @@ EXPECTED = {
     "tox21": counts(4, 5, 2, 1, read_groups=1, split_inner=1),
     "diabetes130": counts(3, 5, 2, 1, read_groups=1),
     "covertype": counts(3, 3, 1, 1),
+    "cal_housing": counts(3, 5, 1, 0),
+    "letter": counts(2, 5, 1, 0),
+    "soybean": counts(3, 5, 1, 0),
+    "covertype_classes": counts(2, 3, 1, 0),
     "adult": counts(2, 5, 1, 0, read_test_targets=1, write_submission=1),
     "cyberpolka": counts(
         15,

@@ -24,6 +24,7 @@ from blendmake.features.files import FeatureSetFiles
 from blendmake.files import read_parquet
 from blendmake.matrix import Column, Rows, TableFile, known_values
 from blendmake.stats.auc import auc
+from blendmake.tasks.base import as_targets
 from helpers import ReadTables, read_user_tables, write_user_file
 from problems import Problem, kept_predictions, run_fold, with_fold_features, write_problem
 
@@ -387,7 +388,8 @@ def test_drift_sees_the_values(tmp_path: Path) -> None:
     train, test = ({"account": pa.array(part), **other} for part in (low, high))
     problem = write_problem(tmp_path, train, test, labels, ["y"])
     files = problem.inputs.feature_files("train"), problem.test_files()
-    found = check_columns(*files, np.arange(rows), ["y"], labels.astype(np.float32), {}, 1)
+    given = as_targets(["y"]), labels.astype(np.float32)
+    found = check_columns(*files, np.arange(rows), *given, {}, 1)
     assert found["drift_auc"].to_pylist()[0] == 1
     told = adversarial(
         *files, np.arange(rows), 400, params={}, rounds=5, threads=1, seed=1, scratch=tmp_path

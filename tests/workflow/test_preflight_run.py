@@ -74,7 +74,7 @@ def test_what_is_wrong_is_told_all_at_once(space: Workspace) -> None:
     ]
     (space.folder / "theirs.json").write_text(json.dumps(theirs))
     sources = {"lgb": {"family": "lightgbm"}}
-    space.write_config(sources=sources, manifests="theirs.json")
+    space.write_config(sources=sources, manifests="theirs.json", task="binary")
     run = failing(space, "--resources", "gpu=10000")
     lines = failed_lines(run)
     assert "the profile asks for 10000" in run.text

@@ -101,7 +101,7 @@ def test_dates_rebuild_nothing(copied: Workspace) -> None:
             "figsize=(0 + ",
             {"draw_figures", "draw_comparisons", "draw_weights"},
         ),
-        ("reports/leaderboard_page.py", ".4f", ".5f", {"draw_figures"}),
+        ("reports/leaderboard_page.py", "1.5em", "1.6em", {"draw_figures"}),
         ("../write_submission.py", "out_csv=", "out_csv=None or ", {"write_submission"}),
         # What scores: never what fits or blends.
         (

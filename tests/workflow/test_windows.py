@@ -317,4 +317,5 @@ def test_a_damaged_preset_is_one_message(damage: str, tmp_path: Path) -> None:
     space.path("preset.json").write_text(damage)
     run = space.snakemake("--dry-run", check=False)
     assert run.code == 1 and "Traceback" not in run.text
-    assert "preset.json is damaged. Delete it: the preset is chosen anew." in run.text
+    assert "preset.json is damaged (" in run.text
+    assert "). Delete it, and the preset is chosen anew: rm " in run.text
