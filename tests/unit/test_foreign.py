@@ -651,7 +651,7 @@ def test_lightautoml_learns(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
         labels[np.flatnonzero(labels == 1)[3:]] = np.nan
         more = {"labels": labels, "positive_weight": 5.0}
         rare = family.fit(of_one(problem, data, "full", params, **more))
-    assert "full: 3 inner folds, as many as the rows of its rarer class" in caplog.text
+    assert "full: 3 inner folds, as many as the rows of its rarest class" in caplog.text
     for made in (fitted, rare):
         assert made.valid.shape == (150, 1) and made.test.shape == (60, 1)
         for values in (made.valid, made.test):
