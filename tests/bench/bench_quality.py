@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 from blendmake.durations import seconds_of
 from blendmake.scores import compare_predictions, score_predictions
+from blendmake.tasks.base import as_targets
 
 HERE = Path(__file__).resolve().parent
 OTHERS = {"AutoGluon": "autogluon", "LightAutoML": "lightautoml"}
@@ -182,11 +183,12 @@ def told(name: str, folder: Path, column: str, results: Sequence[Result]) -> Ite
     labels, names = truth.to_numpy(float), list(truth)
     reference = [one for one in results if one.who.startswith("AutoGluon")][-1:]
     for one in results:
-        scores = score_predictions(one.predicted, labels, names, groups=groups, estimate="held out")
+        of = as_targets(names)
+        scores = score_predictions(one.predicted, labels, of, groups=groups, estimate="held out")
         less = ""
         if reference and one is not reference[0]:
             compared = compare_predictions(
-                one.predicted, reference[0].predicted, labels, names, groups=groups
+                one.predicted, reference[0].predicted, labels, of, groups=groups
             )
             less = between(compared, "difference", "{:+.4f}")
         yield (

@@ -19,6 +19,7 @@ from blendmake.families.xgboost import XGBoost
 from blendmake.families.xgboost_vector import XGBoostVector
 from blendmake.family import Fit, FoldData
 from blendmake.stats.auc import auc
+from blendmake.tasks.base import as_targets
 from fold_data import fold_data, joint_fit, labels_at
 from problems import Problem, write_problem
 
@@ -66,7 +67,7 @@ def per_target(problem: Problem, data: FoldData, rounds: int, params: Mapping[st
     labels = labels_at(problem, data.train)
     return np.column_stack(
         [
-            family.fit(Fit(name, params, rounds, None, 1.0, 1, labels[:, j])).valid
+            family.fit(Fit(as_targets([name]), labels[:, [j]], params, rounds, seed=1)).valid[:, 0]
             for j, name in enumerate(problem.targets)
         ]
     )
